@@ -1,0 +1,27 @@
+//! The words of leakline as types, the two traits that everything plugs into, the scheduler that aligns them,
+//! and the verdict.
+//!
+//! Never here: a wire format, JNI, Python, files, sockets, or anything that runs on one operating system only.
+
+mod clock;
+mod command;
+mod growth;
+mod ledger;
+mod model;
+mod probe;
+mod sink;
+pub mod text;
+mod verdict;
+
+pub use clock::{Clock, Timestamp};
+pub use command::Command;
+pub use growth::{Growth, GrowthTracker, SiteGrowth};
+pub use ledger::{Ledger, LedgerPart, PartSource};
+pub use model::{
+    Amount, Cause, Frame, Gauge, GaugeKind, Host, Layer, Loss, Mark, OwnCost, Profile, ReadCost, Reading,
+    ReadingStatus, RuntimeInfo, Session, SessionId, Site, SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot, Tick, Unit,
+    names,
+};
+pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
+pub use sink::{Record, Sink, SinkError, SinkStats};
+pub use verdict::{Kind, Rate, Subject, Verdict, VerdictEngine};

@@ -1,0 +1,137 @@
+//! A gauge: a named number with a unit. The names that leakline itself reads are listed here, once.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// What a gauge's value counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Things: blocks, threads, classes, descriptors.
+    Count,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// A share, from 0 to 1.
+    Ratio,
+}
+
+/// How the values of one gauge at two ticks relate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GaugeKind {
+    /// A level: it may rise and fall. Memory that is held is a level.
+    Level,
+    /// A total since the host's start: it only rises. Collections so far are a total.
+    Total,
+}
+
+/// A named number with a unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Gauge {
+    /// `layer.what_unit`, such as `python.traced_bytes`; the unit ends the name where it is not a count.
+    pub name: Cow<'static, str>,
+    /// What `value` counts.
+    pub unit: Unit,
+    /// Level or total.
+    pub kind: GaugeKind,
+    /// Exact up to 2^53, which is 8 PiB.
+    pub value: f64,
+}
+
+impl Gauge {
+    /// A level in bytes.
+    pub fn bytes(name: impl Into<Cow<'static, str>>, value: u64) -> Self {
+        Self { name: name.into(), unit: Unit::Bytes, kind: GaugeKind::Level, value: value as f64 }
+    }
+
+    /// A level that counts things.
+    pub fn count(name: impl Into<Cow<'static, str>>, value: u64) -> Self {
+        Self { name: name.into(), unit: Unit::Count, kind: GaugeKind::Level, value: value as f64 }
+    }
+
+    /// A count that only rises.
+    pub fn total(name: impl Into<Cow<'static, str>>, value: u64) -> Self {
+        Self { name: name.into(), unit: Unit::Count, kind: GaugeKind::Total, value: value as f64 }
+    }
+
+    /// A time that only rises, in nanoseconds.
+    pub fn total_nanos(name: impl Into<Cow<'static, str>>, value: u64) -> Self {
+        Self { name: name.into(), unit: Unit::Nanoseconds, kind: GaugeKind::Total, value: value as f64 }
+    }
+}
+
+/// The names of the gauges that leakline's own probes read.
+pub mod names {
+    /// Resident size of the process (`statm`), bytes.
+    pub const RESIDENT: &str = "process.resident_bytes";
+    /// Resident anonymous memory, bytes.
+    pub const ANONYMOUS: &str = "process.anonymous_bytes";
+    /// Resident file-backed memory, bytes.
+    pub const FILE_BACKED: &str = "process.file_backed_bytes";
+    /// Resident shared memory (tmpfs, SysV, ashmem), bytes.
+    pub const SHARED: &str = "process.shared_bytes";
+    /// Swapped out, bytes.
+    pub const SWAPPED: &str = "process.swapped_bytes";
+    /// Proportional set size: shared pages divided by their users, bytes. Read at a slower cadence when slow.
+    pub const PROPORTIONAL: &str = "process.proportional_bytes";
+    /// Highest resident size so far, bytes.
+    pub const RESIDENT_PEAK: &str = "process.resident_peak_bytes";
+    /// Threads of the process.
+    pub const THREADS: &str = "process.threads";
+    /// Open file descriptors.
+    pub const DESCRIPTORS: &str = "process.descriptors";
+
+    /// In use inside malloc, mapped blocks included, bytes.
+    pub const MALLOC_LIVE: &str = "native.malloc_live_bytes";
+    /// Free inside malloc, bytes: fragmentation, or a spike that passed.
+    pub const MALLOC_FREE: &str = "native.malloc_free_bytes";
+    /// In blocks that malloc mapped one by one, bytes; part of `MALLOC_LIVE`.
+    pub const MALLOC_MAPPED: &str = "native.malloc_mapped_bytes";
+
+    /// Live bytes that tracemalloc has traced since it was started.
+    pub const PYTHON_TRACED: &str = "python.traced_bytes";
+    /// Peak of `PYTHON_TRACED`, bytes.
+    pub const PYTHON_TRACED_PEAK: &str = "python.traced_peak_bytes";
+    /// The part of `PYTHON_TRACED` in requests of up to 512 bytes, which live in pymalloc's arenas and not in malloc.
+    pub const PYTHON_TRACED_SMALL: &str = "python.traced_small_bytes";
+    /// What tracemalloc itself holds, bytes.
+    pub const PYTHON_TRACER: &str = "python.tracer_bytes";
+    /// Blocks that pymalloc has handed out.
+    pub const PYTHON_BLOCKS: &str = "python.allocated_blocks";
+    /// Objects that the garbage collector tracks in its young generation.
+    pub const PYTHON_GC_YOUNG: &str = "python.gc_young_objects";
+    /// Collections so far, all generations.
+    pub const PYTHON_GC_COLLECTIONS: &str = "python.gc_collections";
+    /// Objects found uncollectable so far.
+    pub const PYTHON_GC_UNCOLLECTABLE: &str = "python.gc_uncollectable";
+
+    /// Used Java heap, garbage included, bytes.
+    pub const JVM_HEAP_USED: &str = "jvm.heap_used_bytes";
+    /// Java heap that is backed by memory, bytes.
+    pub const JVM_HEAP_COMMITTED: &str = "jvm.heap_committed_bytes";
+    /// What the Java heap may grow to, bytes.
+    pub const JVM_HEAP_MAX: &str = "jvm.heap_max_bytes";
+    /// Used Java heap right after its last collection, bytes; absent before the first.
+    pub const JVM_HEAP_AFTER_GC: &str = "jvm.heap_after_gc_bytes";
+    /// Metaspace, code cache and the like, used bytes.
+    pub const JVM_NON_HEAP_USED: &str = "jvm.non_heap_used_bytes";
+    /// Metaspace, code cache and the like, committed bytes.
+    pub const JVM_NON_HEAP_COMMITTED: &str = "jvm.non_heap_committed_bytes";
+    /// Direct buffers, bytes (they come from malloc).
+    pub const JVM_DIRECT: &str = "jvm.direct_buffer_bytes";
+    /// Direct buffers, how many.
+    pub const JVM_DIRECT_COUNT: &str = "jvm.direct_buffers";
+    /// Mapped buffers, bytes.
+    pub const JVM_MAPPED: &str = "jvm.mapped_buffer_bytes";
+    /// Collections so far.
+    pub const JVM_GC_COUNT: &str = "jvm.gc_collections";
+    /// Time spent in collections so far, nanoseconds.
+    pub const JVM_GC_TIME: &str = "jvm.gc_time_nanos";
+    /// Classes loaded now.
+    pub const JVM_CLASSES: &str = "jvm.classes";
+    /// Java threads now.
+    pub const JVM_THREADS: &str = "jvm.threads";
+}

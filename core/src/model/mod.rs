@@ -1,0 +1,15 @@
+//! The words of the design as plain data. Serialisable, comparable, without behaviour that needs a clock or I/O.
+
+mod gauge;
+mod profile;
+mod session;
+mod site;
+mod snapshot;
+
+pub use gauge::{Gauge, GaugeKind, Unit, names};
+pub use profile::{Amount, Profile, SiteStat};
+pub use session::{Host, Mark, RuntimeInfo, Session, SessionId};
+pub use site::{Frame, Site, SiteHolder, SiteId};
+pub use snapshot::{
+    Cause, Layer, Loss, OwnCost, ReadCost, Reading, ReadingStatus, SkewNanos, Snapshot, Tick,
+};

@@ -1,0 +1,94 @@
+//! Numbers and paths as people read them. Rounding happens here and nowhere else.
+
+use crate::model::{Frame, Site, SiteHolder};
+
+const UNITS: [(&str, f64); 4] =
+    [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1024.0), ("B", 1.0)];
+
+/// `1.2 MiB`, `512 B`, with a minus where negative.
+pub fn bytes(value: f64) -> String {
+    let size = value.abs();
+    let sign = if value < 0.0 { "-" } else { "" };
+    let (unit, scale) = UNITS.into_iter().find(|(_, scale)| size >= *scale).unwrap_or(("B", 1.0));
+    if scale == 1.0 { format!("{sign}{size:.0} {unit}") } else { format!("{sign}{:.1} {unit}", size / scale) }
+}
+
+/// `+1.2 MiB`, `-3.0 KiB`, `0 B`: a sign unless it is nothing.
+pub fn signed_bytes(value: f64) -> String {
+    if value > 0.0 { format!("+{}", bytes(value)) } else { bytes(value) }
+}
+
+/// The file of `frame` without the longest of `roots` that it begins with, and the line: `RNS/Destination.py:230`.
+pub fn place(frame: &Frame, roots: &[String]) -> String {
+    let file = short_path(&frame.file, roots);
+    if frame.line == 0 { file.to_owned() } else { format!("{file}:{}", frame.line) }
+}
+
+/// `path` without the longest of `roots` that it begins with.
+pub fn short_path<'a>(path: &'a str, roots: &[String]) -> &'a str {
+    roots
+        .iter()
+        .filter_map(|root| path.strip_prefix(root.as_str())?.strip_prefix('/'))
+        .min_by_key(|rest| rest.len())
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(path)
+}
+
+/// A site on one line, innermost frame first: `RNS/Destination.py:230 receive < reticulum_wrapper.py:450`.
+/// Shows at most `max_frames` frames and says with `< …` that there are more.
+pub fn site(site: &Site, roots: &[String], max_frames: usize) -> String {
+    match site.holder() {
+        SiteHolder::Class(name) => name.to_string(),
+        SiteHolder::CallPath { frames, truncated } => {
+            let mut words: Vec<String> = frames
+                .iter()
+                .take(max_frames)
+                .map(|frame| match &*frame.function {
+                    "" => place(frame, roots),
+                    function => format!("{} {function}", place(frame, roots)),
+                })
+                .collect();
+            if *truncated || frames.len() > max_frames {
+                words.push("…".to_owned());
+            }
+            words.join(" < ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_rounded_to_one_decimal_of_a_binary_unit() {
+        let cases = [
+            (0.0, "0 B"),
+            (1023.0, "1023 B"),
+            (1024.0, "1.0 KiB"),
+            (1_258_291.0, "1.2 MiB"),
+            (-5120.0, "-5.0 KiB"),
+            (3.0 * 1_073_741_824.0, "3.0 GiB"),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(bytes(value), expected);
+        }
+        assert_eq!(signed_bytes(2048.0), "+2.0 KiB");
+        assert_eq!(signed_bytes(-2048.0), "-2.0 KiB");
+        assert_eq!(signed_bytes(0.0), "0 B");
+    }
+
+    #[test]
+    fn the_longest_root_is_taken_off_and_only_at_a_folder() {
+        let roots = ["/usr/lib", "/usr/lib/python3"].map(String::from);
+        let cases = [
+            ("/usr/lib/python3/RNS/Link.py", "RNS/Link.py"),
+            ("/usr/lib/x.py", "x.py"),
+            ("/usr/library/x.py", "/usr/library/x.py"),
+            ("<string>", "<string>"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(short_path(path, &roots), expected);
+        }
+    }
+}

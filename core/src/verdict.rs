@@ -1,0 +1,75 @@
+//! Decides whether a series of live bytes is a leak.
+//! Pure: no clock, no I/O, no threads; knows no wire types.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Layer, Site, Snapshot};
+
+/// What a verdict is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// A whole layer.
+    Layer(Layer),
+    /// One site of a layer's profile.
+    Site(Layer, Arc<Site>),
+}
+
+/// What the series looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// It grows, and the interval of its rate lies above zero.
+    Leaking,
+    /// It neither grows nor shrinks by more than its noise.
+    Steady,
+    /// It shrinks, and the interval of its rate lies below zero.
+    Shrinking,
+    /// Too few readings, or too short a time, to say.
+    NotEnoughData,
+}
+
+/// A rate with its 95 % interval, bytes per second.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// The estimate.
+    pub bytes_per_second: f64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+}
+
+/// What leakline says of one layer or site, with the numbers that it rests on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// What it is about.
+    pub subject: Subject,
+    /// The gauge that a layer's series comes from; for a site, empty.
+    pub gauge: String,
+    /// What the series looks like.
+    pub kind: Kind,
+    /// How fast; `None` where there is not enough data.
+    pub rate: Option<Rate>,
+    /// How many readings it rests on.
+    pub points: u32,
+    /// The share of its layer's growth that a site explains, from 0 to 1; `None` for layers.
+    pub share: Option<f64>,
+    /// Seconds until the host's limit is reached at this rate, with the interval's ends; `None` without a limit.
+    pub seconds_to_limit: Option<(f64, f64, f64)>,
+}
+
+/// Follows a session and says after each snapshot what leaks. Memory and time per snapshot are bounded.
+#[derive(Debug, Default)]
+pub struct VerdictEngine {}
+
+impl VerdictEngine {
+    /// Takes the next snapshot and gives the verdicts, the worst first.
+    /// `limit` is the bytes that the host may use before it is killed.
+    pub fn push(&mut self, snapshot: &Snapshot, limit: Option<u64>) -> Vec<Verdict> {
+        let _ = (snapshot, limit);
+        todo!()
+    }
+}
