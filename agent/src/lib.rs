@@ -1,1 +1,46 @@
-//! TODO header.
+//! The agent: leakline inside the host. Composes probes and sinks from a [`Config`] and runs them on threads of its own.
+//!
+//! Never here: a symbol of libpython or libjvm, a signal handler, a write to the host's stdout, a panic that leaves.
+//!
+//! One agent per process. Every function may be called from any thread and at any time; a call that has nothing to do
+//! (a second [`start`], a [`mark`] before it) says so in its result and changes nothing.
+//!
+//! ```no_run
+//! let mut config = leakline::Config::load()?; // defaults, then the file LEAKLINE_CONFIG names, then LEAKLINE_*
+//! config.interval = std::time::Duration::from_secs(60);
+//! leakline::start(config)?;
+//! leakline::mark("reconnect")?;
+//! println!("{:?}", leakline::stats()?);
+//! leakline::stop();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Coming from a tracemalloc profiler of one's own
+//!
+//! | there | here |
+//! |---|---|
+//! | `start_profiling(nframes=10)` | `config.python_frames = 10;` [`start`]`(config)` |
+//! | `take_snapshot()` | [`snapshot_now`] |
+//! | `schedule_periodic_snapshots(300)` | `config.interval`, aligned; or [`set_interval`] while it runs |
+//! | `get_memory_stats()` | [`stats`] |
+//! | the baseline that was taken at start | the first snapshot; [`reset_baseline`] takes a new one |
+//! | `stop_profiling()` | [`stop`] |
+//! | top 10 growing lines in logcat, one tag | `config.logcat_top_sites = 10`, tag `Leakline` |
+//! | nothing | [`mark`]: a named event on the same clock |
+
+mod clock;
+mod compose;
+mod config;
+mod host;
+pub mod preload;
+mod running;
+mod stats;
+mod threads;
+
+pub use clock::SystemClock;
+pub use config::{Config, ConfigError, KEYS, Key, LogcatTarget, PythonMode};
+pub use leakline_core::{Probe, Sink, Snapshot};
+pub use running::{
+    AgentError, mark, reset_baseline, set_interval, snapshot_now, start, start_with, stats, stop,
+};
+pub use stats::{LayerStats, Stats};

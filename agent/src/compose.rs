@@ -1,0 +1,100 @@
+//! Makes probes and sinks from a config and starts the scheduler with them.
+
+use std::sync::Arc;
+
+use leakline_core::{
+    Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, command_channel,
+};
+use leakline_file::{FileOptions, FileSink};
+use leakline_grpc::{GrpcOptions, GrpcSink};
+use leakline_jvm::{JvmOptions, JvmProbe};
+use leakline_logcat::{LogcatOptions, LogcatSink, LogcatTarget};
+use leakline_native::{NativeOptions, NativeProbe, ProcessProbe};
+use leakline_python::{Mode, PythonOptions, PythonProbe};
+
+use crate::clock::SystemClock;
+use crate::config::{Config, PythonMode};
+use crate::host::new_session;
+
+/// Starts what `config` asks for, and `probes` and `sinks` beside it.
+pub(crate) fn start(
+    config: &Config,
+    probes: Vec<Box<dyn Probe>>,
+    sinks: Vec<Box<dyn Sink>>,
+) -> Result<SchedulerHandle, StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let session = new_session(config.interval);
+    let (sender, receiver) = command_channel();
+
+    let mut all_probes = own_probes(config, &clock);
+    all_probes.extend(probes);
+
+    let mut all_sinks = own_sinks(config);
+    if let Some(collector) = &config.collector {
+        let options = GrpcOptions {
+            collector: collector.clone(),
+            max_held_bytes: config.collector_max_held_bytes,
+            ..GrpcOptions::default()
+        };
+        all_sinks.push(Box::new(GrpcSink::new(options, sender.clone())));
+    }
+    all_sinks.extend(sinks);
+
+    let options = SchedulerOptions {
+        interval: config.interval,
+        max_queue_snapshots: config.queue_snapshots,
+        max_queue_bytes: config.queue_bytes,
+        ..SchedulerOptions::default()
+    };
+    Scheduler::start(
+        options,
+        session,
+        clock,
+        all_probes,
+        all_sinks,
+        (sender, receiver),
+        leakline_probing::held_bytes,
+    )
+}
+
+/// What the Python probe is told; the preloaded library needs it before there is a probe.
+pub(crate) fn python_options(config: &Config) -> PythonOptions {
+    PythonOptions {
+        mode: match config.python_mode {
+            PythonMode::Tracemalloc => Mode::Tracemalloc,
+            PythonMode::Gauges => Mode::Gauges,
+            PythonMode::Off => Mode::Off,
+        },
+        max_frames: config.python_frames,
+        library: config.python_library.clone(),
+        ..PythonOptions::default()
+    }
+}
+
+fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
+    let mut probes: Vec<Box<dyn Probe>> = Vec::new();
+    if config.python_mode != PythonMode::Off {
+        probes.push(Box::new(PythonProbe::new(Arc::clone(clock), python_options(config))));
+    }
+    if config.jvm {
+        probes.push(Box::new(JvmProbe::new(Arc::clone(clock), JvmOptions::default())));
+    }
+    if config.native {
+        probes.push(Box::new(NativeProbe::new(Arc::clone(clock), NativeOptions::default())));
+        probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), NativeOptions::default())));
+    }
+    probes
+}
+
+fn own_sinks(config: &Config) -> Vec<Box<dyn Sink>> {
+    let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
+    if config.logcat_target != LogcatTarget::Off {
+        let options = LogcatOptions { target: config.logcat_target, top_sites: config.logcat_top_sites };
+        sinks.push(Box::new(LogcatSink::new(options)));
+    }
+    if let Some(path) = &config.file {
+        let options = FileOptions { path: path.clone(), max_bytes: config.file_max_bytes, keep: config.file_keep };
+        sinks.push(Box::new(FileSink::new(options)));
+    }
+    sinks
+}

@@ -1,0 +1,111 @@
+//! The one list of settings: name in the file, environment variable, default, meaning, parser.
+
+use super::values::{address, at_least, count, duration, one_of, path, size, switch};
+use super::{Config, LogcatTarget, PythonMode};
+
+/// Names the TOML file; no setting itself.
+pub(super) const CONFIG: &str = "LEAKLINE_CONFIG";
+
+/// Variables that begin like settings and are read elsewhere: by `leakline run`, by the preloaded library, by tests.
+pub(super) const NOT_SETTINGS: &[&str] = &[
+    CONFIG,
+    "LEAKLINE_PID",
+    "LEAKLINE_CHILDREN",
+    "LEAKLINE_LIBRARY",
+    "LEAKLINE_DIST",
+    "LEAKLINE_LIB_DIR",
+    "LEAKLINE_LOG",
+];
+
+/// One setting.
+pub struct Key {
+    /// Dotted name in the TOML file.
+    pub name: &'static str,
+    /// Environment variable.
+    pub variable: &'static str,
+    /// The default as one would write it; empty where there is none.
+    pub default: &'static str,
+    /// What it does, and why the default is what it is.
+    pub meaning: &'static str,
+    /// Parses and sets; the error says what would be right.
+    pub(super) set: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+macro_rules! keys {
+    ($($name:literal $variable:literal $default:literal $meaning:literal => |$config:ident, $text:ident| $set:expr;)*) => {
+        /// Every setting that exists.
+        pub const KEYS: &[Key] = &[$(Key {
+            name: $name,
+            variable: $variable,
+            default: $default,
+            meaning: $meaning,
+            set: |$config, $text| { $set; Ok(()) },
+        }),*];
+    };
+}
+
+keys! {
+    "interval" "LEAKLINE_INTERVAL" "5m"
+        "time between snapshots; a leak of 1.4 MB/min shows as 7 MB in 5 minutes, and reading costs next to nothing"
+        => |config, text| config.interval = duration(text, "100ms", "1day")?;
+    "python.mode" "LEAKLINE_PYTHON_MODE" "tracemalloc"
+        "tracemalloc: gauges and call paths; gauges: gauges only, no tracing; off: no Python probe"
+        => |config, text| config.python_mode = one_of(text, &[
+            ("tracemalloc", PythonMode::Tracemalloc), ("gauges", PythonMode::Gauges), ("off", PythonMode::Off)])?;
+    "python.frames" "LEAKLINE_PYTHON_FRAMES" "10"
+        "frames kept of each call path; more cost more at every allocation"
+        => |config, text| config.python_frames = count(text, 1, 128)? as u16;
+    "python.library" "LEAKLINE_PYTHON_LIBRARY" ""
+        "the library with the Python part, where it does not stand beside the agent's"
+        => |config, text| config.python_library = path(text);
+    "native.enabled" "LEAKLINE_NATIVE" "true"
+        "read malloc and the process"
+        => |config, text| config.native = switch(text)?;
+    "jvm.enabled" "LEAKLINE_JVM" "true"
+        "look for a JVM and read it"
+        => |config, text| config.jvm = switch(text)?;
+    "logcat.target" "LEAKLINE_LOGCAT_TARGET" "auto"
+        "where log lines go; auto: liblog where the system has it, stderr elsewhere"
+        => |config, text| config.logcat_target = one_of(text, &[
+            ("auto", LogcatTarget::Auto), ("liblog", LogcatTarget::Liblog),
+            ("stderr", LogcatTarget::Stderr), ("off", LogcatTarget::Off)])?;
+    "logcat.top_sites" "LEAKLINE_LOGCAT_TOP_SITES" "10"
+        "growing sites in the log after each snapshot"
+        => |config, text| config.logcat_top_sites = count(text, 0, 1000)? as usize;
+    "file.path" "LEAKLINE_FILE" ""
+        "the recording to write"
+        => |config, text| config.file = path(text);
+    "file.max_bytes" "LEAKLINE_FILE_MAX_BYTES" "64MiB"
+        "a recording is rotated before it grows beyond this: days of one host, yet small enough to pull from a device"
+        => |config, text| config.file_max_bytes = at_least(size(text)?, 64 << 10)?;
+    "file.keep" "LEAKLINE_FILE_KEEP" "1"
+        "rotated recordings kept beside the current one"
+        => |config, text| config.file_keep = count(text, 0, 1000)? as u32;
+    "collector.address" "LEAKLINE_COLLECTOR" ""
+        "HOST:PORT of a collector to send to"
+        => |config, text| config.collector = address(text)?;
+    "collector.max_held_bytes" "LEAKLINE_COLLECTOR_MAX_HELD_BYTES" "8MiB"
+        "kept for a collector that does not acknowledge, before the oldest is dropped and counted"
+        => |config, text| config.collector_max_held_bytes = at_least(size(text)?, 64 << 10)?;
+    "queue.snapshots" "LEAKLINE_QUEUE_SNAPSHOTS" "64"
+        "snapshots that may wait in front of each sink: five hours of them at 5 minutes"
+        => |config, text| config.queue_snapshots = count(text, 1, 100_000)? as usize;
+    "queue.bytes" "LEAKLINE_QUEUE_BYTES" "16MiB"
+        "estimated bytes that may wait in front of each sink"
+        => |config, text| config.queue_bytes = at_least(size(text)?, 64 << 10)?;
+    "final_wait" "LEAKLINE_FINAL_WAIT" "1s"
+        "how long the host's end is held up at most for the last snapshot and for getting it out"
+        => |config, text| config.final_wait = duration(text, "0s", "1m")?;
+    "settle" "LEAKLINE_SETTLE" "250ms"
+        "a preloaded agent stays invisible for this long unless Python or a JVM shows up: shells that only exec are skipped"
+        => |config, text| config.settle = duration(text, "0s", "1m")?;
+}
+
+/// The name nearest to `written`, when it is near enough to be what was meant.
+pub(super) fn nearest(written: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    names
+        .map(|name| (strsim::damerau_levenshtein(&written.to_lowercase(), &name.to_lowercase()), name))
+        .min()
+        .filter(|(distance, name)| *distance <= name.len() / 3)
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,121 @@
+//! What the agent says of the process that it runs in.
+//! Reads `/proc/self` and `/etc/os-release` once, at start; what cannot be read is left out.
+
+use std::fs;
+use std::time::Duration;
+
+use leakline_core::{Clock, Host, Session, SessionId};
+
+use crate::clock::SystemClock;
+
+const MAX_NAME_CHARS: usize = 120;
+
+/// A new session of this process.
+pub(crate) fn new_session(interval: Duration) -> Session {
+    let started = SystemClock.now();
+    Session {
+        id: random_id(started.unix_nanos ^ started.boot_nanos.rotate_left(32)),
+        started,
+        interval,
+        host: Host {
+            name: name(),
+            pid: std::process::id(),
+            started_boot_nanos: started_boot_nanos().unwrap_or(0),
+            platform: platform(),
+            limit: leakline_native::limit(),
+        },
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The command line with folders left out of its first words, or the Android process name.
+fn name() -> String {
+    let line = fs::read("/proc/self/cmdline").unwrap_or_default();
+    let words: Vec<String> = line
+        .split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .filter(|word| !word.is_empty())
+        .collect();
+    short_command(&words)
+}
+
+/// `/usr/bin/python3 /srv/app.py --port 80` becomes `python3 app.py --port 80`.
+fn short_command(words: &[String]) -> String {
+    let shortened: Vec<&str> = words
+        .iter()
+        .map(|word| match word.rsplit_once('/') {
+            Some((folder, file)) if !folder.contains(':') && !file.is_empty() && !word.starts_with('-') => file,
+            _ => word,
+        })
+        .collect();
+    let mut line: String = shortened.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if let Some((cut, _)) = line.char_indices().nth(MAX_NAME_CHARS) {
+        line.truncate(cut);
+        line.push('…');
+    }
+    line
+}
+
+/// Boot-time nanoseconds at which the process was forked; an exec keeps it.
+fn started_boot_nanos() -> Option<u64> {
+    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is the program's name in parentheses and may hold anything, so count from its end.
+    let after_name = stat.rsplit_once(')')?.1;
+    let ticks: u64 = after_name.split_whitespace().nth(19)?.parse().ok()?;
+    // SAFETY: takes no pointers.
+    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|rate| *rate > 0)?;
+    Some(ticks.saturating_mul(1_000_000_000 / per_second))
+}
+
+fn platform() -> String {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let system = release
+        .lines()
+        .find_map(|line| line.strip_prefix("PRETTY_NAME="))
+        .map_or(std::env::consts::OS, |name| name.trim_matches('"'));
+    format!("{system}, {}", std::env::consts::ARCH)
+}
+
+/// 128 random bits. Without a source of them, bits of the clock and the pid: a session id needs no secrecy.
+fn random_id(clock: u64) -> SessionId {
+    use std::io::Read;
+    let mut id = [0; 16];
+    let filled = fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut id));
+    if filled.is_err() {
+        id[..8].copy_from_slice(&clock.to_le_bytes());
+        id[8..12].copy_from_slice(&std::process::id().to_le_bytes());
+    }
+    SessionId(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_shown_without_its_folders() {
+        let cases = [
+            ("/usr/bin/python3 /srv/app.py --port 80", "python3 app.py --port 80"),
+            ("java -jar target/app.jar", "java -jar app.jar"),
+            ("java -cp /a/b.jar:/c/d.jar Main", "java -cp /a/b.jar:/c/d.jar Main"),
+            ("com.example.app:reticulum", "com.example.app:reticulum"),
+            ("ls /", "ls /"),
+        ];
+        for (line, expected) in cases {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(short_command(&words), expected);
+        }
+    }
+
+    #[test]
+    fn this_process_started_before_now() {
+        let started = started_boot_nanos().unwrap();
+        assert!(started > 0 && started < SystemClock.now().boot_nanos);
+    }
+
+    #[test]
+    fn two_sessions_differ() {
+        let interval = Duration::from_secs(300);
+        assert_ne!(new_session(interval).id, new_session(interval).id);
+    }
+}

@@ -1,0 +1,194 @@
+//! What the preloaded library does when it is loaded into a process and when that process ends.
+//! Decides first whether the process is any of its business; in one that is not, it only takes its own variables out
+//! of the environment. Never writes to stdout, never fails the host.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::config::Config;
+use crate::{running, threads};
+
+/// How often a settling agent looks whether a runtime has shown up.
+const SETTLE_POLL: Duration = Duration::from_millis(5);
+
+/// Whoever turns this to true starts the agent: the settling thread, or the end of a host that was quicker.
+static STARTED: AtomicBool = AtomicBool::new(false);
+
+/// The config while the agent waits to be started.
+static WAITING: Mutex<Option<Config>> = Mutex::new(None);
+
+/// The process that loaded the library with business in it. A forked child is another.
+static LOADED_IN: AtomicU32 = AtomicU32::new(0);
+
+/// What the environment says about this process.
+#[derive(Debug, PartialEq, Eq)]
+enum Business {
+    /// Watch it. The number is added to the recording's name when it is not the first process of a family.
+    Watch { child: bool },
+    /// Leave it alone, and hide from it.
+    None,
+}
+
+/// Called by the loader before `main`, on the only thread there is.
+pub fn on_load() {
+    let pid = std::process::id();
+    let wanted = std::env::var("LEAKLINE_PID").ok();
+    let children = std::env::var("LEAKLINE_CHILDREN").is_ok_and(|value| value == "1");
+    match business(pid, wanted.as_deref(), children) {
+        Business::None => hide(),
+        Business::Watch { child } => {
+            if wanted.is_none() {
+                // Preloaded by hand: this process is the one, and its children are told so.
+                // SAFETY: called before `main`, no other thread exists that could read the environment.
+                unsafe { std::env::set_var("LEAKLINE_PID", pid.to_string()) };
+            }
+            match Config::load() {
+                Ok(config) => watch(config, child.then_some(pid)),
+                Err(error) => tell(&format!("{error}; this program runs unwatched")),
+            }
+        }
+    }
+}
+
+fn business(pid: u32, wanted: Option<&str>, children: bool) -> Business {
+    match wanted.map(str::parse::<u32>) {
+        None => Business::Watch { child: false },
+        Some(Ok(wanted)) if wanted == pid => Business::Watch { child: false },
+        Some(_) if children => Business::Watch { child: true },
+        Some(_) => Business::None,
+    }
+}
+
+fn watch(mut config: Config, child: Option<u32>) {
+    LOADED_IN.store(std::process::id(), Ordering::Release);
+    if let (Some(pid), Some(file)) = (child, config.file.take()) {
+        config.file = Some(with_suffix(file, pid));
+    }
+    log_to_stderr();
+    if config.python_mode != crate::PythonMode::Off {
+        leakline_python::early::install(crate::compose::python_options(&config));
+        leakline_python::set_on_closing(Box::new(|| running::runtime_is_closing(leakline_python::early::attached())));
+    }
+    let settle = config.settle;
+    *WAITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);
+    let started = threads::with_signals_blocked(|| {
+        std::thread::Builder::new().name("leakline-start".into()).stack_size(256 << 10).spawn(move || {
+            wait_until_settled(settle);
+            // A panic must not reach the host; its message has gone to stderr by then.
+            let _ = std::panic::catch_unwind(start_once);
+        })
+    });
+    if let Err(error) = started {
+        tell(&format!("cannot start a thread: {error}; this program runs unwatched"));
+    }
+}
+
+/// Waits for `settle`, or until a runtime shows up.
+fn wait_until_settled(settle: Duration) {
+    let begun = Instant::now();
+    while begun.elapsed() < settle && !STARTED.load(Ordering::Acquire) {
+        if leakline_python::is_present() || leakline_jvm::is_present() {
+            return;
+        }
+        std::thread::sleep(SETTLE_POLL.min(settle));
+    }
+}
+
+fn start_once() {
+    if STARTED.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let config = WAITING.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(Err(error)) = config.map(running::start) {
+        tell(&error.to_string());
+    }
+}
+
+/// Called by the loader when the process ends in an orderly way, after `main` and the host's own exit handlers.
+pub fn on_unload() {
+    // In a forked child, and in a process that was left alone, there is nothing to end.
+    if LOADED_IN.load(Ordering::Acquire) != std::process::id() {
+        return;
+    }
+    // A host that ended before the agent had settled still leaves one snapshot behind.
+    start_once();
+    running::end();
+}
+
+/// Takes leakline out of the environment, so that neither this process nor its children see any of it.
+fn hide() {
+    let library = own_file_name();
+    let kept = std::env::var_os("LD_PRELOAD").and_then(|list| list.into_string().ok()).map(|list| {
+        list.split([':', ' '])
+            .filter(|entry| !entry.is_empty() && !entry.ends_with(library))
+            .collect::<Vec<_>>()
+            .join(":")
+    });
+    match kept {
+        // SAFETY: called before `main`, no other thread exists that could read the environment.
+        Some(kept) if !kept.is_empty() => unsafe { std::env::set_var("LD_PRELOAD", kept) },
+        // SAFETY: as above.
+        Some(_) => unsafe { std::env::remove_var("LD_PRELOAD") },
+        None => {}
+    }
+    let ours: Vec<_> = std::env::vars_os()
+        .map(|(name, _)| name)
+        .filter(|name| name.to_string_lossy().starts_with("LEAKLINE_"))
+        .collect();
+    for name in ours {
+        // SAFETY: as above.
+        unsafe { std::env::remove_var(name) };
+    }
+}
+
+/// The preloaded library's file name.
+pub fn own_file_name() -> &'static str {
+    "libleakline_agent.so"
+}
+
+fn with_suffix(file: PathBuf, pid: u32) -> PathBuf {
+    let mut name = file.into_os_string();
+    name.push(format!(".{pid}"));
+    name.into()
+}
+
+/// The agent's own warnings go to stderr; `LEAKLINE_LOG` (error, warn, info, debug) says from which level on.
+fn log_to_stderr() {
+    let level = std::env::var("LEAKLINE_LOG").ok().and_then(|text| text.parse().ok()).unwrap_or(tracing::Level::ERROR);
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .finish();
+    // Only the first of a process counts; a second load of the library keeps it.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// One line on stderr; a host without one loses nothing.
+fn tell(message: &str) {
+    let _ = std::io::stderr().write_all(format!("leakline: {message}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_process_that_was_asked_for_is_watched() {
+        let (first, child) = (Business::Watch { child: false }, Business::Watch { child: true });
+        let cases = [
+            (7, Some("7"), false, first),
+            (8, Some("7"), false, Business::None),
+            (8, Some("7"), true, child),
+            (8, None, false, Business::Watch { child: false }),
+            (8, Some("junk"), false, Business::None),
+        ];
+        for (pid, wanted, children, expected) in cases {
+            assert_eq!(business(pid, wanted, children), expected, "{pid} {wanted:?} {children}");
+        }
+    }
+}

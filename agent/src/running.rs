@@ -1,0 +1,174 @@
+//! The one agent of this process: started, asked, stopped, and left alone in a forked child.
+//! Never panics and never waits longer than it says: the host is in these calls.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
+
+use leakline_core::{Probe, SchedulerHandle, Sink, Snapshot, StartError};
+
+use crate::config::Config;
+use crate::stats::Stats;
+use crate::{compose, threads};
+
+/// How long `snapshot_now` waits for the slowest probe.
+const SNAPSHOT_WAIT: Duration = Duration::from_secs(60);
+
+static AGENT: Mutex<Option<Running>> = Mutex::new(None);
+
+/// The process that started the agent; in a forked child it differs from the child's own. 0: no agent runs.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+struct Running {
+    handle: Arc<SchedulerHandle>,
+    final_wait: Duration,
+}
+
+/// Why the agent did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AgentError {
+    /// `start` was called while an agent runs; that one goes on, unchanged.
+    #[error("leakline runs in this process already")]
+    AlreadyRunning,
+    /// No agent runs in this process.
+    #[error("leakline does not run in this process: call start first")]
+    NotRunning,
+    /// The host forked: the agent stays with the parent.
+    #[error("leakline stays with the process that started it ({owner}); this is a forked child")]
+    ForkedChild {
+        /// The process that has the agent.
+        owner: u32,
+    },
+    /// The snapshot was not complete in time; it goes to the sinks all the same when it is.
+    #[error("no snapshot within {} s", waited.as_secs())]
+    TimedOut {
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The scheduler could not be started.
+    #[error("cannot start: {source}")]
+    Start {
+        /// Why.
+        #[from]
+        source: StartError,
+    },
+}
+
+/// Starts the agent with `config`. Returns as soon as its threads run; the first reading is theirs.
+pub fn start(config: Config) -> Result<(), AgentError> {
+    start_with(config, Vec::new(), Vec::new())
+}
+
+/// As [`start`], with probes and sinks of the host's own beside those that `config` asks for.
+pub fn start_with(
+    config: Config,
+    probes: Vec<Box<dyn Probe>>,
+    sinks: Vec<Box<dyn Sink>>,
+) -> Result<(), AgentError> {
+    refuse_in_forked_child()?;
+    let mut agent = lock();
+    if agent.is_some() {
+        return Err(AgentError::AlreadyRunning);
+    }
+    let handle = threads::with_signals_blocked(|| compose::start(&config, probes, sinks))?;
+    *agent = Some(Running { handle: Arc::new(handle), final_wait: config.final_wait });
+    OWNER.store(std::process::id(), Ordering::Release);
+    Ok(())
+}
+
+/// Takes a snapshot now, besides the aligned ones, and waits for it: up to a minute when a runtime is busy.
+/// Must not be called while holding the GIL, which the Python probe needs.
+pub fn snapshot_now() -> Result<Arc<Snapshot>, AgentError> {
+    handle()?.snapshot_now(SNAPSHOT_WAIT).ok_or(AgentError::TimedOut { waited: SNAPSHOT_WAIT })
+}
+
+/// Current and peak memory per layer, and the agent's own cost, as of the last snapshot.
+pub fn stats() -> Result<Stats, AgentError> {
+    let handle = handle()?;
+    let snapshot = match handle.latest() {
+        Some(snapshot) => snapshot,
+        None => handle.snapshot_now(SNAPSHOT_WAIT).ok_or(AgentError::TimedOut { waited: SNAPSHOT_WAIT })?,
+    };
+    Ok(Stats::new(snapshot, &handle.peaks()))
+}
+
+/// Tells a named event of the host (a reconnect, the app going to the background). Never blocks.
+pub fn mark(name: &str) -> Result<(), AgentError> {
+    handle()?.mark(name);
+    Ok(())
+}
+
+/// Takes a snapshot that growth is counted from from now on. Does not wait for it.
+pub fn reset_baseline() -> Result<(), AgentError> {
+    handle()?.reset_baseline();
+    Ok(())
+}
+
+/// Ticks at multiples of `interval` from now on.
+pub fn set_interval(interval: Duration) -> Result<(), AgentError> {
+    handle()?.set_interval(interval);
+    Ok(())
+}
+
+/// Stops the agent: gives back what its probes took, gets out what its sinks still hold, ends its threads. Waits at
+/// most `final_wait` of the config; a thread that is stuck in a runtime is left behind, asleep. Without an agent, or in
+/// a forked child, it does nothing.
+pub fn stop() {
+    if refuse_in_forked_child().is_err() {
+        return;
+    }
+    let running = lock().take();
+    OWNER.store(0, Ordering::Release);
+    if let Some(running) = running {
+        running.handle.stop(running.final_wait);
+    }
+}
+
+/// The host's end: a last snapshot (unless Python's end had one already), then [`stop`]. Never waits for the lock:
+/// whoever holds it may be gone.
+pub(crate) fn end() {
+    if refuse_in_forked_child().is_err() {
+        return;
+    }
+    let running = match AGENT.try_lock() {
+        Ok(mut agent) => agent.take(),
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
+        Err(TryLockError::WouldBlock) => None,
+    };
+    OWNER.store(0, Ordering::Release);
+    if let Some(running) = running {
+        running.handle.final_snapshot(running.final_wait);
+        running.handle.stop(running.final_wait);
+    }
+}
+
+/// The last snapshot while a runtime that is about to end can still be read. Called on the host's thread, which holds
+/// no lock of the runtime.
+pub(crate) fn runtime_is_closing(host_ends_with_it: bool) {
+    let Ok(handle) = handle() else { return };
+    let wait = lock().as_ref().map_or(Duration::ZERO, |running| running.final_wait);
+    if host_ends_with_it {
+        handle.final_snapshot(wait);
+    } else {
+        handle.snapshot_now(wait);
+    }
+}
+
+fn handle() -> Result<Arc<SchedulerHandle>, AgentError> {
+    refuse_in_forked_child()?;
+    lock().as_ref().map(|running| Arc::clone(&running.handle)).ok_or(AgentError::NotRunning)
+}
+
+fn refuse_in_forked_child() -> Result<(), AgentError> {
+    match OWNER.load(Ordering::Acquire) {
+        0 => Ok(()),
+        owner if owner == std::process::id() => Ok(()),
+        owner => Err(AgentError::ForkedChild { owner }),
+    }
+}
+
+/// A poisoned lock still holds a whole `Option`: nothing is half done under it.
+fn lock() -> MutexGuard<'static, Option<Running>> {
+    AGENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
