@@ -1,0 +1,243 @@
+//! Finds runtimes in this process through the dynamic loader.
+//! Never links one, never loads one that is not there already, and never unloads anything.
+
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
+
+/// The address of `name` in whatever the process can see globally: the program, the libraries it was linked with, and
+/// those that were loaded with `RTLD_GLOBAL`.
+pub fn symbol(name: &CStr) -> Option<NonNull<c_void>> {
+    // SAFETY: `name` ends with a NUL, and RTLD_DEFAULT is always a valid handle.
+    NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+}
+
+/// A shared object that is loaded, pinned: it stays loaded as long as the process lives, so what [`symbol`] found in it
+/// stays valid.
+///
+/// [`symbol`]: LoadedObject::symbol
+#[derive(Debug, Clone)]
+pub struct LoadedObject {
+    path: PathBuf,
+    handle: NonNull<c_void>,
+}
+
+// SAFETY: a handle of the loader belongs to no thread, and it is never closed.
+unsafe impl Send for LoadedObject {}
+// SAFETY: the loader takes its own lock in every call that is made with the handle.
+unsafe impl Sync for LoadedObject {}
+
+impl LoadedObject {
+    /// Loads `path` privately (`RTLD_LOCAL`), everything bound at once, for good. The error is the loader's own text.
+    ///
+    /// Runs the constructors of the object: only for leakline's own libraries.
+    pub fn load(path: &Path) -> Result<Self, String> {
+        open(path, libc::RTLD_NOW | libc::RTLD_LOCAL)
+    }
+
+    /// Where it was loaded from, as the loader names it.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The address of `name` in this object or in what it needs.
+    pub fn symbol(&self, name: &CStr) -> Option<NonNull<c_void>> {
+        // SAFETY: the handle is open for good, and `name` ends with a NUL.
+        NonNull::new(unsafe { libc::dlsym(self.handle.as_ptr(), name.as_ptr()) })
+    }
+
+    /// Makes its symbols visible to everything that is loaded from now on, as if it had been loaded with `RTLD_GLOBAL`.
+    pub fn promote_to_global(&self) -> Result<(), String> {
+        open(&self.path, libc::RTLD_NOW | libc::RTLD_NOLOAD | libc::RTLD_GLOBAL).map(drop)
+    }
+}
+
+/// The first loaded object whose file name begins with one of `prefixes` (such as `libpython3`, `libjvm.so`).
+/// The program itself is never meant: it has no name here.
+pub fn loaded_object(prefixes: &[&str]) -> Option<LoadedObject> {
+    let mut found = Vec::new();
+    each_object(&mut |name, _| {
+        if file_name_begins(name, prefixes) {
+            found.push(PathBuf::from(OsStr::from_bytes(name)));
+        }
+        true
+    });
+    // Opened outside the walk, which holds the loader's lock.
+    found.iter().find_map(|path| open(path, libc::RTLD_LAZY | libc::RTLD_NOLOAD).ok())
+}
+
+/// How many objects were loaded and unloaded so far: as long as the number is the same, nothing new can be found.
+/// `None` where the system does not count them.
+pub fn generation() -> Option<u64> {
+    let mut count = None;
+    each_object(&mut |_, generation| {
+        count = generation;
+        false
+    });
+    count
+}
+
+/// Asks for objects again and again, and looks only when something was loaded since.
+#[derive(Debug)]
+pub struct Watch {
+    prefixes: &'static [&'static str],
+    seen: Option<u64>,
+}
+
+impl Watch {
+    /// Watches for a file name that begins with one of `prefixes`.
+    pub fn new(prefixes: &'static [&'static str]) -> Self {
+        Self { prefixes, seen: None }
+    }
+
+    /// Whether something was loaded or unloaded since the last call; true the first time.
+    pub fn changed(&mut self) -> bool {
+        let now = generation();
+        let changed = now.is_none() || now != self.seen;
+        self.seen = now;
+        changed
+    }
+
+    /// The object, if it is there and was not seen to be missing since the last load.
+    pub fn look(&mut self) -> Option<LoadedObject> {
+        if self.changed() { loaded_object(self.prefixes) } else { None }
+    }
+}
+
+/// The file that holds the code or data at `address`, made absolute where possible; `None` for memory that belongs to
+/// no object.
+pub fn object_at(address: *const c_void) -> Option<PathBuf> {
+    // SAFETY: all-zero is a valid Dl_info: four pointers and addresses.
+    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
+    // SAFETY: any address may be asked for, and `info` is ours to write.
+    if unsafe { libc::dladdr(address, &raw mut info) } == 0 || info.dli_fname.is_null() {
+        return None;
+    }
+    // SAFETY: the loader keeps the name as long as the object is loaded.
+    let name = unsafe { CStr::from_ptr(info.dli_fname) };
+    let path = PathBuf::from(OsStr::from_bytes(name.to_bytes()));
+    Some(std::fs::canonicalize(&path).unwrap_or(path))
+}
+
+/// The folder of the library (or program) that this code was linked into.
+pub fn own_directory() -> Option<PathBuf> {
+    let path = object_at(own_directory as *const c_void).filter(|path| path.is_absolute());
+    // The main program is named by argv[0], which may be anything.
+    let path = path.or_else(|| std::env::current_exe().ok())?;
+    path.parent().map(Path::to_path_buf)
+}
+
+fn open(path: &Path, flags: c_int) -> Result<LoadedObject, String> {
+    let name =
+        CString::new(path.as_os_str().as_bytes()).map_err(|_| "the path has a NUL in it".to_owned())?;
+    // SAFETY: `name` ends with a NUL; with RTLD_NOLOAD no foreign constructor runs, without it the caller asked for it.
+    match NonNull::new(unsafe { libc::dlopen(name.as_ptr(), flags) }) {
+        Some(handle) => Ok(LoadedObject { path: path.to_path_buf(), handle }),
+        None => Err(loader_error()),
+    }
+}
+
+fn loader_error() -> String {
+    // SAFETY: dlerror has no preconditions; its text is this thread's own.
+    let text = unsafe { libc::dlerror() };
+    if text.is_null() {
+        return "it is not loaded".to_owned();
+    }
+    // SAFETY: the text is valid until this thread's next call of the loader.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+fn file_name_begins(path: &[u8], prefixes: &[&str]) -> bool {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
+    prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+/// What is done with each object's name and the loader's generation; false ends the walk.
+type Visit<'a> = &'a mut dyn FnMut(&[u8], Option<u64>) -> bool;
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn each_object(visit: Visit<'_>) {
+    unsafe extern "C" fn step(info: *mut libc::dl_phdr_info, size: usize, visit: *mut c_void) -> c_int {
+        // SAFETY: `visit` is the pointer that `each_object` passes below, valid during the walk.
+        let visit = unsafe { &mut *visit.cast::<Visit<'_>>() };
+        // SAFETY: the loader hands in a valid entry for the time of this call.
+        let info = unsafe { &*info };
+        // Old bionic passes a shorter struct, which ends before the counters.
+        let generation = (size >= std::mem::offset_of!(libc::dl_phdr_info, dlpi_tls_modid))
+            .then(|| info.dlpi_adds.wrapping_add(info.dlpi_subs));
+        let name = name_of(&info.dlpi_name);
+        // A panic must not unwind into the loader; the closures here do nothing but compare and push.
+        let go_on = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| visit(name, generation)));
+        c_int::from(!go_on.unwrap_or(false))
+    }
+
+    let mut visit: Visit<'_> = visit;
+    // SAFETY: `step` matches the signature, and `visit` outlives the walk.
+    unsafe { libc::dl_iterate_phdr(Some(step), (&raw mut visit).cast()) };
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn name_of(name: &*const c_char) -> &[u8] {
+    if name.is_null() {
+        return &[];
+    }
+    // SAFETY: a name of the loader ends with a NUL and lives as long as the walk that handed it in.
+    unsafe { CStr::from_ptr(*name) }.to_bytes()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn each_object(_visit: Visit<'_>) {}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symbol_of_libc_is_found_and_a_made_up_one_is_not() {
+        assert!(symbol(c"malloc").is_some());
+        assert!(symbol(c"leakline_has_no_such_symbol").is_none());
+    }
+
+    #[test]
+    fn a_loaded_object_is_found_by_the_beginning_of_its_file_name() {
+        let libc = loaded_object(&["libnothing", "libc.so"]).unwrap();
+        assert!(libc.path().is_absolute());
+        assert_eq!(libc.symbol(c"getpid"), symbol(c"getpid"));
+        assert!(loaded_object(&["ibc.so"]).is_none());
+        libc.promote_to_global().unwrap();
+    }
+
+    #[test]
+    fn prefixes_are_compared_with_the_file_name_only() {
+        let cases = [
+            ("/usr/lib/libpython3.11.so.1.0", true),
+            ("libpython3.so", true),
+            ("/opt/libpython3/libother.so", false),
+            ("/data/app/base.apk!/lib/arm64-v8a/libpython3.11.so", true),
+            ("", false),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(file_name_begins(path.as_bytes(), &["libpython3"]), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_watch_looks_again_only_after_something_was_loaded() {
+        let mut watch = Watch::new(&["libc.so"]);
+        assert!(watch.look().is_some());
+        assert!(watch.look().is_none());
+    }
+
+    #[test]
+    fn loading_what_is_not_there_says_so_with_the_path() {
+        let error = LoadedObject::load(Path::new("/nowhere/libx.so")).unwrap_err();
+        assert!(error.contains("/nowhere/libx.so"), "{error}");
+    }
+
+    #[test]
+    fn our_own_folder_is_where_the_test_program_is() {
+        let program = std::env::current_exe().unwrap();
+        assert_eq!(own_directory().as_deref(), program.parent());
+    }
+}
