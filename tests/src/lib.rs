@@ -1,1 +1,8 @@
-//! TODO header.
+//! The kit of the end-to-end tests: finds the built programs and the runtimes of this machine, runs real hosts under
+//! `leakline run`, and reads what they left. No mocks, no state that two tests share.
+
+mod host;
+mod machine;
+
+pub use host::{Host, Outcome, Running, read_recording};
+pub use machine::{Dist, Python, built_host, dist, jdks, pythons, venv_python, workspace};

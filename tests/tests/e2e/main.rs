@@ -1,0 +1,8 @@
+//! End-to-end tests: real programs under the built `leakline run`, real collectors, real kills.
+//! One binary, because each links everything.
+
+mod attaching;
+mod bad_input;
+mod collecting;
+mod invisible;
+mod surviving;

@@ -1,0 +1,35 @@
+//! What was read before a kill is still there after it.
+
+use std::os::unix::process::ExitStatusExt;
+
+use leakline_proto::Event;
+use leakline_tests::{Host, venv_python};
+
+#[test]
+fn a_recording_is_readable_after_the_host_was_killed() {
+    let script = "import time\nheld = []\nwhile True:\n    held.append(bytearray(10_000)); time.sleep(0.002)";
+    let host = Host::new([venv_python().into_os_string(), "-c".into(), script.into()])
+        .options(["--interval", "100ms"])
+        .spawn();
+    host.wait_for_snapshots(5);
+    host.signal(libc::SIGKILL);
+    let outcome = host.wait();
+    assert_eq!(outcome.status.signal(), Some(libc::SIGKILL));
+    let events = outcome.events();
+    assert!(matches!(events.first(), Some(Event::Session(_))), "begins with the session");
+    assert!(outcome.snapshots().len() >= 5);
+    assert!(!events.iter().any(|event| matches!(event, Event::End(_))), "a kill is no orderly end");
+    assert!(!events.iter().any(|event| matches!(event, Event::Gap { .. })), "nothing is missing in between");
+}
+
+#[test]
+fn an_orderly_end_has_a_final_snapshot_with_python_in_it() {
+    let outcome = Host::new([venv_python().into_os_string(), "-c".into(), "import time; time.sleep(0.3)".into()])
+        .run()
+        .succeeded();
+    let last = outcome.snapshots().last().cloned().expect("a snapshot");
+    assert_eq!(last.tick.cause, leakline_core::Cause::Final);
+    let python = last.reading("python").expect("a Python reading");
+    assert!(python.profile.is_some(), "{:?}; {}", python.status, outcome.stderr);
+    assert!(matches!(outcome.events().last(), Some(Event::End(_))));
+}
