@@ -106,12 +106,16 @@ impl Watch {
 }
 
 /// The file that holds the code or data at `address`, made absolute where possible; `None` for memory that belongs to
-/// no object.
-pub fn object_at(address: *const c_void) -> Option<PathBuf> {
-    // SAFETY: all-zero is a valid Dl_info: four pointers and addresses.
-    let mut info: libc::Dl_info = unsafe { std::mem::zeroed() };
-    // SAFETY: any address may be asked for, and `info` is ours to write.
-    if unsafe { libc::dladdr(address, &raw mut info) } == 0 || info.dli_fname.is_null() {
+/// no object. Nothing is read at the address.
+pub fn object_at(address: usize) -> Option<PathBuf> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: dladdr only compares the address, and `info` is ours to write.
+    if unsafe { libc::dladdr(address as *const c_void, info.as_mut_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: zeroed is valid for a struct of pointers, and dladdr filled it.
+    let info = unsafe { info.assume_init() };
+    if info.dli_fname.is_null() {
         return None;
     }
     // SAFETY: the loader keeps the name as long as the object is loaded.
@@ -122,7 +126,7 @@ pub fn object_at(address: *const c_void) -> Option<PathBuf> {
 
 /// The folder of the library (or program) that this code was linked into.
 pub fn own_directory() -> Option<PathBuf> {
-    let path = object_at(own_directory as *const c_void).filter(|path| path.is_absolute());
+    let path = object_at(own_directory as *const () as usize).filter(|path| path.is_absolute());
     // The main program is named by argv[0], which may be anything.
     let path = path.or_else(|| std::env::current_exe().ok())?;
     path.parent().map(Path::to_path_buf)
