@@ -1,0 +1,129 @@
+//! `leakline run`: puts the agent's library and its settings into the environment and becomes the command.
+//! Never forks, never starts a runtime, never stands between the command and its signals, terminal or exit status.
+
+#[cfg(target_os = "linux")]
+mod exec;
+#[cfg(target_os = "linux")]
+mod locate;
+#[cfg(target_os = "linux")]
+mod program;
+#[cfg(target_os = "linux")]
+mod signal;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::duration::{self, Interval};
+
+const EXAMPLES: &str = "\
+Examples:
+  leakline run -- python3 app.py
+      A short line on the terminal every 5 minutes, nothing else.
+
+  leakline run --interval 1m -o app.leak -- java -jar app.jar
+      Also write a recording; read it any time, even while the program runs or after it
+      was killed:  leakline report app.leak
+
+  leakline run --collector 192.168.1.20:7474 -- ./service --port 80
+      Also send to a workstation where `leakline collect` runs.
+
+The program is started in place of leakline: same process id, so Ctrl-C, SIGTERM, job
+control, input and the exit status are the program's own. 127 means that the command was
+not found and 126 that it cannot be executed, as in a shell.
+
+Other settings come from LEAKLINE_* variables or a file (--config); options given here win.";
+
+/// What the Python probe does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum PythonMode {
+    /// Numbers and call paths, with the standard library's tracemalloc
+    Tracemalloc,
+    /// Numbers only: nothing is traced, next to no cost
+    Gauges,
+    /// Leave Python alone
+    Off,
+}
+
+/// Options of `leakline run`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Time between readings, taken at multiples of it on the clock [default: 5m]
+    #[arg(long, value_name = "TIME", value_parser = duration::interval)]
+    pub(crate) interval: Option<Interval>,
+
+    /// Send the readings to `leakline collect` at this address
+    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    pub(crate) collector: Option<String>,
+
+    /// Write a recording to this file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Frames kept of each Python call path; more cost more [default: 10]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub(crate) frames: Option<u16>,
+
+    /// What is read of Python [default: tracemalloc]
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub(crate) python: Option<PythonMode>,
+
+    /// Watch the programs that the command starts, too: each is a session of its own
+    #[arg(long)]
+    pub(crate) children: bool,
+
+    /// Print nothing on the terminal
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+
+    /// Read further settings from this TOML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The program to run, and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+/// `HOST:PORT`, with a port that can be connected to.
+fn address(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    match bare.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0) => {
+            Ok(text.to_owned())
+        }
+        _ => Err("write HOST:PORT, such as 127.0.0.1:7474".to_owned()),
+    }
+}
+
+/// Becomes the command. Comes back only with an exit status for a command that could not be run, or with an error.
+#[cfg(target_os = "linux")]
+pub(crate) fn run(options: &Options) -> anyhow::Result<std::process::ExitCode> {
+    exec::become_command(options)
+}
+
+/// Says where the agent can run.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn run(_options: &Options) -> anyhow::Result<std::process::ExitCode> {
+    anyhow::bail!(
+        "`leakline run` works on Linux only: it preloads a library\n  \
+         Run the program on Linux with `--collector HOST:PORT` and receive it here with `leakline collect`."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for good in ["127.0.0.1:7474", "workstation:1", "[::1]:7474", "http://localhost:7474/"] {
+            assert_eq!(address(good).as_deref(), Ok(good));
+        }
+        for bad in
+            ["", "localhost", ":7474", "localhost:", "localhost:0", "localhost:70000", "localhost:http"]
+        {
+            assert!(address(bad).unwrap_err().contains("127.0.0.1:7474"), "{bad}");
+        }
+    }
+}
