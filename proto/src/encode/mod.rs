@@ -1,0 +1,242 @@
+//! A session's records as numbered entries.
+//! Pure: no I/O, no clock. Never changes what it is given, but for the cuts that [`crate::limits`] names.
+
+mod fit;
+mod table;
+
+use std::cmp::Ordering;
+
+use leakline_core::{Amount, Profile, Record, Session, SiteId, Snapshot, Subject, Timestamp, Verdict};
+use rustc_hash::FxHashMap;
+
+use self::fit::fit;
+use self::table::{News, Table};
+use crate::convert::{cut, verdict_to_wire};
+use crate::limits::{EPOCH_TABLE_BYTES, KEYFRAME_EVERY, MAX_AMOUNTS, SPLIT_BYTES};
+use crate::v1::{self, entry::Body};
+
+/// Turns one session's records into entries.
+///
+/// Strings, frames and sites are told once in an epoch, and a profile as the sites that changed since the probe's last
+/// one. An epoch begins at the start, every [`KEYFRAME_EVERY`] snapshots, when the table has grown
+/// ([`EPOCH_TABLE_BYTES`]), and when the caller asks for one with [`restart`](Self::restart).
+///
+/// Holds what it told in this epoch, and each probe's last profile as indices and amounts: [`held_bytes`](Self::held_bytes).
+#[derive(Debug)]
+pub struct Encoder {
+    session: v1::Session,
+    next: u64,
+    epochs: u64,
+    table: Table,
+    sent: FxHashMap<String, Vec<Sent>>,
+    snapshots_in_epoch: u64,
+    /// What the table took after the epoch's first snapshot.
+    first_table_bytes: u64,
+}
+
+/// What was last told of a site in a profile; in lists by identity.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    id: SiteId,
+    index: u32,
+    live: Amount,
+}
+
+impl Encoder {
+    /// An encoder whose first entry has number 0.
+    pub fn new(session: &Session) -> Self {
+        Self {
+            session: session.into(),
+            next: 0,
+            epochs: 0,
+            table: Table::default(),
+            sent: FxHashMap::default(),
+            snapshots_in_epoch: 0,
+            first_table_bytes: 0,
+        }
+    }
+
+    /// The entries that a session begins with. `record` makes them itself where this was not called.
+    pub fn start(&mut self) -> Vec<v1::Entry> {
+        self.restart()
+    }
+
+    /// Begins a new epoch: what comes after can be read without what came before. For when entries were lost on their
+    /// way, and for the beginning of a file.
+    pub fn restart(&mut self) -> Vec<v1::Entry> {
+        self.table = Table::default();
+        self.sent = FxHashMap::default();
+        self.snapshots_in_epoch = 0;
+        self.first_table_bytes = 0;
+        let epoch = v1::Epoch { index: self.epochs };
+        self.epochs += 1;
+        let session = self.session.clone();
+        vec![self.entry(Body::Session(session)), self.entry(Body::Epoch(epoch))]
+    }
+
+    /// As `restart`, where the entries from number `next` on were made but will never leave (they did not fit into a
+    /// file): their numbers are given again.
+    pub fn restart_from(&mut self, next: u64) -> Vec<v1::Entry> {
+        self.next = self.next.min(next);
+        self.restart()
+    }
+
+    /// The entries for `record`, each within [`MAX_ENTRY_BYTES`](crate::limits::MAX_ENTRY_BYTES).
+    pub fn record(&mut self, record: &Record) -> Vec<v1::Entry> {
+        let mut entries = if self.epochs == 0 { self.start() } else { Vec::new() };
+        match record {
+            Record::Snapshot { snapshot, verdicts } => self.snapshot(snapshot, verdicts, &mut entries),
+            Record::Mark(mark) => entries.push(self.entry(Body::Mark(mark.into()))),
+            Record::Lost(loss) => entries.push(self.entry(Body::Lost((*loss).into()))),
+        }
+        entries
+    }
+
+    /// The entry that a session ends with.
+    pub fn end(&mut self, at: Timestamp) -> v1::Entry {
+        self.entry(Body::End(v1::End { at: Some(at.into()) }))
+    }
+
+    /// The session, as entries and `Hello` carry it.
+    pub fn session(&self) -> &v1::Session {
+        &self.session
+    }
+
+    /// The number of the next entry.
+    pub fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// About what the encoder holds in memory.
+    pub fn held_bytes(&self) -> u64 {
+        let sent: usize = self.sent.values().map(|sent| sent.capacity() * size_of::<Sent>()).sum();
+        self.table.bytes() + sent as u64
+    }
+
+    fn entry(&mut self, body: Body) -> v1::Entry {
+        let number = self.next;
+        self.next += 1;
+        v1::Entry { number, body: Some(body) }
+    }
+
+    fn snapshot(&mut self, snapshot: &Snapshot, verdicts: &[Verdict], entries: &mut Vec<v1::Entry>) {
+        let grown = self.table.bytes() > EPOCH_TABLE_BYTES.max(2 * self.first_table_bytes);
+        if self.snapshots_in_epoch >= KEYFRAME_EVERY || grown {
+            entries.extend(self.restart());
+        }
+        let mut news = News::default();
+        let mut message = v1::Snapshot::from(snapshot);
+        message.verdicts = self.verdicts(verdicts, &mut news);
+        fit(&mut message);
+        let mut changes = Vec::new();
+        for (reading, told) in snapshot.readings.iter().zip(&mut message.readings) {
+            let Some(profile) = &reading.profile else { continue };
+            let left_out = self.profile(&told.probe, profile, &mut news, &mut changes);
+            if left_out > 0 {
+                told.notes.push(format!("{left_out} small sites are left out: the profile is too large"));
+            }
+        }
+        entries.extend(news.into_pieces().map(|piece| self.entry(Body::Intern(piece))));
+        entries.extend(changes.into_iter().map(|change| self.entry(Body::Profile(change))));
+        entries.push(self.entry(Body::Snapshot(message)));
+        if self.snapshots_in_epoch == 0 {
+            self.first_table_bytes = self.table.bytes();
+        }
+        self.snapshots_in_epoch += 1;
+    }
+
+    /// The verdicts on the wire. One about a site that the full table has no room for is left out.
+    fn verdicts(&mut self, verdicts: &[Verdict], news: &mut News) -> Vec<v1::Verdict> {
+        let told = verdicts.iter().filter_map(|verdict| {
+            let site = match &verdict.subject {
+                Subject::Layer(_) => None,
+                Subject::Site(_, site) => Some(self.table.site(site, news)?),
+            };
+            Some(verdict_to_wire(verdict, site))
+        });
+        told.collect()
+    }
+
+    /// Adds to `changes` what changed in the profile of `probe`, and says how many sites had no room.
+    fn profile(
+        &mut self,
+        probe: &str,
+        profile: &Profile,
+        news: &mut News,
+        changes: &mut Vec<v1::ProfileChange>,
+    ) -> usize {
+        let probe = cut(probe).into_owned();
+        let before = self.sent.remove(&probe);
+        let whole = before.is_none();
+        let before = before.unwrap_or_default();
+        let elsewhere: usize = self.sent.values().map(Vec::len).sum();
+        let room = MAX_AMOUNTS.saturating_sub(elsewhere);
+        let (now, left_out) = self.indexed(profile, room, news);
+        let sites = differences(&before, &now);
+        if whole || !sites.is_empty() {
+            split(&probe, whole, sites, changes);
+        }
+        self.sent.insert(probe, now);
+        left_out
+    }
+
+    /// The sites of `profile` by identity, at most `room`, each with its index. The largest get what room there is.
+    fn indexed(&mut self, profile: &Profile, room: usize, news: &mut News) -> (Vec<Sent>, usize) {
+        let mut stats: Vec<_> =
+            profile.sites().iter().filter(|stat| stat.live != Amount::default()).collect();
+        stats.sort_by_key(|stat| std::cmp::Reverse(stat.live.bytes));
+        let count = stats.len();
+        let mut now: Vec<Sent> = stats
+            .into_iter()
+            .take(room)
+            .filter_map(|stat| {
+                let index = self.table.site(&stat.site, news)?;
+                Some(Sent { id: stat.site.id(), index, live: stat.live })
+            })
+            .collect();
+        now.sort_unstable_by_key(|sent| sent.id);
+        let left_out = count - now.len();
+        (now, left_out)
+    }
+}
+
+/// The sites of `now` that differ from `before`, after zero for those that are gone, so that a reader never holds more
+/// than either. Both by identity.
+fn differences(before: &[Sent], now: &[Sent]) -> Vec<v1::SiteAmount> {
+    let mut amounts = Vec::new();
+    let (mut old, mut new) = (before.iter().peekable(), now.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => break,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(old), Some(new)) => old.id.cmp(&new.id),
+        };
+        let then = if order.is_le() { old.next() } else { None };
+        let after = if order.is_ge() { new.next() } else { None };
+        if then.map(|sent| sent.live) != after.map(|sent| sent.live)
+            && let Some(sent) = after.or(then)
+        {
+            let live = after.map(|sent| sent.live).unwrap_or_default();
+            amounts.push(v1::SiteAmount { site: sent.index, bytes: live.bytes, blocks: live.blocks });
+        }
+    }
+    amounts.sort_by_key(|amount| (amount.bytes, amount.blocks) != (0, 0));
+    amounts
+}
+
+/// At most this many bytes for one site in a change: its tag and length, a 32-bit index, two 64-bit numbers.
+const AMOUNT_BYTES: usize = 32;
+
+fn split(probe: &str, whole: bool, mut sites: Vec<v1::SiteAmount>, changes: &mut Vec<v1::ProfileChange>) {
+    let mut whole = whole;
+    loop {
+        let rest = sites.split_off(sites.len().min(SPLIT_BYTES / AMOUNT_BYTES));
+        changes.push(v1::ProfileChange { probe: probe.to_owned(), whole, sites });
+        if rest.is_empty() {
+            return;
+        }
+        sites = rest;
+        whole = false;
+    }
+}
