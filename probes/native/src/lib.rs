@@ -1,1 +1,20 @@
-//! TODO header.
+//! Reads what the operating system counts of the host (probe `process`) and what its malloc counts (probe `native`).
+//!
+//! - Cheap enough for every tick: files of /proc stay open and are read in place; what can be slow (`smaps_rollup`,
+//!   `mallinfo2` with many free chunks) is timed and asked less often the slower it is.
+//! - A number that was not read at a tick is absent at that tick, with a note; it is never repeated as if fresh.
+//!
+//! Never here: an allocation in the host's malloc during a reading, a hook, a signal, or anything of another process.
+
+mod error;
+mod limit;
+mod mallinfo;
+mod malloc;
+mod pace;
+mod parse;
+mod process;
+mod procfs;
+
+pub use limit::limit;
+pub use malloc::{NativeOptions, NativeProbe};
+pub use process::{ProcessOptions, ProcessProbe, SWAPPED_PROPORTIONAL};

@@ -1,0 +1,163 @@
+//! Finds and asks the C library's own count of its heap.
+//! Never reads an allocator that is not the one behind the host's `malloc`.
+
+use std::borrow::Cow;
+use std::ffi::{c_int, c_void};
+use std::ptr::NonNull;
+
+use leakline_probing::loader::{self, symbol};
+
+/// The address of a function.
+type Symbol = NonNull<c_void>;
+
+/// What malloc counts, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// In use, blocks that were mapped one by one included. On glibc also what its threads cache for reuse.
+    pub(crate) live: u64,
+    /// Free inside malloc's heaps.
+    pub(crate) free: u64,
+    /// In blocks that were mapped one by one; `None` where malloc does not tell them apart.
+    pub(crate) mapped: Option<u64>,
+}
+
+/// A way to ask.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Source {
+    /// `mallinfo2`: glibc 2.33 and later.
+    Wide(unsafe extern "C" fn() -> Fields<usize>),
+    /// glibc's `mallinfo`: 32 bits, so numbers wrap at 4 GiB.
+    Narrow(unsafe extern "C" fn() -> Fields<c_int>),
+    /// bionic's `mallinfo`: wide, and its `hblkhd` is everything that is mapped.
+    Bionic(unsafe extern "C" fn() -> Fields<usize>),
+}
+
+/// `struct mallinfo` and `struct mallinfo2`, in the C library's names.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fields<T> {
+    pub(crate) arena: T,
+    pub(crate) ordblks: T,
+    pub(crate) smblks: T,
+    pub(crate) hblks: T,
+    pub(crate) hblkhd: T,
+    pub(crate) usmblks: T,
+    pub(crate) fsmblks: T,
+    pub(crate) uordblks: T,
+    pub(crate) fordblks: T,
+    pub(crate) keepcost: T,
+}
+
+impl Source {
+    /// The one that speaks for the `malloc` which the host calls, or why there is none.
+    pub(crate) fn find() -> Result<Self, Cow<'static, str>> {
+        let malloc = symbol(c"malloc").ok_or("the process has no malloc that can be found")?;
+        if let Some(mallinfo2) = symbol(c"mallinfo2").filter(|_| cfg!(not(target_os = "android"))) {
+            same_library(malloc, mallinfo2)?;
+            // SAFETY: a function of this name returns ten `size_t` and takes nothing, wherever it exists.
+            let ask =
+                unsafe { std::mem::transmute::<Symbol, unsafe extern "C" fn() -> Fields<usize>>(mallinfo2) };
+            return Ok(Self::Wide(ask));
+        }
+        let mallinfo = symbol(c"mallinfo").ok_or("this C library's malloc does not count (musl does not)")?;
+        same_library(malloc, mallinfo)?;
+        Ok(if cfg!(target_os = "android") { Self::bionic(mallinfo) } else { Self::narrow(mallinfo) })
+    }
+
+    fn bionic(mallinfo: Symbol) -> Self {
+        // SAFETY: on Android a function of this name returns ten `size_t` and takes nothing.
+        let ask = unsafe { std::mem::transmute::<Symbol, unsafe extern "C" fn() -> Fields<usize>>(mallinfo) };
+        Self::Bionic(ask)
+    }
+
+    fn narrow(mallinfo: Symbol) -> Self {
+        // SAFETY: outside of Android a function of this name returns ten `int` and takes nothing.
+        let ask = unsafe { std::mem::transmute::<Symbol, unsafe extern "C" fn() -> Fields<c_int>>(mallinfo) };
+        Self::Narrow(ask)
+    }
+
+    /// Asks. Takes each arena's lock in turn; its time follows the number of free blocks.
+    pub(crate) fn ask(self) -> Counts {
+        match self {
+            Self::Wide(ask) => {
+                // SAFETY: `find` looked this function up; it may be called from any thread at any time.
+                let fields = unsafe { ask() };
+                glibc(fields.hblkhd as u64, fields.uordblks as u64, fields.fordblks as u64)
+            }
+            Self::Narrow(ask) => {
+                // SAFETY: `find` looked this function up; it may be called from any thread at any time.
+                let fields = unsafe { ask() };
+                let wide = |value: c_int| u64::from(value as u32);
+                glibc(wide(fields.hblkhd), wide(fields.uordblks), wide(fields.fordblks))
+            }
+            Self::Bionic(ask) => {
+                // SAFETY: `find` looked this function up; it may be called from any thread at any time.
+                let fields = unsafe { ask() };
+                Counts { live: fields.uordblks as u64, free: fields.fordblks as u64, mapped: None }
+            }
+        }
+    }
+
+    /// What a user must know of the numbers.
+    pub(crate) fn caveat(self) -> Option<&'static str> {
+        matches!(self, Self::Narrow(_))
+            .then_some("this glibc (older than 2.33) counts malloc in 32 bits: its numbers wrap at 4 GiB")
+    }
+
+    /// What it is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Wide(_) => "glibc malloc (mallinfo2)",
+            Self::Narrow(_) => "glibc malloc (mallinfo)",
+            Self::Bionic(_) => "bionic malloc (mallinfo)",
+        }
+    }
+}
+
+fn glibc(hblkhd: u64, uordblks: u64, fordblks: u64) -> Counts {
+    Counts { live: uordblks.saturating_add(hblkhd), free: fordblks, mapped: Some(hblkhd) }
+}
+
+/// An allocator that was preloaded or linked brings `malloc`, but often not `mallinfo`: then the C library's answer is
+/// about a heap that nobody uses.
+fn same_library(malloc: Symbol, mallinfo: Symbol) -> Result<(), Cow<'static, str>> {
+    match (library(malloc), library(mallinfo)) {
+        (Some(ours), Some(theirs)) if ours != theirs => Err(Cow::Owned(format!(
+            "malloc is that of {ours}, which has no mallinfo; {theirs}'s would count a heap that is not used"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The file name of the library (or program) that `function` lies in.
+fn library(function: Symbol) -> Option<String> {
+    let path = loader::object_at(function.as_ptr() as usize)?;
+    Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_env = "gnu")]
+    fn the_narrow_and_the_wide_count_agree_below_4_gib() {
+        let wide = Source::find().unwrap();
+        let narrow = Source::narrow(symbol(c"mallinfo").unwrap());
+        assert!(narrow.caveat().is_some() && wide.caveat().is_none());
+        // Other tests allocate meanwhile.
+        let close = (0..1000).any(|_| wide.ask() == narrow.ask());
+        assert!(close, "{:?} {:?}", wide.ask(), narrow.ask());
+    }
+
+    #[test]
+    fn another_library_than_mallocs_own_is_named() {
+        let malloc = symbol(c"malloc").unwrap();
+        let elsewhere = NonNull::from(&ELSEWHERE).cast();
+        let reason = same_library(elsewhere, malloc).unwrap_err();
+        assert!(reason.contains("libc.so.6"), "{reason}");
+        assert_eq!(same_library(malloc, malloc), Ok(()));
+    }
+
+    static ELSEWHERE: u8 = 1;
+}

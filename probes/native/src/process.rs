@@ -1,0 +1,344 @@
+//! The probe `process`: what the operating system counts of the host.
+//! Never holds up the host on purpose: what may be slow is in `details`, timed, and asked less often when it is.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use leakline_core::{
+    Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, names,
+};
+
+use crate::error::NativeError;
+use crate::pace::Pace;
+use crate::parse::{self, Proportional, SmapsSum};
+use crate::procfs::ProcFile;
+
+/// Name of the gauge for swapped memory with shared pages divided by their users, in bytes.
+pub const SWAPPED_PROPORTIONAL: &str = "process.swapped_proportional_bytes";
+
+/// What the probe `process` may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProcessOptions {
+    /// A detail that took longer than `quick` rests this many times as long before it is asked again. 1,000: at most
+    /// 0.1 % of the time, so that an answer of 300 ms (a phone under load) still comes with every 5 minutes' tick.
+    pub rest_factor: u32,
+    /// What takes no longer is asked at every tick, however short the interval. 1 ms.
+    pub quick: Duration,
+    /// Where `smaps_rollup` is missing and `smaps` is summed instead, it is given up after this long. 200 ms: some
+    /// 40,000 mappings.
+    pub smaps_budget: Duration,
+    /// Descriptors are counted one by one, on kernels that do not count them, up to this many. 20,000: some 10 ms.
+    pub max_descriptors: u32,
+}
+
+impl Default for ProcessOptions {
+    fn default() -> Self {
+        Self {
+            rest_factor: 1000,
+            quick: Duration::from_millis(1),
+            smaps_budget: Duration::from_millis(200),
+            max_descriptors: 20_000,
+        }
+    }
+}
+
+/// Reads what the operating system counts of the host.
+///
+/// The resident size is `statm`'s. Its parts are read microseconds later, from `status`; both are exact to some pages
+/// per thread (before Linux 6.2) or per processor (up to 6.15), so parts and whole may differ by that.
+pub struct ProcessProbe {
+    clock: Arc<dyn Clock>,
+    options: ProcessOptions,
+    page_bytes: u64,
+    statm: ProcFile,
+    status: ProcFile,
+    proportional: ProportionalSource,
+    proportional_pace: Pace,
+    descriptors_pace: Pace,
+}
+
+/// Where the proportional size comes from.
+enum ProportionalSource {
+    Rollup(ProcFile),
+    Smaps(ProcFile),
+}
+
+impl ProcessProbe {
+    /// A probe that has read nothing yet.
+    pub fn new(clock: Arc<dyn Clock>, options: ProcessOptions) -> Self {
+        Self {
+            clock,
+            page_bytes: page_bytes(),
+            statm: ProcFile::new("statm"),
+            status: ProcFile::new("status"),
+            proportional: ProportionalSource::Rollup(ProcFile::new("smaps_rollup")),
+            proportional_pace: Pace::new(options.quick, options.rest_factor),
+            descriptors_pace: Pace::new(options.quick, options.rest_factor),
+            options,
+        }
+    }
+
+    fn read_statm(&mut self) -> Result<parse::Statm, NativeError> {
+        parse::statm(self.statm.read()?).ok_or_else(|| self.statm.malformed())
+    }
+
+    fn proportional(&mut self, details: &mut Details) {
+        let started = Instants::now(&*self.clock);
+        if let Err(took) = self.proportional_pace.due(started.boot_nanos) {
+            details
+                .notes
+                .push(format!("proportional size not asked this tick: the last answer took {took:.1?}"));
+            return;
+        }
+        let outcome = self.proportional.read(&*self.clock, self.options.smaps_budget);
+        let (ended, cost) = started.cost(&*self.clock);
+        self.proportional_pace.took(ended.boot_nanos, cost);
+        if holds_the_map_lock() {
+            details.longest_stall = details.longest_stall.max(started.wall(&ended));
+        }
+        match outcome {
+            Ok(Some(Proportional { resident, swapped })) => {
+                details.gauges.extend(resident.map(|bytes| Gauge::bytes(names::PROPORTIONAL, bytes)));
+                details.gauges.extend(swapped.map(|bytes| Gauge::bytes(SWAPPED_PROPORTIONAL, bytes)));
+            }
+            Ok(None) => details.notes.push(format!(
+                "no proportional size: this kernel has no smaps_rollup, and smaps took longer than {:?}",
+                self.options.smaps_budget
+            )),
+            Err(error) => details.notes.push(format!("no proportional size: {error}")),
+        }
+    }
+
+    fn descriptors(&mut self, details: &mut Details) {
+        let started = Instants::now(&*self.clock);
+        if let Err(took) = self.descriptors_pace.due(started.boot_nanos) {
+            details.notes.push(format!("descriptors not counted this tick: the last count took {took:.1?}"));
+            return;
+        }
+        let outcome = descriptors(self.options.max_descriptors);
+        let (ended, cost) = started.cost(&*self.clock);
+        self.descriptors_pace.took(ended.boot_nanos, cost);
+        match outcome {
+            Ok(Some(count)) => details.gauges.push(Gauge::count(names::DESCRIPTORS, count)),
+            Ok(None) => details
+                .notes
+                .push(format!("descriptors not counted: more than {}", self.options.max_descriptors)),
+            Err(error) => details.notes.push(format!("descriptors not counted: {error}")),
+        }
+    }
+}
+
+#[async_trait]
+impl Probe for ProcessProbe {
+    fn name(&self) -> Cow<'static, str> {
+        "process".into()
+    }
+
+    fn layer(&self) -> Layer {
+        Layer::Process
+    }
+
+    async fn attach(&mut self) -> Result<Attachment, ProbeError> {
+        Ok(match self.read_statm() {
+            Ok(_) => Attachment::Attached(RuntimeInfo { name: kernel_name(), source_roots: Vec::new() }),
+            Err(error) => Attachment::Absent { reason: error.to_string().into() },
+        })
+    }
+
+    async fn gauges(&mut self, _: &Tick) -> Result<GaugeReading, ProbeError> {
+        let taken = self.clock.now();
+        let statm = self.read_statm()?;
+        let status = parse::status(self.status.read()?);
+        let bytes = |pages: u64| pages.saturating_mul(self.page_bytes);
+        // Before Linux 4.5 only the sum of file-backed and shared is known, and with it the rest.
+        let anonymous =
+            status.anonymous.unwrap_or_else(|| bytes(statm.resident.saturating_sub(statm.shared)));
+
+        let mut gauges = Vec::with_capacity(8);
+        gauges.push(Gauge::bytes(names::RESIDENT, bytes(statm.resident)));
+        gauges.push(Gauge::bytes(names::ANONYMOUS, anonymous));
+        let fields = [
+            (names::FILE_BACKED, status.file_backed),
+            (names::SHARED, status.shared),
+            (names::SWAPPED, status.swapped),
+            (names::RESIDENT_PEAK, status.resident_peak),
+        ];
+        gauges.extend(fields.into_iter().filter_map(|(name, value)| Some(Gauge::bytes(name, value?))));
+        gauges.extend(status.threads.map(|threads| Gauge::count(names::THREADS, threads)));
+        Ok(GaugeReading { taken, gauges, stall: Duration::ZERO })
+    }
+
+    async fn details(&mut self, _: &Tick) -> Result<Details, ProbeError> {
+        let mut details = Details::default();
+        self.proportional(&mut details);
+        self.descriptors(&mut details);
+        Ok(details)
+    }
+}
+
+impl ProportionalSource {
+    /// `None` when it took longer than `budget`, which only the sum over `smaps` can tell.
+    fn read(&mut self, clock: &dyn Clock, budget: Duration) -> Result<Option<Proportional>, NativeError> {
+        if let Self::Rollup(file) = self {
+            match file.read() {
+                Ok(text) => {
+                    let mut sum = SmapsSum::new();
+                    sum.feed(text);
+                    return Ok(Some(sum.finish()));
+                }
+                Err(NativeError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                    *self = Self::Smaps(ProcFile::new("smaps"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Self::Smaps(file) = self else { return Ok(None) };
+        let mut sum = SmapsSum::new();
+        let started = clock.now().boot_nanos;
+        let whole = file.read_each(|piece| {
+            sum.feed(piece);
+            u128::from(clock.now().boot_nanos.saturating_sub(started)) <= budget.as_nanos()
+        })?;
+        Ok(whole.then(|| sum.finish()))
+    }
+}
+
+/// Before and after something that is paced.
+pub(crate) struct Instants {
+    pub(crate) boot_nanos: u64,
+    cpu: Option<Duration>,
+}
+
+impl Instants {
+    pub(crate) fn now(clock: &dyn Clock) -> Self {
+        Self { boot_nanos: clock.now().boot_nanos, cpu: clock.thread_cpu() }
+    }
+
+    /// Now, and what was worked in between. CPU time where it is known: on a busy machine the wall clock also counts
+    /// the time in which others ran, and that makes nothing slow.
+    pub(crate) fn cost(&self, clock: &dyn Clock) -> (Self, Duration) {
+        let ended = Self::now(clock);
+        let cost = match (self.cpu, ended.cpu) {
+            (Some(before), Some(after)) => after.saturating_sub(before),
+            _ => self.wall(&ended),
+        };
+        (ended, cost)
+    }
+
+    pub(crate) fn wall(&self, ended: &Self) -> Duration {
+        Duration::from_nanos(ended.boot_nanos.saturating_sub(self.boot_nanos))
+    }
+}
+
+/// `None` for more than `most`. Counts leakline's own descriptors too.
+fn descriptors(most: u32) -> std::io::Result<Option<u64>> {
+    let (folder, meta) = match std::fs::metadata("/proc/thread-self/fd") {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            ("/proc/self/fd", std::fs::metadata("/proc/self/fd")?)
+        }
+        outcome => ("/proc/thread-self/fd", outcome?),
+    };
+    // Since Linux 6.2 the folder's size is the count.
+    match meta.len() {
+        0 => count_entries(folder, most),
+        counted => Ok(Some(counted)),
+    }
+}
+
+fn count_entries(folder: &str, most: u32) -> std::io::Result<Option<u64>> {
+    // Not `read_dir`: libc's opendir would allocate in the host's malloc.
+    let folder = File::open(folder)?;
+    // Aligned as the kernel's records are.
+    let mut buffer = [0_u64; 1024];
+    let mut entries = 0;
+    loop {
+        // SAFETY: the descriptor is open for as long as `folder` lives, and the kernel writes at most the given
+        // length into the buffer, which is this function's own.
+        let bytes = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                folder.as_raw_fd(),
+                buffer.as_mut_ptr(),
+                std::mem::size_of_val(&buffer),
+            )
+        };
+        match usize::try_from(bytes) {
+            // One of them is `folder` itself.
+            Ok(0) => return Ok(Some(u64::saturating_sub(entries, 1))),
+            Ok(bytes) => {
+                entries += parse::directory_entries(as_bytes(&buffer).get(..bytes).unwrap_or_default())
+            }
+            Err(_) => return Err(std::io::Error::last_os_error()),
+        }
+        if entries > u64::from(most) {
+            return Ok(None);
+        }
+    }
+}
+
+fn as_bytes(words: &[u64; 1024]) -> &[u8] {
+    // SAFETY: the array is initialised, has no padding, and outlives the slice through the shared lifetime.
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), std::mem::size_of_val(words)) }
+}
+
+pub(crate) fn page_bytes() -> u64 {
+    // SAFETY: takes a number, touches no memory of ours.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
+fn kernel_name() -> String {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    format!("Linux {}", release.trim()).trim_end().to_owned()
+}
+
+/// Before Linux 5.10 a walk over all mappings keeps every thread waiting that wants to map or unmap memory.
+fn holds_the_map_lock() -> bool {
+    static OLD: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *OLD.get_or_init(|| is_before_5_10(&kernel_name()))
+}
+
+fn is_before_5_10(name: &str) -> bool {
+    let mut numbers = name.trim_start_matches("Linux ").split(|letter: char| !letter.is_ascii_digit());
+    let mut next = || numbers.next().and_then(|digits| digits.parse::<u32>().ok());
+    match (next(), next()) {
+        (Some(major), Some(minor)) => (major, minor) < (5, 10),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_before_5_10_hold_the_lock() {
+        for (name, old) in [
+            ("Linux 4.14.186-perf", true),
+            ("Linux 5.9.0", true),
+            ("Linux 5.10.0-8-amd64", false),
+            ("Linux 6.1", false),
+            ("Linux", false),
+        ] {
+            assert_eq!(is_before_5_10(name), old, "{name}");
+        }
+    }
+
+    #[test]
+    fn counting_one_by_one_agrees_with_the_standard_library() {
+        let dir = std::env::temp_dir().join(format!("leakline-entries-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        for number in 0..700 {
+            File::create(dir.join(format!("a-longer-name-so-that-one-buffer-is-not-enough-{number}")))
+                .unwrap();
+        }
+        // Without the one that stands for the open folder.
+        assert_eq!(count_entries(dir.to_str().unwrap(), 1000).unwrap(), Some(699));
+        assert_eq!(count_entries(dir.to_str().unwrap(), 100).unwrap(), None);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

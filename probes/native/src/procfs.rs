@@ -1,0 +1,154 @@
+//! Files of /proc that stay open and are read again in place.
+//! Never touches another process, and allocates only in this library's own allocator.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::error::NativeError;
+
+/// More than any of these files has; a longer one is cut here.
+const MOST_BYTES: usize = 1 << 20;
+
+/// One file of /proc about the host, kept open.
+///
+/// It is opened through the calling thread's own entry: the process's main entry shows nothing of memory once the
+/// main thread has ended (`pthread_exit` in main) while others go on.
+#[derive(Debug)]
+pub(crate) struct ProcFile {
+    name: &'static str,
+    open: Option<(File, i64)>,
+    text: Vec<u8>,
+}
+
+impl ProcFile {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, open: None, text: Vec::new() }
+    }
+
+    /// Where it is, for messages.
+    pub(crate) fn path(&self) -> String {
+        format!("/proc/thread-self/{}", self.name)
+    }
+
+    pub(crate) fn malformed(&self) -> NativeError {
+        NativeError::Malformed { path: self.path() }
+    }
+
+    /// The whole text as it is now.
+    pub(crate) fn read(&mut self) -> Result<&[u8], NativeError> {
+        let mut text = std::mem::take(&mut self.text);
+        text.resize(text.len().max(4096), 0);
+        let mut end = 0;
+        let outcome = self.read_pieces(|file| {
+            loop {
+                if end == text.len() {
+                    if end >= MOST_BYTES {
+                        return Ok(());
+                    }
+                    text.resize(end * 2, 0);
+                }
+                let Some(rest) = text.get_mut(end..) else { return Ok(()) };
+                match file.read_at(rest, end as u64) {
+                    Ok(0) => return Ok(()),
+                    Ok(bytes) => end += bytes,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        });
+        self.text = text;
+        outcome.map_err(|source| NativeError::Read { source, path: self.path() })?;
+        Ok(self.text.get(..end).unwrap_or_default())
+    }
+
+    /// Gives the text piece by piece to `each` until it answers `false`. `Ok(false)` when it did.
+    pub(crate) fn read_each(&mut self, mut each: impl FnMut(&[u8]) -> bool) -> Result<bool, NativeError> {
+        let mut buffer = std::mem::take(&mut self.text);
+        buffer.resize(64 * 1024, 0);
+        let outcome = self.read_pieces(|file| {
+            let mut at = 0;
+            loop {
+                match file.read_at(&mut buffer, at) {
+                    Ok(0) => return Ok(true),
+                    Ok(bytes) => {
+                        at += bytes as u64;
+                        if !each(buffer.get(..bytes).unwrap_or_default()) {
+                            return Ok(false);
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        });
+        self.text = buffer;
+        outcome.map_err(|source| NativeError::Read { source, path: self.path() })
+    }
+
+    /// Opens where needed: at first, on another thread than before (which a fork is, too), and after a failure.
+    fn read_pieces<T>(&mut self, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
+        // SAFETY: takes no arguments, touches no memory, and cannot fail.
+        let thread = i64::from(unsafe { libc::gettid() });
+        let file = match self.open.take() {
+            Some((file, opener)) if opener == thread => file,
+            _ => open(self.name)?,
+        };
+        let outcome = read(&file);
+        if outcome.is_ok() {
+            self.open = Some((file, thread));
+        }
+        outcome
+    }
+}
+
+fn open(name: &str) -> io::Result<File> {
+    match File::open(format!("/proc/thread-self/{name}")) {
+        // Before Linux 3.17 there is no such entry; the path is remembered nowhere, so this costs nothing later.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => File::open(format!("/proc/self/{name}")),
+        outcome => outcome,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_again_in_place_and_again_after_another_thread_read_it() {
+        let mut file = ProcFile::new("statm");
+        let first = file.read().unwrap().to_vec();
+        assert!(first.ends_with(b"\n"));
+        assert!(file.read().is_ok());
+        let mut file = std::thread::scope(|scope| {
+            let reader = std::thread::Builder::new().spawn_scoped(scope, move || {
+                assert!(file.read().is_ok());
+                file
+            });
+            reader.unwrap().join().unwrap()
+        });
+        // The thread that opened it last is gone, and its entry with it.
+        assert!(file.read().unwrap().ends_with(b"\n"));
+    }
+
+    #[test]
+    fn what_does_not_exist_is_named() {
+        let error = ProcFile::new("no_such_file").read().map(<[u8]>::len).unwrap_err();
+        assert!(error.to_string().contains("/proc/thread-self/no_such_file"), "{error}");
+    }
+
+    #[test]
+    fn pieces_are_the_whole_and_stop_when_told_to() {
+        let mut pieces = Vec::new();
+        let mut file = ProcFile::new("smaps");
+        assert!(
+            file.read_each(|piece| {
+                pieces.extend_from_slice(piece);
+                true
+            })
+            .unwrap()
+        );
+        assert!(String::from_utf8_lossy(&pieces).contains("VmFlags"));
+        assert!(!file.read_each(|_| false).unwrap());
+    }
+}
