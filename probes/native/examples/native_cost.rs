@@ -1,5 +1,7 @@
 //! Prints what a reading costs in this process: `cargo run --release -p leakline-native --example native_cost`.
 
+#![expect(clippy::unwrap_used, reason = "shares the tests' support code")]
+
 #[path = "../tests/support/mod.rs"]
 mod support;
 

@@ -1,5 +1,7 @@
 //! What the probes say equals what the kernel and malloc say, in one process whose memory the tests move by hand.
 
+#![expect(clippy::unwrap_used, reason = "test code, though clippy does not see it in helpers")]
+
 mod support;
 
 use std::sync::atomic::Ordering;

@@ -1,5 +1,7 @@
 //! Hosts in a state that few are in: a child after fork, and a process whose main thread has ended.
 
+#![expect(clippy::unwrap_used, reason = "test code, though clippy does not see it in helpers")]
+
 mod support;
 
 use leakline_core::{Attachment, names};

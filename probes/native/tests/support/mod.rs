@@ -1,7 +1,5 @@
 //! The machine's clocks, and a probe driven by hand. Shared by the tests and examples of this crate.
 
-#![expect(clippy::unwrap_used, reason = "test code, though clippy does not see it")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
