@@ -1,1 +1,67 @@
-fn main() {}
+//! Every task of the project behind one command: `cargo xtask TASK`. `./x` installs what they need and calls this.
+//! Never part of what users get.
+
+#![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
+
+mod check_libs;
+mod dist;
+mod hosts;
+mod layers;
+mod process;
+pub mod proto;
+mod style;
+mod test;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the leakline project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Make the code for the messages in proto/proto
+    Proto {
+        /// Only compare with what is committed
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check who uses whom among the crates
+    Layers,
+    /// Check the sizes of files
+    Style,
+    /// Build what users get: target/leakline, with the program and its libraries
+    Build {
+        /// Also copy it to PREFIX/bin and PREFIX/lib/leakline
+        #[arg(long, value_name = "PREFIX")]
+        install: Option<PathBuf>,
+    },
+    /// Check what the built libraries need and export, and that no path of this machine is in them
+    CheckLibs,
+    /// Compile the host programs of the demo and of the end-to-end tests into .leakline/hosts
+    Hosts,
+    /// Everything that must pass before a change goes in
+    Test {
+        #[arg(value_name = "STEP", help = format!("Only these steps: {}", test::names().collect::<Vec<_>>().join(", ")))]
+        steps: Vec<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().task {
+        Task::Proto { check: true } => proto::check(),
+        Task::Proto { check: false } => proto::generate(),
+        Task::Layers => layers::check(),
+        Task::Style => style::check(),
+        Task::Build { install } => dist::build(install.as_deref()),
+        Task::CheckLibs => check_libs::check(),
+        Task::Hosts => hosts::build().map(drop),
+        Task::Test { steps } => test::run_steps(&steps),
+    }
+}

@@ -1,0 +1,82 @@
+//! Everything that must pass before a change goes in, in the order in which a mistake is told soonest.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+
+use crate::process::{cargo, run};
+use crate::{check_libs, dist, hosts, layers, proto, style};
+
+type Step = (&'static str, fn() -> anyhow::Result<()>);
+
+const STEPS: &[Step] = &[
+    ("fmt", || run(cargo().args(["fmt", "--all", "--check"]))),
+    ("style", style::check),
+    ("layers", layers::check),
+    ("proto", proto::check),
+    ("clippy", clippy),
+    ("doc", doc),
+    ("build", || dist::build(None)),
+    ("check-libs", check_libs::check),
+    ("hosts", || hosts::build().map(drop)),
+    ("tests", tests),
+];
+
+/// The steps' names, in order.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    STEPS.iter().map(|(name, _)| *name)
+}
+
+/// Runs the steps called `only`, or all; fails at the first that fails.
+pub(crate) fn run_steps(only: &[String]) -> anyhow::Result<()> {
+    for name in only {
+        let known: Vec<_> = names().collect();
+        ensure!(known.contains(&name.as_str()), "no step is called {name}; there are {}", known.join(", "));
+    }
+    let mut times: Vec<(&str, Duration)> = Vec::new();
+    for (name, step) in
+        STEPS.iter().filter(|(name, _)| only.is_empty() || only.iter().any(|wanted| wanted == name))
+    {
+        println!("── {name}");
+        let begun = Instant::now();
+        step().with_context(|| format!("step {name} failed; alone it is `./x test {name}`"))?;
+        times.push((name, begun.elapsed()));
+    }
+    println!("── passed");
+    times.push(("in all", times.iter().map(|(_, time)| *time).sum()));
+    for (name, time) in &times {
+        println!("{name:<12}{:>7.1} s", time.as_secs_f64());
+    }
+    Ok(())
+}
+
+fn clippy() -> anyhow::Result<()> {
+    run(cargo().args([
+        "clippy",
+        "--quiet",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn doc() -> anyhow::Result<()> {
+    let mut doc = cargo();
+    doc.args(["doc", "--quiet", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
+    run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Unit, documentation and end-to-end tests; the last run what `build` laid out.
+fn tests() -> anyhow::Result<()> {
+    let mut tests = cargo();
+    tests
+        .args(["test", "--quiet", "--locked", "--workspace", "--no-fail-fast"])
+        .env("LEAKLINE_DIST", dist::folder());
+    if let Ok(java_home) = hosts::java_home() {
+        tests.env("JAVA_HOME", java_home);
+    }
+    run(&mut tests)
+}
