@@ -1,6 +1,9 @@
-//! What somebody may ask of a running agent, whether from the host's code or from the collector.
+//! What somebody may ask of a running agent, whether from the host's code or from the collector, and how it gets there.
+//! Never blocks who asks, and never holds more than a bounded number of requests.
 
 use std::time::Duration;
+
+use tokio::sync::mpsc;
 
 /// A request to the scheduler. Requests are taken in order, between ticks; none blocks its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,4 +14,44 @@ pub enum Command {
     ResetBaseline,
     /// Tick at multiples of this from now on. Shorter than the configured minimum is raised to it.
     SetInterval(Duration),
+}
+
+/// Requests that wait while a tick is read. One tick obeys all that wait, so more than a few mean a flood.
+const CAPACITY: usize = 64;
+
+/// Where requests to the scheduler are dropped. Made before the scheduler, so that a sink can own one.
+pub fn command_channel() -> (CommandSender, CommandReceiver) {
+    let (sender, receiver) = mpsc::channel(CAPACITY);
+    (CommandSender { sender }, CommandReceiver { receiver })
+}
+
+/// The end that asks. Usable from any thread, inside and outside of a runtime.
+#[derive(Debug, Clone)]
+pub struct CommandSender {
+    sender: mpsc::Sender<Command>,
+}
+
+impl CommandSender {
+    /// Hands `command` over without waiting; `false` when too many wait already or the scheduler has ended.
+    pub fn send(&self, command: Command) -> bool {
+        self.sender.try_send(command).is_ok()
+    }
+}
+
+/// The end that obeys; goes to the scheduler.
+#[derive(Debug)]
+pub struct CommandReceiver {
+    receiver: mpsc::Receiver<Command>,
+}
+
+impl CommandReceiver {
+    /// The next request; `None` once every sender is gone.
+    pub async fn next(&mut self) -> Option<Command> {
+        self.receiver.recv().await
+    }
+
+    /// The next request that is here already.
+    pub fn next_now(&mut self) -> Option<Command> {
+        self.receiver.try_recv().ok()
+    }
 }

@@ -1,7 +1,7 @@
 //! Growth: a profile minus an earlier one.
 
-use std::collections::HashMap;
 use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

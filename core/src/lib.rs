@@ -5,23 +5,27 @@
 
 mod clock;
 mod command;
+mod fanout;
 mod growth;
+mod lane;
 mod ledger;
 mod model;
 mod probe;
+mod scheduler;
 mod sink;
 pub mod text;
 mod verdict;
 
 pub use clock::{Clock, Timestamp};
-pub use command::Command;
+pub use command::{Command, CommandReceiver, CommandSender, command_channel};
 pub use growth::{Growth, GrowthTracker, SiteGrowth};
 pub use ledger::{Ledger, LedgerPart, PartSource};
 pub use model::{
     Amount, Cause, Frame, Gauge, GaugeKind, Host, Layer, Loss, Mark, OwnCost, Profile, ReadCost, Reading,
-    ReadingStatus, RuntimeInfo, Session, SessionId, Site, SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot, Tick, Unit,
-    names,
+    ReadingStatus, RuntimeInfo, Session, SessionId, Site, SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot,
+    Tick, Unit, names,
 };
 pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
+pub use scheduler::{Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};
 pub use sink::{Record, Sink, SinkError, SinkStats};
 pub use verdict::{Kind, Rate, Subject, Verdict, VerdictEngine};

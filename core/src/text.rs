@@ -2,8 +2,7 @@
 
 use crate::model::{Frame, Site, SiteHolder};
 
-const UNITS: [(&str, f64); 4] =
-    [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1024.0), ("B", 1.0)];
+const UNITS: [(&str, f64); 4] = [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1024.0), ("B", 1.0)];
 
 /// `1.2 MiB`, `512 B`, with a minus where negative.
 pub fn bytes(value: f64) -> String {

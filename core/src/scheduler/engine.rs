@@ -1,0 +1,201 @@
+//! The scheduler's own thread: waits for the next instant, obeys requests, and ends.
+//! How one tick is read stands in `tick`.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Receiver;
+
+use super::alignment::{Alignment, Due};
+use super::options::SchedulerOptions;
+use super::shared::{Request, Shared};
+use super::slot::Slot;
+use crate::clock::{Clock, Timestamp};
+use crate::command::{Command, CommandReceiver};
+use crate::fanout::FanOut;
+use crate::lane::Answer;
+use crate::model::{Cause, Snapshot};
+use crate::verdict::VerdictEngine;
+
+pub(super) struct Engine {
+    pub(super) options: SchedulerOptions,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) limit: Option<u64>,
+    pub(super) held_bytes: fn() -> Option<u64>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) fanout: Arc<FanOut>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) answers: Receiver<Answer>,
+    pub(super) requests: Receiver<Request>,
+    pub(super) commands: CommandReceiver,
+    pub(super) alignment: Alignment,
+    pub(super) interval: Duration,
+    pub(super) started: Timestamp,
+    pub(super) verdicts: VerdictEngine,
+    /// Of the next snapshot.
+    pub(super) number: u64,
+    pub(super) baseline: u64,
+    /// When the last snapshot was begun.
+    pub(super) last_begun: Option<Timestamp>,
+    pub(super) asked: Asked,
+    /// In a row, by the clock.
+    pub(super) early_wakes: u32,
+}
+
+/// What was asked and is not done yet.
+#[derive(Default)]
+pub(super) struct Asked {
+    snapshot: bool,
+    baseline: bool,
+    requests: Vec<Request>,
+}
+
+impl Engine {
+    /// Runs until somebody calls `stop`.
+    pub(super) async fn run(&mut self) {
+        self.look_for_runtimes();
+        let wait = self.options.first_attach_wait;
+        self.answers_until(wait, |slots| !slots.iter().any(Slot::is_busy)).await;
+        let begun = self.clock.now();
+        self.take(Cause::Baseline, begun, begun, self.options.deadline_at(self.interval)).await;
+
+        while !self.shared.stopping() {
+            while let Ok(answer) = self.answers.try_recv() {
+                self.answered(answer);
+            }
+            let now = self.clock.now();
+            match self.alignment.check(now, self.options.grace_at(self.interval)) {
+                Due::Now(instant) => self.take_aligned(instant, now).await,
+                Due::At(next) => {
+                    if !self.obey().await {
+                        let look_at = self.look_for_runtimes();
+                        self.wait(now, next, look_at).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets probes give back what they took: all but those that are stuck.
+    pub(super) async fn detach(&mut self) {
+        let until = tokio::time::Instant::from_std(self.shared.detach_until());
+        loop {
+            let now = self.clock.now().boot_nanos;
+            for slot in &mut self.slots {
+                slot.detach(now);
+            }
+            if !self.slots.iter().any(Slot::is_busy) {
+                return;
+            }
+            match tokio::time::timeout_at(until, self.answers.recv()).await {
+                Ok(Some(answer)) => self.answered(answer),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        for slot in self.slots.iter().filter(|slot| slot.is_busy()) {
+            tracing::warn!(probe = %slot.identity.name, "a probe is stuck and is left behind");
+            self.shared.left_undetached();
+        }
+    }
+
+    async fn take_aligned(&mut self, instant: u64, now: Timestamp) {
+        let late = now.unix_nanos.saturating_sub(instant);
+        let at = Timestamp { unix_nanos: instant, boot_nanos: now.boot_nanos.saturating_sub(late) };
+        self.take(Cause::Tick, at, now, self.options.deadline_at(self.interval)).await;
+    }
+
+    /// Does what was asked for, one snapshot at a time; `false` when nothing was.
+    async fn obey(&mut self) -> bool {
+        while let Some(command) = self.commands.next_now() {
+            self.note(command);
+        }
+        while let Ok(request) = self.requests.try_recv() {
+            self.asked.requests.push(request);
+        }
+        let now = Instant::now();
+        // Who waits for the last snapshot gets the one that there is; who gave up needs none.
+        if let Some(last) = self.shared.last() {
+            let finals = self.asked.requests.extract_if(.., |request| request.cause == Cause::Final);
+            finals.for_each(|request| reply(&request, &last));
+        }
+        self.asked.requests.retain(|request| request.until > now);
+
+        let requests = std::mem::take(&mut self.asked.requests);
+        let cause = if requests.iter().any(|request| request.cause == Cause::Final) {
+            Cause::Final
+        } else if std::mem::take(&mut self.asked.baseline) {
+            Cause::Baseline
+        } else if self.asked.snapshot || !requests.is_empty() {
+            Cause::Requested
+        } else {
+            return false;
+        };
+        self.asked.snapshot = false;
+        // A quarter of the time is left for all that is not reading, so that who waits gets a snapshot with somebody
+        // late in it rather than none.
+        let patience = requests.iter().map(|request| request.until.saturating_duration_since(now)).max();
+        let allowed = self.options.deadline_at(self.interval);
+        let allowed = patience.map_or(allowed, |patience| allowed.min(patience.mul_f64(0.75)));
+        let begun = self.clock.now();
+        let snapshot = self.take(cause, begun, begun, allowed).await;
+        requests.iter().for_each(|request| reply(request, &snapshot));
+        if cause == Cause::Final {
+            self.shared.no_hurry();
+        }
+        true
+    }
+
+    fn note(&mut self, command: Command) {
+        match command {
+            Command::SnapshotNow => self.asked.snapshot = true,
+            Command::ResetBaseline => self.asked.baseline = true,
+            Command::SetInterval(interval) => {
+                self.interval = self.options.allowed(interval);
+                self.alignment.set_interval(self.clock.now(), self.interval);
+            }
+        }
+    }
+
+    /// Asks probes that found nothing to look again, if it is time; says when it will be.
+    fn look_for_runtimes(&mut self) -> Option<u64> {
+        let now = self.clock.now().boot_nanos;
+        for slot in &mut self.slots {
+            if slot.attach_due().is_some_and(|due| due <= now) {
+                slot.attach(now, self.options.discovery);
+            }
+        }
+        self.slots.iter().filter_map(Slot::attach_due).min()
+    }
+
+    /// Waits for the instant `next`, for boot time `look_at`, or for anybody who asks or answers.
+    async fn wait(&mut self, now: Timestamp, next: u64, look_at: Option<u64>) {
+        // Both ways: the clock counts suspend, and tokio's timer is not moved when somebody sets the wall clock.
+        let look_in = look_at.map(|at| at.saturating_sub(now.boot_nanos));
+        let wake_at = look_in.map_or(next, |left| next.min(now.unix_nanos.saturating_add(left)));
+        let look = Duration::from_nanos(look_in.unwrap_or_default());
+        tokio::select! {
+            biased;
+            () = self.shared.wake.notified() => {}
+            Some(answer) = self.answers.recv() => self.answered(answer),
+            Some(command) = self.commands.next() => self.note(command),
+            Some(request) = self.requests.recv() => self.asked.requests.push(request),
+            () = patient_sleep(self.clock.as_ref(), wake_at, &mut self.early_wakes) => {}
+            () = tokio::time::sleep(look), if look_in.is_some() => {}
+        }
+    }
+}
+
+/// Sleeps until the wall clock shows `unix_nanos`, or less, as clocks may. One that returns early time and again
+/// must not keep a core busy.
+async fn patient_sleep(clock: &dyn Clock, unix_nanos: u64, early: &mut u32) {
+    clock.sleep_until(unix_nanos).await;
+    *early = if clock.now().unix_nanos < unix_nanos { early.saturating_add(1) } else { 0 };
+    if *early > 16 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn reply(request: &Request, snapshot: &Arc<Snapshot>) {
+    // Who gave up meanwhile does not listen any more.
+    let _ = request.reply.try_send(Arc::clone(snapshot));
+}

@@ -1,0 +1,215 @@
+//! The scheduler: reads all probes at aligned instants on one clock and hands the snapshots to the sinks.
+//!
+//! It has a thread of its own, `leakline`; each probe and each sink has one too (`crate::lane`). It never waits for a
+//! lane beyond the tick's deadline, never asks one that has not answered yet, and never lets a panic out of its thread.
+//! It reads time from the `Clock` it is given and from nowhere else, except for short waits in which nothing is measured.
+
+mod alignment;
+mod engine;
+mod handle;
+mod options;
+mod shared;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod tick;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc;
+
+use self::alignment::Alignment;
+use self::engine::{Asked, Engine};
+use self::shared::Shared;
+use self::slot::{Identity, Slot};
+use crate::clock::Clock;
+use crate::command::{CommandReceiver, CommandSender};
+use crate::fanout::FanOut;
+use crate::lane::{self, Answer, ProbeLane, guard, panic_message};
+use crate::model::Session;
+use crate::probe::Probe;
+use crate::sink::Sink;
+use crate::verdict::VerdictEngine;
+
+pub use self::handle::{SchedulerHandle, Stopped};
+pub use self::options::SchedulerOptions;
+
+/// Threads of the host that may wait for a snapshot before one more has to try again.
+const MAX_REQUESTS: usize = 256;
+
+/// Why the scheduler could not be started. Nothing of it runs then.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Two probes or two sinks have one name: their readings or their numbers could not be told apart.
+    #[error("two {kind}s are called {name}: give one of them another name")]
+    DuplicateName {
+        /// `probe` or `sink`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A name that cannot be a thread's: empty, or with a zero byte in it.
+    #[error("a {kind} has no usable name: {name:?}")]
+    BadName {
+        /// `probe` or `sink`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A probe or a sink panicked while it was asked for its name.
+    #[error("a {kind} panicked when asked for its name: {message}")]
+    Panicked {
+        /// `probe` or `sink`.
+        kind: &'static str,
+        /// The panic's message.
+        message: String,
+    },
+    /// The system gave no thread, or no descriptors for its runtime.
+    #[error("cannot start a thread: {source}: {name}")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+        /// The thread's name.
+        name: String,
+    },
+}
+
+/// Reads all probes at aligned instants. Once started it is a [`SchedulerHandle`].
+#[derive(Debug)]
+pub struct Scheduler;
+
+impl Scheduler {
+    /// Starts the threads and returns; the first snapshot, the baseline, is theirs to take.
+    ///
+    /// `session` goes to every sink, and its host's limit to the verdict. `commands` is a whole channel, so that a sink
+    /// could be given a sender before. `held_bytes` says what the agent holds, for every snapshot's own cost.
+    pub fn start(
+        options: SchedulerOptions,
+        session: Session,
+        clock: Arc<dyn Clock>,
+        probes: Vec<Box<dyn Probe>>,
+        sinks: Vec<Box<dyn Sink>>,
+        commands: (CommandSender, CommandReceiver),
+        held_bytes: fn() -> Option<u64>,
+    ) -> Result<SchedulerHandle, StartError> {
+        let identities = identify("probe", &probes, |probe| Identity {
+            name: probe.name(),
+            layer: probe.layer(),
+            reads_first: probe.reads_first(),
+        })?;
+        let sink_names = identify("sink", &sinks, |sink| sink.name())?;
+        check_names("probe", identities.iter().map(|identity| &identity.name))?;
+        check_names("sink", sink_names.iter())?;
+
+        let started = clock.now();
+        let interval = options.allowed(options.interval);
+        let limit = session.host.limit.as_ref().map(|(bytes, _)| *bytes);
+        let session = Arc::new(session);
+        let mut threads = Vec::new();
+
+        let mut fanout = FanOut::new();
+        for (name, sink) in sink_names.iter().zip(sinks) {
+            let (session, clock) = (Arc::clone(&session), Arc::clone(&clock));
+            let thread = fanout.add(name, sink, session, clock, options.queue_limits(), options.backoff());
+            threads.push(thread.map_err(|source| thread_error(source, name))?);
+        }
+        let fanout = Arc::new(fanout);
+
+        let (answer_sender, answers) = mpsc::channel(probes.len().max(1));
+        let mut slots = Vec::new();
+        for (index, (identity, probe)) in identities.into_iter().zip(probes).enumerate() {
+            let lane =
+                ProbeLane::start(index, &identity.name, probe, Arc::clone(&clock), answer_sender.clone());
+            let (lane, thread) = lane.map_err(|source| thread_error(source, &identity.name))?;
+            threads.push(thread);
+            slots.push(Slot::new(identity, lane, options.backoff()));
+        }
+
+        let shared = Arc::new(Shared::new());
+        let (request_sender, requests) = mpsc::channel(MAX_REQUESTS);
+        let (command_sender, commands) = commands;
+        let engine = Engine {
+            alignment: Alignment::new(started, interval),
+            options,
+            clock: Arc::clone(&clock),
+            limit,
+            held_bytes,
+            shared: Arc::clone(&shared),
+            fanout: Arc::clone(&fanout),
+            slots,
+            answers,
+            requests,
+            commands,
+            interval,
+            started,
+            verdicts: VerdictEngine::default(),
+            number: 0,
+            baseline: 0,
+            last_begun: None,
+            asked: Asked::default(),
+            early_wakes: 0,
+        };
+        threads.push(spawn(engine, answer_sender).map_err(|source| thread_error(source, "leakline"))?);
+        let threads = Mutex::new(threads);
+        Ok(SchedulerHandle {
+            shared,
+            fanout,
+            clock,
+            requests: request_sender,
+            commands: command_sender,
+            threads,
+        })
+    }
+}
+
+/// `open_answers` keeps the channel of answers open, so that waiting on it never spins when all lanes are gone.
+fn spawn(mut engine: Engine, open_answers: mpsc::Sender<Answer>) -> io::Result<JoinHandle<()>> {
+    lane::spawn("leakline", move || async move {
+        if let Err(message) = guard(engine.run()).await {
+            tracing::error!(message, "leakline ends by a panic of its own; the host goes on");
+        }
+        engine.shared.stop(handle::DEFAULT_PATIENCE);
+        // The sinks get out what they hold while the probes detach.
+        engine.fanout.close();
+        if let Err(message) = guard(engine.detach()).await {
+            tracing::error!(message, "a panic while probes were detached");
+        }
+        engine.shared.end();
+        drop(open_answers);
+    })
+}
+
+fn identify<T: ?Sized, I>(
+    kind: &'static str,
+    items: &[Box<T>],
+    ask: impl Fn(&T) -> I,
+) -> Result<Vec<I>, StartError> {
+    let asked = catch_unwind(AssertUnwindSafe(|| items.iter().map(|item| ask(item)).collect()));
+    asked.map_err(|payload| StartError::Panicked { kind, message: panic_message(payload) })
+}
+
+fn check_names<'a>(
+    kind: &'static str,
+    names: impl Iterator<Item = &'a Cow<'static, str>>,
+) -> Result<(), StartError> {
+    let mut seen = HashSet::new();
+    for name in names {
+        if name.is_empty() || name.contains('\0') {
+            return Err(StartError::BadName { kind, name: name.to_string() });
+        }
+        if !seen.insert(name) {
+            return Err(StartError::DuplicateName { kind, name: name.to_string() });
+        }
+    }
+    Ok(())
+}
+
+fn thread_error(source: io::Error, name: &str) -> StartError {
+    StartError::Thread { source, name: name.to_owned() }
+}

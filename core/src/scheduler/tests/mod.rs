@@ -1,0 +1,1 @@
+//! The scheduler on real threads, with a clock that is turned by hand.
