@@ -22,7 +22,7 @@ pub(crate) fn interval(text: &str) -> Result<Interval, String> {
     let examples = "write a number with its unit, such as 5m, 30s, 500ms or 1h30m";
     let length = humantime::parse_duration(text.trim()).map_err(|_| examples.to_owned())?;
     if length < SHORTEST {
-        return Err("too short: the least is 100ms, and 5m is right for hours of running".to_owned());
+        return Err("too short: the least is 100 ms, and 5m is right for hours of running".to_owned());
     }
     if length > LONGEST {
         return Err("too long: the most is 24h".to_owned());
@@ -92,8 +92,8 @@ mod tests {
 
     #[test]
     fn an_interval_has_bounds() {
-        check("99ms", Err("least is 100ms"));
-        check("0s", Err("least is 100ms"));
+        check("99ms", Err("least is 100 ms"));
+        check("0s", Err("least is 100 ms"));
         check("100ms", Ok(100));
         check("25h", Err("most is 24h"));
     }

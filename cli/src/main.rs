@@ -2,8 +2,11 @@
 //! Decides nothing by itself: verdict and ledger are core's, storing is the collector's.
 
 mod duration;
+mod folder;
+mod report;
 mod run;
 mod style;
+mod when;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -25,6 +28,9 @@ With several programs or machines:
 
 `leakline COMMAND --help` explains each command, with examples.";
 
+/// Exit status of a command line that cannot be meant; clap's own.
+pub(crate) const USAGE: u8 = 2;
+
 #[derive(Debug, Parser)]
 #[command(name = "leakline", version, about = ABOUT, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
@@ -36,6 +42,8 @@ struct Cli {
 enum Command {
     /// Run a program and watch its memory (Linux)
     Run(run::Options),
+    /// Print what was recorded: what leaks, how fast, and where
+    Report(report::Options),
     /// Print a completion script for a shell
     ///
     /// For bash:  leakline completions bash > ~/.local/share/bash-completion/completions/leakline
@@ -60,6 +68,7 @@ fn main() -> ExitCode {
 fn act(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(options) => run::run(&options),
+        Command::Report(options) => report::run(&options),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -9,9 +9,9 @@ use std::process::{Command, Output, Stdio};
 
 /// A library that loads into any program of this system and does nothing.
 fn harmless_library() -> PathBuf {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let line = maps.lines().find(|line| line.contains("/libgcc_s.so")).unwrap();
-    PathBuf::from(line.split_whitespace().last().unwrap())
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("the memory map");
+    let line = maps.lines().find(|line| line.contains("/libgcc_s.so")).expect("libgcc is here");
+    PathBuf::from(line.split_whitespace().last().expect("a path"))
 }
 
 fn leakline() -> Command {
@@ -25,7 +25,14 @@ fn leakline() -> Command {
 }
 
 fn run(options: &[&str], words: &[&str]) -> Output {
-    leakline().arg("run").args(options).arg("--").args(words).stdin(Stdio::null()).output().unwrap()
+    leakline()
+        .arg("run")
+        .args(options)
+        .arg("--")
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .expect("leakline runs")
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -35,7 +42,7 @@ fn text(bytes: &[u8]) -> String {
 /// The same status, output and signal with and without leakline.
 fn check_same(words: &[&str]) {
     let with = run(&["--python", "off"], words);
-    let without = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output().unwrap();
+    let without = Command::new(words[0]).args(&words[1..]).stdin(Stdio::null()).output().expect("it runs");
     assert_eq!(
         (with.status.code(), with.status.signal()),
         (without.status.code(), without.status.signal()),
@@ -160,7 +167,7 @@ fn a_command_that_cannot_be_run_answers_as_in_a_shell() {
 #[test]
 fn a_wrong_option_is_named_with_what_would_be_right() {
     check_refused(&["--interval", "5"], &["true"], 2, &["'5'", "--interval", "5m, 30s, 500ms"]);
-    check_refused(&["--interval", "1ms"], &["true"], 2, &["the least is 100ms"]);
+    check_refused(&["--interval", "1ms"], &["true"], 2, &["the least is 100 ms"]);
     check_refused(&["--collector", "nowhere"], &["true"], 2, &["nowhere", "HOST:PORT", "127.0.0.1:7474"]);
     check_refused(&["--frames", "0"], &["true"], 2, &["--frames", "1..=128"]);
     check_refused(&["-o", "/no/such/folder/x"], &["true"], 1, &["/no/such/folder", "Make it first"]);

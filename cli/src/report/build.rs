@@ -1,0 +1,290 @@
+//! Makes a report of a session's events, one after the other.
+//! Pure: no file, no clock. Holds gauges of every snapshot, but profiles of two only.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use leakline_core::{
+    Growth, Layer, Ledger, Loss, Mark, Profile, ReadingStatus, Session, Snapshot, Timestamp, Verdict,
+    VerdictEngine,
+};
+use leakline_proto::Event;
+
+use super::model::{ProbeGrowth, ProbeHealth, Report, Row};
+
+/// Problems that are told one by one; a file of noise has thousands.
+const MAX_PROBLEMS: usize = 8;
+/// Different notes that are kept of one probe.
+const MAX_NOTES: usize = 8;
+
+/// Which snapshots a report is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Range {
+    /// Number of the first; `None`: the first there is.
+    pub(crate) from: Option<u64>,
+    /// Number of the last; `None`: the last there is.
+    pub(crate) to: Option<u64>,
+}
+
+impl Range {
+    fn is_all(self) -> bool {
+        self == Self::default()
+    }
+
+    fn has(self, number: u64) -> bool {
+        self.from.is_none_or(|from| number >= from) && self.to.is_none_or(|to| number <= to)
+    }
+}
+
+/// Why there is no report.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoReport {
+    /// There is no session in it.
+    NoSession,
+    /// Not one snapshot was taken.
+    NoSnapshot,
+    /// None within the range; there are those from the first to the last number.
+    NoneInRange(u64, u64),
+}
+
+/// Follows a session.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    range: Range,
+    session: Option<Session>,
+    ended: Option<Timestamp>,
+    seen: Option<(u64, u64)>,
+    rows: Vec<Row>,
+    last: Option<Arc<Snapshot>>,
+    verdicts: Vec<Verdict>,
+    engine: VerdictEngine,
+    growth: Baseline,
+    marks: Vec<Mark>,
+    runtimes: BTreeMap<String, (String, Vec<String>)>,
+    probes: BTreeMap<String, ProbeHealth>,
+    /// Gauge names, each once.
+    names: BTreeSet<Arc<str>>,
+    lost: Loss,
+    missing_entries: u64,
+    problems: Vec<String>,
+    more_problems: u64,
+}
+
+/// The profiles that growth is counted from, and the latest.
+#[derive(Debug, Default)]
+struct Baseline {
+    number: Option<u64>,
+    profiles: HashMap<String, Compared>,
+}
+
+#[derive(Debug)]
+struct Compared {
+    layer: Layer,
+    from: u64,
+    to: u64,
+    then: Arc<Profile>,
+    now: Arc<Profile>,
+}
+
+impl Builder {
+    /// A report on the snapshots of `range`.
+    pub(crate) fn new(range: Range) -> Self {
+        Self {
+            range,
+            session: None,
+            ended: None,
+            seen: None,
+            rows: Vec::new(),
+            last: None,
+            verdicts: Vec::new(),
+            engine: VerdictEngine::default(),
+            growth: Baseline::default(),
+            marks: Vec::new(),
+            runtimes: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            names: BTreeSet::new(),
+            lost: Loss::default(),
+            missing_entries: 0,
+            problems: Vec::new(),
+            more_problems: 0,
+        }
+    }
+
+    /// Takes the next event.
+    pub(crate) fn event(&mut self, event: Event) {
+        match event {
+            Event::Session(session) => self.session = Some(session),
+            Event::Snapshot { snapshot, verdicts } => self.snapshot(&snapshot, verdicts),
+            Event::Mark(mark) => self.marks.push(mark),
+            Event::Lost(loss) => {
+                self.lost.snapshots = self.lost.snapshots.saturating_add(loss.snapshots);
+                self.lost.bytes = self.lost.bytes.saturating_add(loss.bytes);
+            }
+            Event::Gap { missing_entries } => {
+                self.missing_entries = self.missing_entries.saturating_add(missing_entries);
+            }
+            Event::End(at) => self.ended = Some(at),
+            // A duplicate says nothing new; of what only a newer leakline tells, nothing can be said.
+            _ => {}
+        }
+    }
+
+    /// Takes a line about a part that could not be read.
+    pub(crate) fn problem(&mut self, line: String) {
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(line);
+        } else {
+            self.more_problems += 1;
+        }
+    }
+
+    /// What could not be read so far.
+    pub(crate) fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    fn snapshot(&mut self, snapshot: &Arc<Snapshot>, verdicts: Vec<Verdict>) {
+        let number = snapshot.number;
+        self.seen =
+            Some(self.seen.map_or((number, number), |(first, last)| (first.min(number), last.max(number))));
+        if !self.range.has(number) {
+            return;
+        }
+        let limit =
+            self.session.as_ref().and_then(|session| session.host.limit.as_ref()).map(|(bytes, _)| *bytes);
+        // The agent has seen all of its session and its word holds; of a part of it somebody has to judge anew.
+        self.verdicts = match verdicts {
+            verdicts if self.range.is_all() && !verdicts.is_empty() => verdicts,
+            _ => self.engine.push(snapshot, limit),
+        };
+        self.growth.push(snapshot, self.range.from.is_some());
+        self.readings(snapshot);
+        let row = self.row(snapshot);
+        self.rows.push(row);
+        self.last = Some(Arc::clone(snapshot));
+    }
+
+    fn readings(&mut self, snapshot: &Snapshot) {
+        for reading in &snapshot.readings {
+            if let Some(runtime) = reading.runtime.as_ref().filter(|runtime| !runtime.name.is_empty()) {
+                let known = (runtime.name.clone(), runtime.source_roots.clone());
+                self.runtimes.insert(reading.probe.to_string(), known);
+            }
+            let health = self.probes.entry(reading.probe.to_string()).or_default();
+            match &reading.status {
+                ReadingStatus::Ok => health.ok += 1,
+                ReadingStatus::Late { .. } => health.late += 1,
+                ReadingStatus::Failed { error, .. } => {
+                    health.failed += 1;
+                    health.last_words.clone_from(error);
+                }
+                ReadingStatus::Absent { reason } => {
+                    health.absent += 1;
+                    health.last_words.clone_from(reason);
+                }
+            }
+            for note in &reading.notes {
+                if health.notes.len() < MAX_NOTES && !health.notes.contains(note) {
+                    health.notes.push(note.clone());
+                }
+            }
+        }
+    }
+
+    fn row(&mut self, snapshot: &Snapshot) -> Row {
+        let gauges = snapshot.readings.iter().flat_map(|reading| &reading.gauges);
+        Row {
+            number: snapshot.number,
+            at: snapshot.tick.at,
+            cause: snapshot.tick.cause,
+            interval: snapshot.interval,
+            missed_ticks: snapshot.missed_ticks,
+            clock_jump_nanos: snapshot.clock_jump_nanos,
+            skew_nanos: snapshot.skew_nanos,
+            ledger: Ledger::of(snapshot),
+            gauges: gauges.map(|gauge| (name_once(&mut self.names, &gauge.name), gauge.value)).collect(),
+        }
+    }
+
+    /// The report, or why there is none.
+    pub(crate) fn finish(self) -> Result<Report, NoReport> {
+        let session = self.session.ok_or(NoReport::NoSession)?;
+        let Some(last) = self.last else {
+            return Err(self
+                .seen
+                .map_or(NoReport::NoSnapshot, |(first, last)| NoReport::NoneInRange(first, last)));
+        };
+        let whole = self.range.is_all();
+        let (begin, end) = match (self.rows.first(), self.rows.last()) {
+            (Some(first), Some(last)) => (first.at.boot_nanos, last.at.boot_nanos),
+            _ => return Err(NoReport::NoSnapshot),
+        };
+        let marks =
+            self.marks.into_iter().filter(|mark| whole || (begin..=end).contains(&mark.at.boot_nanos));
+        let (names, roots): (Vec<String>, Vec<Vec<String>>) = self.runtimes.into_values().unzip();
+        Ok(Report {
+            session,
+            runtimes: names,
+            roots: roots.concat(),
+            ended: self.ended,
+            rows: self.rows,
+            verdicts: self.verdicts,
+            growths: self.growth.finish(),
+            marks: marks.collect(),
+            probes: self.probes,
+            lost: self.lost,
+            missing_entries: self.missing_entries,
+            own: last.own.clone(),
+            problems: self.problems,
+            more_problems: self.more_problems,
+        })
+    }
+}
+
+fn name_once(names: &mut BTreeSet<Arc<str>>, name: &str) -> Arc<str> {
+    if let Some(known) = names.get(name) {
+        return Arc::clone(known);
+    }
+    let new: Arc<str> = name.into();
+    names.insert(Arc::clone(&new));
+    new
+}
+
+impl Baseline {
+    /// As core's `GrowthTracker` chooses what growth is counted from, without the growth at every snapshot.
+    /// With `fixed` the first profile stays, whatever the host said to be its baseline later.
+    fn push(&mut self, snapshot: &Snapshot, fixed: bool) {
+        if self.number != Some(snapshot.baseline) && !(fixed && self.number.is_some()) {
+            self.number = Some(snapshot.baseline);
+            self.profiles.clear();
+        }
+        for reading in &snapshot.readings {
+            let Some(now) = &reading.profile else { continue };
+            let compared = self.profiles.entry(reading.probe.to_string()).or_insert_with(|| Compared {
+                layer: reading.layer,
+                from: snapshot.number,
+                to: snapshot.number,
+                then: Arc::clone(now),
+                now: Arc::clone(now),
+            });
+            compared.to = snapshot.number;
+            compared.now = Arc::clone(now);
+        }
+    }
+
+    fn finish(self) -> Vec<ProbeGrowth> {
+        let mut growths: Vec<ProbeGrowth> = self
+            .profiles
+            .into_iter()
+            .map(|(probe, compared)| ProbeGrowth {
+                probe,
+                layer: compared.layer,
+                from: compared.from,
+                to: compared.to,
+                growth: Growth::between(&compared.then, &compared.now),
+            })
+            .collect();
+        growths.sort_by(|one, other| (one.layer, &one.probe).cmp(&(other.layer, &other.probe)));
+        growths
+    }
+}

@@ -1,0 +1,181 @@
+//! A report as one JSON object, as docs/report-json.md describes it. Fields are only ever added.
+//! Every number has its unit in its name; what is not known is null.
+
+use std::collections::BTreeMap;
+
+use leakline_core::{Ledger, PartSource, Site, SiteHolder, Subject, Verdict};
+use serde_json::{Value, json};
+
+use super::model::{ProbeGrowth, Report, Row};
+use crate::when;
+
+/// Told in the object; a change of meaning would raise it.
+const FORMAT: u32 = 1;
+
+/// The object, with at most `top` sites of each list.
+pub(crate) fn show(report: &Report, top: usize) -> Value {
+    let host = &report.session.host;
+    let skew = report.skew();
+    json!({
+        "format": FORMAT,
+        "session": {
+            "id": report.session.id.to_string(),
+            "started": instant(report.session.started.unix_nanos),
+            "ended": report.ended.map(|at| instant(at.unix_nanos)),
+            "agent_version": report.session.agent_version,
+            "host": {
+                "name": host.name,
+                "pid": host.pid,
+                "platform": host.platform,
+                "limit_bytes": host.limit.as_ref().map(|(bytes, _)| *bytes),
+                "limit_source": host.limit.as_ref().map(|(_, source)| source),
+            },
+            "runtimes": report.runtimes,
+        },
+        "coverage": {
+            "snapshots": report.rows.len(),
+            "span_seconds": report.span().as_secs_f64(),
+            "missed_ticks": report.missed_ticks(),
+            "skew_median_seconds": skew.map(|(median, _)| seconds(median)),
+            "skew_most_seconds": skew.map(|(_, most)| seconds(most)),
+            "lost_snapshots": report.lost.snapshots,
+            "lost_bytes": report.lost.bytes,
+            "missing_entries": report.missing_entries,
+            "problems": report.problems,
+            "more_problems": report.more_problems,
+        },
+        "verdicts": report.verdicts.iter().map(|verdict| verdict_object(verdict, report)).collect::<Vec<_>>(),
+        "snapshots": report.rows.iter().map(row_object).collect::<Vec<_>>(),
+        "growth": report.growths.iter().map(|growth| growth_object(growth, report, top)).collect::<Vec<_>>(),
+        "marks": report.marks.iter().map(|mark| json!({
+            "name": mark.name,
+            "at": instant(mark.at.unix_nanos),
+        })).collect::<Vec<_>>(),
+        "probes": report.probes.iter().map(|(probe, health)| json!({
+            "probe": probe,
+            "ok": health.ok,
+            "late": health.late,
+            "failed": health.failed,
+            "absent": health.absent,
+            "last_words": health.last_words,
+            "notes": health.notes,
+        })).collect::<Vec<_>>(),
+        "own": own_object(report),
+    })
+}
+
+fn instant(unix_nanos: u64) -> Value {
+    json!({ "unix_seconds": seconds(unix_nanos), "utc": when::rfc3339(unix_nanos) })
+}
+
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / 1e9
+}
+
+fn verdict_object(verdict: &Verdict, report: &Report) -> Value {
+    let (layer, site) = match &verdict.subject {
+        Subject::Layer(layer) => (layer, None),
+        Subject::Site(layer, site) => (layer, Some(site)),
+    };
+    json!({
+        "layer": layer.name(),
+        "site": site.map(|site| site_object(site, report)),
+        "kind": verdict.kind,
+        "words": super::verdict_words(verdict),
+        "gauge": (!verdict.gauge.is_empty()).then_some(&verdict.gauge),
+        "bytes_per_second": verdict.rate.map(|rate| rate.bytes_per_second),
+        "bytes_per_second_low": verdict.rate.map(|rate| rate.low),
+        "bytes_per_second_high": verdict.rate.map(|rate| rate.high),
+        "points": verdict.points,
+        "share_of_layer": verdict.share,
+        "seconds_to_limit": verdict.seconds_to_limit.map(|(seconds, _, _)| seconds),
+        "seconds_to_limit_low": verdict.seconds_to_limit.map(|(_, low, _)| low),
+        "seconds_to_limit_high": verdict.seconds_to_limit.map(|(_, _, high)| high),
+    })
+}
+
+fn site_object(site: &Site, report: &Report) -> Value {
+    let id = format!("{:?}", site.id());
+    match site.holder() {
+        SiteHolder::Class(name) => json!({ "id": id, "class": name }),
+        SiteHolder::CallPath { frames, truncated } => json!({
+            "id": id,
+            "frames": frames.iter().map(|frame| json!({
+                "function": frame.function,
+                "file": frame.file,
+                "short_file": leakline_core::text::short_path(&frame.file, &report.roots),
+                "line": frame.line,
+            })).collect::<Vec<_>>(),
+            "truncated": truncated,
+        }),
+    }
+}
+
+fn row_object(row: &Row) -> Value {
+    json!({
+        "number": row.number,
+        "at": instant(row.at.unix_nanos),
+        "boot_seconds": row.seconds(),
+        "cause": row.cause,
+        "interval_seconds": row.interval.as_secs_f64(),
+        "missed_ticks": row.missed_ticks,
+        "clock_jump_seconds": row.clock_jump_nanos as f64 / 1e9,
+        "skew_seconds": row.skew_nanos.map(seconds),
+        "ledger": row.ledger.as_ref().map(ledger_object),
+        "gauges": row.gauges.iter().map(|(name, value)| (&**name, *value)).collect::<BTreeMap<_, _>>(),
+    })
+}
+
+fn ledger_object(ledger: &Ledger) -> Value {
+    json!({
+        "resident_bytes": ledger.resident,
+        "parts": ledger.parts.iter().map(|part| json!({
+            "name": part.name,
+            "bytes": part.bytes,
+            "source": match part.source {
+                PartSource::Measured => "measured",
+                PartSource::Derived => "derived",
+            },
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn growth_object(growth: &ProbeGrowth, report: &Report, top: usize) -> Value {
+    let sites = &growth.growth.sites;
+    json!({
+        "probe": growth.probe,
+        "layer": growth.layer.name(),
+        "from_snapshot": growth.from,
+        "to_snapshot": growth.to,
+        "bytes": sites.iter().map(|site| i128::from(site.bytes)).sum::<i128>() as f64,
+        "blocks": sites.iter().map(|site| i128::from(site.blocks)).sum::<i128>() as f64,
+        "sites_grown": growth.growth.grown().count(),
+        "sites_shrunk": sites.iter().filter(|site| site.bytes < 0).count(),
+        "sites": growth.growth.grown().take(top).map(|site| json!({
+            "site": site_object(&site.site, report),
+            "grown_bytes": site.bytes,
+            "grown_blocks": site.blocks,
+            "live_bytes": site.live.bytes,
+            "live_blocks": site.live.blocks,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn own_object(report: &Report) -> Value {
+    let own = &report.own;
+    json!({
+        "cpu_seconds": own.cpu.as_secs_f64(),
+        "wall_seconds": own.wall.as_secs_f64(),
+        "held_bytes": own.held_bytes,
+        "longest_stall_seconds": own.longest_stall.as_secs_f64(),
+        "sinks": own.sinks.iter().map(|sink| json!({
+            "sink": sink.sink,
+            "delivered_snapshots": sink.delivered_snapshots,
+            "delivered_bytes": sink.delivered_bytes,
+            "held_bytes": sink.held_bytes,
+            "lost_snapshots": sink.lost.snapshots,
+            "lost_bytes": sink.lost.bytes,
+            "last_error": (!sink.last_error.is_empty()).then_some(&sink.last_error),
+        })).collect::<Vec<_>>(),
+    })
+}

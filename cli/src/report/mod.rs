@@ -1,0 +1,92 @@
+//! `leakline report`: reads a recording and prints what it says.
+//! Judges nothing by itself: verdicts, ledger and growth are core's.
+
+mod build;
+mod json;
+mod model;
+mod numbers;
+mod open;
+mod table;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use leakline_core::Verdict;
+
+use self::build::Range;
+
+const EXAMPLES: &str = "\
+Examples:
+  leakline report app.leak                  the whole session
+  leakline report app.leak --top 3          the three most growing sites of each list
+  leakline report app.leak --from 5 --to 9  what grew between two snapshots, judged anew
+  leakline report service                   a session of the collector, by its program's name
+  leakline report 4f1c                      or by the beginning of its id
+  leakline report                           lists the collector's sessions
+  leakline report app.leak --json | jq '.verdicts[] | select(.kind == \"leaking\")'
+
+A recording can be read while it is written, and after its program was killed: it is shown up to
+its last whole entry. The exit status is 0 when there is a report, whatever it says.";
+
+/// Options of `leakline report`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// A recording, or a session of the collector: the beginning of its id, or its program's name
+    #[arg(value_name = "FILE-or-SESSION")]
+    what: Option<PathBuf>,
+
+    /// The collector's folder [default: leakline/sessions in the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    folder: Option<PathBuf>,
+
+    /// Print one JSON object, as docs/report-json.md describes it
+    #[arg(long)]
+    json: bool,
+
+    /// Sites shown of each list
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    top: usize,
+
+    /// Begin with this snapshot, and count growth from it
+    #[arg(long, value_name = "NUMBER")]
+    from: Option<u64>,
+
+    /// End with this snapshot
+    #[arg(long, value_name = "NUMBER")]
+    to: Option<u64>,
+}
+
+/// Prints the report.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    if let (Some(from), Some(to)) = (options.from, options.to)
+        && from >= to
+    {
+        crate::style::error(&format!(
+            "--from {from} is not before --to {to}; growth goes from an earlier snapshot to a later"
+        ));
+        return Ok(ExitCode::from(crate::USAGE));
+    }
+    let Some(what) = &options.what else { anyhow::bail!("name a recording") };
+    let report = open::report(std::slice::from_ref(what), Range { from: options.from, to: options.to })?;
+    let mut out = anstream::stdout().lock();
+    if options.json {
+        serde_json::to_writer_pretty(&mut out, &json::show(&report, options.top))
+            .map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        out.write_all(text::show(&report, options.top).as_bytes())?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A verdict in one line.
+fn verdict_words(verdict: &Verdict) -> String {
+    format!("{:?}", verdict.kind)
+}

@@ -1,0 +1,131 @@
+//! The numbers over time as tables: the ledger, and the gauge that stands for each layer.
+//! Decides nothing; what a number means is the verdict's to say.
+
+use leakline_core::{Subject, names, text};
+
+use super::model::{Report, Row};
+use super::table::{Table, Weight};
+use super::text::detail;
+use crate::style::{STRONG, paint};
+use crate::when;
+
+/// Instants that a table of a person's width has room for.
+const COLUMNS: usize = 5;
+
+/// The gauges that stand for the layers where no verdict says which, the first that is there of each line.
+const LAYERS: &[&[&str]] = &[
+    &[names::PYTHON_TRACED, names::PYTHON_BLOCKS],
+    &[names::JVM_HEAP_AFTER_GC, names::JVM_HEAP_USED],
+    &[names::MALLOC_LIVE],
+    &[names::RESIDENT],
+];
+
+/// The resident size and what it is made of, at a few instants from the first to the last.
+pub(crate) fn ledger(report: &Report) -> String {
+    let parts = report.ledger_parts();
+    if parts.is_empty() {
+        return String::new();
+    }
+    let resident: Vec<Option<f64>> =
+        report.rows.iter().map(|row| row.ledger.as_ref().map(|ledger| ledger.resident)).collect();
+    let columns = columns(report.rows.len());
+    let detail = detail(report);
+    let mut table = Table::default();
+    let instants = report.rows.iter().map(|row| when::time(row.at.unix_nanos, detail)).collect::<Vec<_>>();
+    let head = columns.iter().filter_map(|column| instants.get(*column).cloned());
+    table.line(
+        Weight::Strong,
+        [String::new()].into_iter().chain(head).chain(["per minute".to_owned()]).collect(),
+    );
+    let mut line = |name: &str, weight: Weight, values: &[Option<f64>]| {
+        let cells = columns.iter().map(|column| cell(values.get(*column).copied().flatten()));
+        let cells = [name.to_owned()].into_iter().chain(cells).chain([per_minute(report, values)]);
+        table.line(weight, cells.collect());
+    };
+    line("resident", Weight::Strong, &resident);
+    for (name, values) in &parts {
+        let nothing = values.iter().all(|value| value.is_none_or(|bytes| bytes < 0.5));
+        line(&format!("  {name}"), if nothing { Weight::Faint } else { Weight::Plain }, values);
+    }
+    table.text()
+}
+
+/// The gauge that stands for each layer: first, lowest, highest, last.
+pub(crate) fn layers(report: &Report) -> String {
+    let mut table = Table::default();
+    let head = ["", "first", "lowest", "highest", "last", "change", "per minute"];
+    table.line(Weight::Strong, head.map(String::from).to_vec());
+    let mut any = false;
+    for (name, values) in layer_series(report) {
+        let known: Vec<f64> = values.iter().filter_map(|value| *value).collect();
+        let (Some(first), Some(last)) = (known.first(), known.last()) else { continue };
+        let lowest = known.iter().copied().fold(f64::INFINITY, f64::min);
+        let highest = known.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let bytes = name.ends_with("_bytes");
+        let show = |value: f64| if bytes { text::bytes(value) } else { format!("{value:.0}") };
+        let change = if bytes { text::signed_bytes(last - first) } else { format!("{:+.0}", last - first) };
+        let rate = match bytes {
+            true => per_minute(report, &values),
+            false => report.slope(&values).map(|slope| format!("{:+.1}", slope * 60.0)).unwrap_or_default(),
+        };
+        let cells = [name, show(*first), show(lowest), show(highest), show(*last), change, rate];
+        table.line(Weight::Plain, cells.to_vec());
+        any = true;
+    }
+    if any { table.text() } else { format!("{}\n", paint(STRONG, "No layer was read.")) }
+}
+
+/// The gauge of each layer with its values by row.
+pub(crate) fn layer_series(report: &Report) -> Vec<(String, Vec<Option<f64>>)> {
+    let judged = report.verdicts.iter().filter(|verdict| matches!(verdict.subject, Subject::Layer(_)));
+    let mut chosen: Vec<String> =
+        judged.map(|verdict| verdict.gauge.clone()).filter(|gauge| !gauge.is_empty()).collect();
+    for names in LAYERS {
+        let layer = |gauge: &str| gauge.split('.').next().map(str::to_owned);
+        let has = |name: &&&str| report.rows.iter().any(|row| row.gauge(name).is_some());
+        let taken = names.first().is_some_and(|name| chosen.iter().any(|known| layer(known) == layer(name)));
+        if let Some(name) = names.iter().find(has).filter(|_| !taken) {
+            chosen.push((*name).to_owned());
+        }
+    }
+    chosen
+        .into_iter()
+        .map(|name| {
+            let values = report.rows.iter().map(|row: &Row| row.gauge(&name)).collect();
+            (name, values)
+        })
+        .collect()
+}
+
+fn cell(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), text::bytes)
+}
+
+/// The median slope, as bytes per minute.
+fn per_minute(report: &Report, values: &[Option<f64>]) -> String {
+    match report.slope(values).map(|slope| slope * 60.0) {
+        None => "-".to_owned(),
+        Some(rate) if rate.abs() < 0.5 => "none".to_owned(),
+        Some(rate) => text::signed_bytes(rate),
+    }
+}
+
+/// The first, the last and what lies evenly between.
+fn columns(rows: usize) -> Vec<usize> {
+    let count = rows.min(COLUMNS);
+    (0..count).map(|column| if count < 2 { 0 } else { column * (rows - 1) / (count - 1) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_shows_the_first_the_last_and_some_between() {
+        let cases: [(usize, &[usize]); 5] =
+            [(0, &[]), (1, &[0]), (2, &[0, 1]), (5, &[0, 1, 2, 3, 4]), (17, &[0, 4, 8, 12, 16])];
+        for (rows, expected) in cases {
+            assert_eq!(columns(rows), expected);
+        }
+    }
+}

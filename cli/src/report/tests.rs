@@ -1,0 +1,302 @@
+//! Whole reports of sessions made by hand: core's types through the encoder into a recording's bytes and back.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use expect_test::{Expect, expect};
+use leakline_core::{
+    Amount, Cause, Frame, Gauge, Host, Kind, Layer, Loss, Mark, OwnCost, Profile, Rate, ReadCost, Reading,
+    ReadingStatus, Record, RuntimeInfo, Session, SessionId, Site, SiteStat, Snapshot, Subject, Tick,
+    Timestamp, Verdict, names,
+};
+use leakline_proto::{Encoder, recording};
+
+use super::build::Range;
+use super::{json, open, text};
+
+const MIB: f64 = 1_048_576.0;
+/// 2026-11-23 09:00 UTC.
+const BEGIN: u64 = 1_795_424_400;
+const BOOTED: u64 = BEGIN - 1000;
+
+fn at(minute: u64) -> Timestamp {
+    let unix = BEGIN + minute * 60;
+    Timestamp { unix_nanos: unix * 1_000_000_000, boot_nanos: (unix - BOOTED) * 1_000_000_000 }
+}
+
+fn session() -> Session {
+    Session {
+        id: SessionId([0x4f; 16]),
+        started: at(0),
+        interval: Duration::from_secs(300),
+        host: Host {
+            name: "com.example.app:reticulum".to_owned(),
+            pid: 4711,
+            started_boot_nanos: 1,
+            platform: "Pixel 8, Android 15".to_owned(),
+            limit: Some((512 << 20, "the cgroup".to_owned())),
+        },
+        agent_version: "0.1.0".to_owned(),
+    }
+}
+
+fn site(lines: &[(&str, &str, u32)], truncated: bool) -> Arc<Site> {
+    let frames = lines.iter().map(|(file, function, line)| {
+        Arc::new(Frame { function: (*function).into(), file: format!("/app/{file}").into(), line: *line })
+    });
+    Arc::new(Site::call_path(frames.collect::<Vec<_>>(), truncated))
+}
+
+fn leaking_site() -> Arc<Site> {
+    site(&[("RNS/Destination.py", "receive", 230), ("reticulum_wrapper.py", "on_packet", 450)], true)
+}
+
+fn profile(tick: u64) -> Profile {
+    let stat = |site, bytes, blocks| SiteStat { site, live: Amount { bytes, blocks } };
+    Profile::new(vec![
+        stat(leaking_site(), 1_000_000 + tick * 1_300_000, 20 + tick * 412),
+        stat(site(&[("cache.py", "", 7)], false), 50_000 + (tick % 2) * 4096, 3 + tick % 2),
+        stat(site(&[("start.py", "main", 1)], false), 9_000_000 - tick.min(1) * 2_000_000, 900),
+    ])
+}
+
+fn reading(probe: &'static str, layer: Layer, gauges: Vec<Gauge>) -> Reading {
+    Reading {
+        probe: probe.into(),
+        layer,
+        status: ReadingStatus::Ok,
+        taken: Some(at(0)),
+        gauges,
+        profile: None,
+        runtime: None,
+        notes: Vec::new(),
+        cost: ReadCost::default(),
+    }
+}
+
+fn snapshot(tick: u64) -> Snapshot {
+    let bytes = |name: &'static str, mib: f64| Gauge::bytes(name, (mib * MIB) as u64);
+    let grown = 6.9 * tick as f64;
+    let mut python = reading("python", Layer::Python, vec![bytes(names::PYTHON_TRACED, 12.0 + grown)]);
+    python.profile = Some(Arc::new(profile(tick)));
+    let runtime = RuntimeInfo { name: "CPython 3.11.7".to_owned(), source_roots: vec!["/app".to_owned()] };
+    python.runtime = Some(Arc::new(runtime));
+    let mut jvm =
+        reading("jvm", Layer::Jvm, vec![bytes(names::JVM_HEAP_USED, [45.0, 61.0][tick as usize % 2])]);
+    if tick == 2 {
+        jvm.status = ReadingStatus::Late { since: Duration::from_secs(2) };
+        jvm.gauges.clear();
+    }
+    Snapshot {
+        number: tick,
+        tick: Tick {
+            cause: if tick == 0 { Cause::Baseline } else { Cause::Tick },
+            at: at(tick * 5),
+            deadline_boot_nanos: at(tick * 5 + 1).boot_nanos,
+        },
+        interval: Duration::from_secs(300),
+        baseline: 0,
+        missed_ticks: 0,
+        clock_jump_nanos: 0,
+        skew_nanos: Some(100_000 + tick * 75_000),
+        readings: vec![
+            python,
+            jvm,
+            reading(
+                "native",
+                Layer::Native,
+                vec![bytes(names::MALLOC_LIVE, 30.0), bytes(names::MALLOC_FREE, 6.2)],
+            ),
+            reading(
+                "process",
+                Layer::Process,
+                vec![
+                    bytes(names::RESIDENT, 190.0 + grown),
+                    bytes(names::ANONYMOUS, 140.0 + grown),
+                    bytes(names::FILE_BACKED, 50.0),
+                ],
+            ),
+        ],
+        own: OwnCost {
+            cpu: Duration::from_millis(90 * tick),
+            wall: Duration::from_secs(300 * tick),
+            held_bytes: Some(3_250_585),
+            longest_stall: Duration::from_micros(200),
+            sinks: Vec::new(),
+        },
+    }
+}
+
+fn verdicts(tick: u64) -> Vec<Verdict> {
+    let verdict = |subject, gauge: &str, kind, rate| Verdict {
+        subject,
+        gauge: gauge.to_owned(),
+        kind,
+        rate,
+        points: tick as u32 + 1,
+        share: None,
+        seconds_to_limit: None,
+    };
+    if tick < 3 {
+        let subject = Subject::Layer(Layer::Python);
+        return vec![verdict(subject, names::PYTHON_TRACED, Kind::NotEnoughData, None)];
+    }
+    let rate = |mid: f64| Some(Rate { bytes_per_second: mid, low: mid * 0.95, high: mid * 1.05 });
+    let mut python =
+        verdict(Subject::Layer(Layer::Python), names::PYTHON_TRACED, Kind::Leaking, rate(24_117.0));
+    python.seconds_to_limit = Some((7800.0, 6900.0, 9060.0));
+    let mut site = verdict(Subject::Site(Layer::Python, leaking_site()), "", Kind::Leaking, rate(23_152.0));
+    site.share = Some(0.96);
+    vec![
+        python,
+        site,
+        verdict(Subject::Layer(Layer::Jvm), names::JVM_HEAP_USED, Kind::Steady, rate(0.0)),
+        verdict(Subject::Layer(Layer::Native), names::MALLOC_LIVE, Kind::Steady, rate(0.0)),
+    ]
+}
+
+/// The bytes of a recording with `ticks` snapshots.
+fn recorded(ticks: u64, end: bool) -> Vec<u8> {
+    let mut encoder = Encoder::new(&session());
+    let mut entries = encoder.start();
+    for tick in 0..ticks {
+        let record = Record::Snapshot { snapshot: Arc::new(snapshot(tick)), verdicts: verdicts(tick).into() };
+        entries.extend(encoder.record(&record));
+        if tick % 2 == 1 {
+            let at = Timestamp { unix_nanos: at(tick * 5).unix_nanos + 7_000_000_000, ..at(tick * 5) };
+            entries.extend(encoder.record(&Record::Mark(Mark { name: "reconnect".to_owned(), at })));
+        }
+        if tick == 3 {
+            entries.extend(encoder.record(&Record::Lost(Loss { snapshots: 2, bytes: 4096 })));
+        }
+    }
+    entries.extend(end.then(|| encoder.end(at(ticks * 5))));
+    let mut bytes = recording::header().to_vec();
+    entries.iter().for_each(|entry| recording::append(entry, &mut bytes));
+    bytes
+}
+
+fn show(bytes: &[u8], range: Range, top: usize, as_json: bool) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.leak");
+    std::fs::write(&file, bytes).unwrap();
+    let shown = match open::report(std::slice::from_ref(&PathBuf::from(&file)), range) {
+        Ok(report) if as_json => format!("{:#}", json::show(&report, top)),
+        Ok(report) => anstream::adapter::strip_str(&text::show(&report, top)).to_string(),
+        Err(error) => format!("error: {error:#}\n"),
+    };
+    shown.replace(&folder.path().display().to_string(), "DIR")
+}
+
+fn check(bytes: &[u8], range: Range, top: usize, expected: &Expect) {
+    expected.assert_eq(&show(bytes, range, top, false));
+}
+
+#[test]
+fn the_answer_comes_first_then_its_numbers() {
+    check(&recorded(17, true), Range::default(), 10, &expect![[""]]);
+}
+
+#[test]
+fn a_session_with_one_snapshot_says_that_it_is_too_early() {
+    check(&recorded(1, false), Range::default(), 10, &expect![[""]]);
+}
+
+#[test]
+fn growth_can_be_asked_between_two_snapshots() {
+    let range = Range { from: Some(2), to: Some(4) };
+    check(&recorded(6, true), range, 1, &expect![[""]]);
+}
+
+#[test]
+fn a_range_without_snapshots_says_which_there_are() {
+    let range = Range { from: Some(40), to: None };
+    check(&recorded(6, true), range, 1, &expect![[""]]);
+}
+
+#[test]
+fn a_recording_that_was_cut_off_is_shown_up_to_there() {
+    let bytes = recorded(6, true);
+    let shown = show(&bytes[..bytes.len() - 100], Range::default(), 3, false);
+    assert!(shown.contains("truncated at byte "), "{shown}");
+    assert!(shown.contains("no end was recorded"), "{shown}");
+    assert!(shown.contains("LEAK"), "{shown}");
+}
+
+#[test]
+fn a_damaged_recording_is_shown_with_what_is_missing() {
+    let mut bytes = recorded(6, true);
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0xff;
+    let shown = show(&bytes, Range::default(), 3, false);
+    assert!(shown.contains("left out: damaged: DIR/app.leak"), "{shown}");
+    assert!(shown.contains("missing: 1 entry"), "{shown}");
+}
+
+#[test]
+fn what_is_no_recording_is_refused_with_the_remedy() {
+    check(b"\x7fELF and more that leakline never wrote", Range::default(), 3, &expect![[""]]);
+    check(b"", Range::default(), 3, &expect![[""]]);
+    check(&recording::header(), Range::default(), 3, &expect![[""]]);
+}
+
+#[test]
+fn every_cut_and_every_flipped_byte_gives_a_report_or_an_error() {
+    let bytes = recorded(3, true);
+    for at in (0..bytes.len()).step_by(37) {
+        show(&bytes[..at], Range::default(), 2, false);
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 0x55;
+        show(&flipped, Range::default(), 2, false);
+    }
+}
+
+#[test]
+fn control_characters_of_a_recording_do_not_reach_the_terminal() {
+    let mut encoder = Encoder::new(&Session {
+        host: Host { name: "evil\x1b]0;title\x07".to_owned(), ..session().host },
+        ..session()
+    });
+    let record = Record::Snapshot { snapshot: Arc::new(snapshot(0)), verdicts: Vec::new().into() };
+    let mut bytes = recording::header().to_vec();
+    encoder.record(&record).iter().for_each(|entry| recording::append(entry, &mut bytes));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("app.leak");
+    std::fs::write(&file, bytes).unwrap();
+    let report = open::report(&[file], Range::default()).unwrap();
+    let shown = text::show(&report, 3);
+    assert!(!shown.contains("\x1b]") && !shown.contains('\x07'), "{shown:?}");
+}
+
+#[test]
+fn the_json_object_has_the_documented_fields() {
+    let value: serde_json::Value =
+        serde_json::from_str(&show(&recorded(4, true), Range::default(), 1, true)).unwrap();
+    let keys: Vec<&String> = value.as_object().unwrap().keys().collect();
+    let documented =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report-json.md")).unwrap();
+    fn names(value: &serde_json::Value, into: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(object) => object.iter().for_each(|(name, value)| {
+                // The gauges' names are the host's.
+                if name != "gauges" {
+                    names(value, into);
+                }
+                into.push(name.clone());
+            }),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| names(item, into)),
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    names(&value, &mut all);
+    all.sort();
+    all.dedup();
+    let missing: Vec<&String> =
+        all.iter().filter(|name| !documented.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "not in docs/report-json.md: {missing:?}");
+    assert_eq!(value["growth"][0]["sites"].as_array().unwrap().len(), 1);
+    expect![[""]].assert_eq(&format!("{keys:?}"));
+    expect![[""]].assert_eq(&format!("{:#}", value["verdicts"][1]));
+}

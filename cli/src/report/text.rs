@@ -1,0 +1,313 @@
+//! A report as lines for a person: the answer first, then the numbers that it rests on.
+//! Pure: gives a string with colours in it, which the writer takes off where nobody sees them.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use leakline_core::{Kind, Layer, Site, SiteHolder, Subject, Verdict, text};
+
+use super::model::{ProbeGrowth, Report};
+use super::numbers;
+use crate::duration::words as time_words;
+use crate::style::{BAD, CAUTION, FAINT, GOOD, STRONG, paint};
+use crate::when::{self, Detail};
+
+/// Where the text of a verdict begins.
+const INDENT: &str = "               ";
+
+/// The whole report, with at most `top` sites of each list.
+pub(crate) fn show(report: &Report, top: usize) -> String {
+    let parts = [
+        header(report),
+        verdicts(report, top),
+        numbers::ledger(report),
+        numbers::layers(report),
+        growths(report, top),
+        marks(report),
+        readings(report),
+        own(report),
+    ];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// Control characters of a recording could drive the terminal that shows it.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// How exactly this report's instants are told.
+pub(crate) fn detail(report: &Report) -> Detail {
+    report
+        .rows
+        .iter()
+        .map(|row| Detail::for_step(row.interval))
+        .max_by_key(|detail| *detail as u8)
+        .unwrap_or(Detail::Minutes)
+}
+
+fn plural(count: u64, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+}
+
+fn header(report: &Report) -> String {
+    let host = &report.session.host;
+    let mut out = paint(STRONG, clean(&host.name));
+    let _ = write!(out, "  pid {}", host.pid);
+    for word in [host.platform.clone(), report.runtimes.join(", ")].iter().filter(|word| !word.is_empty()) {
+        let _ = write!(out, "  {}", clean(word));
+    }
+    out.push('\n');
+    out += &coverage(report);
+    for line in &report.problems {
+        let _ = writeln!(out, "{} {}", paint(CAUTION, "unreadable:"), clean(line));
+    }
+    if report.more_problems > 0 {
+        let _ = writeln!(out, "{} and {} more places", paint(CAUTION, "unreadable:"), report.more_problems);
+    }
+    if !report.problems.is_empty() {
+        let _ = writeln!(
+            out,
+            "{INDENT}What was readable follows. Copy the file again where the original is whole."
+        );
+    }
+    out
+}
+
+fn coverage(report: &Report) -> String {
+    let detail = detail(report);
+    let mut words = Vec::new();
+    let count = plural(report.rows.len() as u64, "snapshot", "snapshots");
+    if let (Some(first), Some(last)) = (report.rows.first(), report.rows.last()) {
+        words.push(format!("{count}, one every {}", time_words(last.interval)));
+        let (from, to) = (first.at.unix_nanos, last.at.unix_nanos);
+        let until = match when::date(from) == when::date(to) {
+            true => when::time(to, detail),
+            false => when::date_time(to, detail),
+        };
+        words.push(format!("{} to {until} UTC", when::date_time(from, detail)));
+    }
+    words.push(match report.missed_ticks() {
+        0 => "none missed".to_owned(),
+        missed => paint(CAUTION, format!("{missed} missed")),
+    });
+    if let Some((median, most)) = report.skew() {
+        words.push(format!("skew {} (most {})", millis(median), millis(most)));
+    }
+    let end = match report.ended {
+        Some(_) => String::new(),
+        None => paint(FAINT, "no end was recorded: the program still runs, or was killed") + "\n",
+    };
+    format!("{}\n{end}", words.join(", "))
+}
+
+fn millis(nanos: u64) -> String {
+    format!("{:.1} ms", nanos as f64 / 1e6)
+}
+
+fn verdicts(report: &Report, top: usize) -> String {
+    let mut out = String::new();
+    for verdict in &report.verdicts {
+        let Subject::Layer(layer) = &verdict.subject else { continue };
+        let (style, tag) = match verdict.kind {
+            Kind::Leaking => (BAD, "LEAK"),
+            Kind::Steady | Kind::Shrinking => (GOOD, "ok  "),
+            Kind::NotEnoughData => (CAUTION, "?   "),
+        };
+        let _ = writeln!(out, "{}  {:<8} {}", paint(style, tag), layer.name(), super::verdict_words(verdict));
+        out += &sites_of(report, *layer, top);
+    }
+    if out.is_empty() {
+        out = format!("{}  no verdict: none was recorded\n", paint(CAUTION, "?   "));
+    }
+    out
+}
+
+/// The sites of `layer` that leak, each with its whole call path.
+fn sites_of(report: &Report, layer: Layer, top: usize) -> String {
+    let leaking = report.verdicts.iter().filter_map(|verdict| match &verdict.subject {
+        Subject::Site(of, site) if *of == layer && verdict.kind == Kind::Leaking => Some((verdict, site)),
+        _ => None,
+    });
+    let mut out = String::new();
+    for (verdict, site) in leaking.clone().take(top) {
+        let _ = writeln!(out, "{INDENT}{}", site_words(report, verdict, site));
+        out += &call_path(site, &report.roots, &format!("{INDENT}  "));
+    }
+    let rest = leaking.count().saturating_sub(top);
+    if rest > 0 {
+        let _ = writeln!(out, "{INDENT}and {rest} more (see them with --top {})", top + rest);
+    }
+    out
+}
+
+fn site_words(report: &Report, verdict: &Verdict, site: &Site) -> String {
+    let mut words = Vec::new();
+    if let Some(share) = verdict.share {
+        words.push(format!("{:.0} % of it here", share * 100.0));
+    }
+    let grown = report
+        .growths
+        .iter()
+        .flat_map(|growth| &growth.growth.sites)
+        .find(|grown| grown.site.id() == site.id());
+    if let Some(grown) = grown {
+        words.push(format!("{} in {:+} blocks", text::signed_bytes(grown.bytes as f64), grown.blocks));
+    }
+    if let Some(rate) = verdict.rate {
+        words.push(format!("{}/min", text::signed_bytes(rate.bytes_per_second * 60.0)));
+    }
+    format!("{}:", words.join(", "))
+}
+
+/// Each frame on a line, the innermost first.
+fn call_path(site: &Site, roots: &[String], indent: &str) -> String {
+    let SiteHolder::CallPath { frames, truncated } = site.holder() else {
+        return format!("{indent}{}\n", clean(&text::site(site, roots, 1)));
+    };
+    let mut out = String::new();
+    for (index, frame) in frames.iter().enumerate() {
+        let arrow = if index == 0 { "" } else { "< " };
+        let line = format!("{arrow}{} {}", text::place(frame, roots), frame.function);
+        let _ = writeln!(out, "{indent}{}", clean(line.trim_end()));
+    }
+    if *truncated {
+        let _ =
+            writeln!(out, "{indent}{}", paint(FAINT, "< … cut off here; more frames with `run --frames`"));
+    }
+    out
+}
+
+fn growths(report: &Report, top: usize) -> String {
+    let parts: Vec<String> = report.growths.iter().map(|growth| growth_of(report, growth, top)).collect();
+    parts.join("\n")
+}
+
+fn growth_of(report: &Report, growth: &ProbeGrowth, top: usize) -> String {
+    let name = paint(STRONG, format!("Growth of {}", clean(&growth.probe)));
+    if growth.from == growth.to {
+        return format!("{name}: only one profile, at snapshot {}; growth needs two\n", growth.to);
+    }
+    let detail = detail(report);
+    let instant = |number: u64| match report.rows.iter().find(|row| row.number == number) {
+        Some(row) => format!("{} (snapshot {number})", when::time(row.at.unix_nanos, detail)),
+        None => format!("snapshot {number}"),
+    };
+    let sites = &growth.growth.sites;
+    let bytes: f64 = sites.iter().map(|site| site.bytes as f64).sum();
+    let blocks: i64 = sites.iter().fold(0, |sum, site| sum.saturating_add(site.blocks));
+    let grown = growth.growth.grown().count();
+    let mut out = format!(
+        "{name} from {} to {}: {} in {blocks:+} blocks; {grown} sites grew, {} shrank\n",
+        instant(growth.from),
+        instant(growth.to),
+        text::signed_bytes(bytes),
+        sites.iter().filter(|site| site.bytes < 0).count(),
+    );
+    for (index, site) in growth.growth.grown().take(top).enumerate() {
+        let _ = writeln!(
+            out,
+            "  #{} {} in {:+} blocks, now {} in {}",
+            index + 1,
+            text::signed_bytes(site.bytes as f64),
+            site.blocks,
+            text::bytes(site.live.bytes as f64),
+            plural(site.live.blocks, "block", "blocks"),
+        );
+        out += &call_path(&site.site, &report.roots, "       ");
+    }
+    if grown > top {
+        let rest: f64 = growth.growth.grown().skip(top).map(|site| site.bytes as f64).sum();
+        let _ = writeln!(
+            out,
+            "  and {} more, {} together (--top {grown})",
+            grown - top,
+            text::signed_bytes(rest)
+        );
+    }
+    out
+}
+
+fn marks(report: &Report) -> String {
+    if report.marks.is_empty() {
+        return String::new();
+    }
+    let mut groups: Vec<(&str, Vec<u64>)> = Vec::new();
+    for mark in &report.marks {
+        match groups.iter_mut().find(|(name, _)| *name == mark.name) {
+            Some((_, times)) => times.push(mark.at.unix_nanos),
+            None => groups.push((&mark.name, vec![mark.at.unix_nanos])),
+        }
+    }
+    let mut out = paint(STRONG, "Marks") + "\n";
+    for (name, times) in groups {
+        let time = |at: Option<&u64>| at.map(|at| when::time(*at, Detail::Seconds)).unwrap_or_default();
+        let words = match times.len() {
+            1 => time(times.first()),
+            count => format!("{count} times, {} to {}", time(times.first()), time(times.last())),
+        };
+        let _ = writeln!(out, "  {}  {words}", clean(name));
+    }
+    out
+}
+
+/// What went wrong on the way; nothing where all went well.
+fn readings(report: &Report) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for (probe, health) in &report.probes {
+        let mut words = Vec::new();
+        let counts = [(health.late, "late"), (health.failed, "failed"), (health.absent, "not there")];
+        for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
+            words.push(format!("{what} {} of {}", count, plural(report.rows.len() as u64, "time", "times")));
+        }
+        if !health.last_words.is_empty() {
+            words.push(format!("last: {}", clean(&health.last_words)));
+        }
+        if !words.is_empty() {
+            lines.push(format!("{}: {}", clean(probe), words.join(", ")));
+        }
+        lines.extend(health.notes.iter().map(|note| format!("{}: {}", clean(probe), clean(note))));
+    }
+    let jumps = report.rows.iter().filter(|row| row.clock_jump_nanos != 0).count() as u64;
+    if let Some(most) =
+        report.rows.iter().map(|row| row.clock_jump_nanos.unsigned_abs()).max().filter(|most| *most > 0)
+    {
+        let most = time_words(Duration::from_nanos(most));
+        lines.push(format!("the wall clock was set {}, by {most} at most", plural(jumps, "time", "times")));
+    }
+    if report.lost.snapshots > 0 {
+        let count = plural(report.lost.snapshots, "snapshot", "snapshots");
+        lines.push(format!("lost: {count}, {} (a queue was full)", text::bytes(report.lost.bytes as f64)));
+    }
+    if report.missing_entries > 0 {
+        lines.push(format!(
+            "missing: {} (dropped, or in an older file)",
+            plural(report.missing_entries, "entry", "entries")
+        ));
+    }
+    for sink in &report.own.sinks {
+        if sink.lost.snapshots > 0 {
+            let count = plural(sink.lost.snapshots, "snapshot", "snapshots");
+            lines.push(format!("sink {}: lost {count}", clean(&sink.sink)));
+        }
+        if !sink.last_error.is_empty() {
+            lines.push(format!("sink {}: {}", clean(&sink.sink), clean(&sink.last_error)));
+        }
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    let body: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+    format!("{}\n{body}", paint(STRONG, "Readings"))
+}
+
+fn own(report: &Report) -> String {
+    let own = &report.own;
+    let wall = own.wall.as_secs_f64();
+    let share = if wall > 0.0 { own.cpu.as_secs_f64() / wall * 100.0 } else { 0.0 };
+    let held = own.held_bytes.map(|bytes| format!(", {}", text::bytes(bytes as f64))).unwrap_or_default();
+    format!(
+        "{}: {share:.2} % of a core{held}, longest stall {}\n",
+        paint(STRONG, "leakline itself"),
+        millis(own.longest_stall.as_nanos().try_into().unwrap_or(u64::MAX)),
+    )
+}
