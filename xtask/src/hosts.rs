@@ -16,7 +16,7 @@ const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("plain.c", "plain", &[]),
     ("plain.c", "plain_static", &["-static"]),
     ("exit_at_once.c", "exit_at_once", &[]),
-    ("mixed/codec.c", "libcodec.so", &["-shared", "-fPIC"]),
+    ("relay/codec.c", "libcodec.so", &["-shared", "-fPIC"]),
 ];
 
 /// What the host programs of this machine are run with.
@@ -70,7 +70,7 @@ fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
     let jep = jep_jar(hosts)?;
     for (from, to, class_path) in [
         ("java", "java", None),
-        ("mixed/java", "mixed", Some(gson()?)),
+        ("relay/java", "relay", Some(gson()?)),
         ("jep_host", "jep_host", Some(jep.clone())),
     ] {
         let to = folder().join(to);
@@ -82,10 +82,25 @@ fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
         }
         run(javac.args(files_in(&source(from), "java")?))?;
     }
-    // Where a host program that is started by itself finds what it needs.
+    // Beside the classes, so that a host program that is started by itself finds it.
     fs::copy(gson()?, folder().join("gson.jar")).context("cannot copy gson.jar")?;
-    fs::copy(jep, folder().join("jep.jar")).context("cannot copy jep.jar")?;
-    Ok(())
+    let arguments = folder().join("jep_host.arguments");
+    fs::write(&arguments, jep_arguments(&jep))
+        .with_context(|| format!("cannot write {}", arguments.display()))
+}
+
+/// What `java @jep_host.arguments` starts: jep's library stands beside its jar, which stands in site-packages.
+fn jep_arguments(jar: &Path) -> String {
+    let jep = jar.parent().unwrap_or(jar);
+    let packages = jep.parent().unwrap_or(jep);
+    let (library, classes, modules) = (jep.join("libjep.so"), folder().join("jep_host"), source("jep_host"));
+    let words = [
+        format!("\"-Djep.library={}\"", library.display()),
+        format!("\"-Djep.path={}:{}\"", packages.display(), modules.display()),
+        format!("-Xmx256m -Xmn8m -cp \"{}:{}\"", classes.display(), jar.display()),
+        "JepHost\n".to_owned(),
+    ];
+    words.join("\n")
 }
 
 /// The Java library that does the demo's work.
@@ -144,7 +159,7 @@ fn sources_hash() -> anyhow::Result<u64> {
     let mut hasher = DefaultHasher::new();
     include_str!("hosts.rs").hash(&mut hasher);
     let mut files: Vec<PathBuf> = C_PROGRAMS.iter().map(|(file, ..)| source(file)).collect();
-    for folder in ["java", "mixed/java", "jep_host"] {
+    for folder in ["java", "relay/java", "jep_host"] {
         files.extend(files_in(&source(folder), "java")?);
     }
     files.push(root().join("tests/hosts/requirements.txt"));

@@ -1,0 +1,62 @@
+import java.util.ArrayList;
+import java.util.List;
+import jep.Interpreter;
+import jep.JepConfig;
+import jep.MainInterpreter;
+import jep.SharedInterpreter;
+
+/** A JVM that embeds CPython through jep, as an Android app does through Chaquopy. One leak can be planted. */
+public final class JepHost {
+    private static final List<byte[]> HELD = new ArrayList<>();
+
+    private JepHost() {}
+
+    /**
+     * {@code JepHost [--leak none|python|jvm] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N]}; the system
+     * properties {@code jep.library} and {@code jep.path} name jep's library and the folders of Python modules.
+     */
+    public static void main(String[] words) throws Exception {
+        String leak = "none";
+        long rate = 1 << 20;
+        double seconds = 5;
+        double pythonAfter = 0;
+        for (int i = 0; i + 1 < words.length; i += 2) {
+            switch (words[i]) {
+                case "--leak": leak = words[i + 1]; break;
+                case "--rate": rate = Long.parseLong(words[i + 1]); break;
+                case "--seconds": seconds = Double.parseDouble(words[i + 1]); break;
+                case "--python-after": pythonAfter = Double.parseDouble(words[i + 1]); break;
+                default: throw new IllegalArgumentException(words[i]);
+            }
+        }
+        Thread.sleep((long) (pythonAfter * 1000));
+        MainInterpreter.setJepLibraryPath(System.getProperty("jep.library"));
+        SharedInterpreter.setConfig(new JepConfig().addIncludePaths(System.getProperty("jep.path").split(":")));
+        try (Interpreter python = new SharedInterpreter()) {
+            python.exec("import embedded");
+            run(python, leak, rate, seconds);
+        }
+    }
+
+    private static void run(Interpreter python, String leak, long rate, double seconds) throws InterruptedException {
+        long begun = System.nanoTime();
+        long arrays = 0;
+        double passed;
+        while ((passed = (System.nanoTime() - begun) / 1e9) < seconds) {
+            long due = (long) (passed * rate);
+            python.invoke("embedded.work");
+            if (leak.equals("python")) {
+                python.invoke("embedded.keep_up_to", due);
+            }
+            for (; (arrays + 1) * 1024 <= due; arrays++) {
+                byte[] array = new byte[1008];
+                if (leak.equals("jvm")) {
+                    HELD.add(array);
+                }
+            }
+            Thread.sleep(10);
+        }
+        Object records = python.invoke("embedded.count");
+        System.out.println("JepHost: " + records + " Python records, " + HELD.size() + " Java arrays kept");
+    }
+}

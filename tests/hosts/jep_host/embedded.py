@@ -1,0 +1,26 @@
+"""The Python part of JepHost: works, and holds on to records when it is told to."""
+
+import json
+import sys
+
+TEXT = 200
+RECORD_BYTES = sys.getsizeof("r" * TEXT) + 9
+
+HELD = []
+
+
+def work():
+    json.loads(json.dumps({"numbers": list(range(100))}))
+
+
+def keep_up_to(size):
+    while (len(HELD) + 1) * RECORD_BYTES <= size:
+        remember(len(HELD))
+
+
+def remember(number):
+    HELD.append(str(number).ljust(TEXT))
+
+
+def count():
+    return len(HELD)
