@@ -5,3 +5,21 @@
 pub mod heap;
 #[cfg(unix)]
 pub mod loader;
+
+use std::sync::{Mutex, PoisonError};
+
+/// Further heaps: libraries of leakline that are loaded beside this one have each their own.
+static OTHERS: Mutex<Vec<fn() -> u64>> = Mutex::new(Vec::new());
+
+/// Counts the heap of another library of leakline's in, by what tells how many bytes it holds. Each once.
+pub fn add_heap(held: fn() -> u64) {
+    OTHERS.lock().unwrap_or_else(PoisonError::into_inner).push(held);
+}
+
+/// Bytes that leakline holds in heaps of its own; `None` where this program does not use [`heap::OwnHeap`], so that
+/// nobody counts.
+pub fn held_bytes() -> Option<u64> {
+    let own = heap::OwnHeap::held_bytes();
+    let others = OTHERS.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|held| held()).sum::<u64>();
+    (own > 0).then_some(own + others)
+}

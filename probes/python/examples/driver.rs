@@ -1,0 +1,267 @@
+//! The probe, as the agent runs it, behind a few C functions: a Python program loads this through ctypes (which lets go
+//! of the GIL around each call, so the calling thread is like the probe's lane) and compares what comes out with what
+//! Python says itself. Preloaded with `LEAKLINE_DRIVER_EARLY` set to a number of frames, it attaches while Python starts.
+//!
+//! For tests and benchmarks only. Every function answers with JSON text, to be freed with `driver_free`.
+
+use std::ffi::{CStr, CString, c_char};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use leakline_core::{
+    Attachment, Cause, Clock, Details, Growth, Probe, ProbeError, Profile, Tick, Timestamp, text,
+};
+use leakline_python::{Mode, PythonOptions, PythonProbe, early, set_on_closing};
+use serde_json::{Value, json};
+
+struct Driver {
+    probe: PythonProbe,
+    runtime: tokio::runtime::Runtime,
+    profiles: Vec<Arc<Profile>>,
+}
+
+static DRIVER: Mutex<Option<Driver>> = Mutex::new(None);
+
+struct MachineClock;
+
+#[async_trait::async_trait]
+impl Clock for MachineClock {
+    fn now(&self) -> Timestamp {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut boot = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `boot` is ours to write.
+        unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut boot) };
+        let boot_nanos = boot.tv_sec as u64 * 1_000_000_000 + boot.tv_nsec as u64;
+        Timestamp { unix_nanos: unix.as_nanos() as u64, boot_nanos }
+    }
+
+    async fn sleep_until(&self, unix_nanos: u64) {
+        let wait = unix_nanos.saturating_sub(self.now().unix_nanos);
+        tokio::time::sleep(Duration::from_nanos(wait)).await;
+    }
+
+    fn thread_cpu(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// The preloaded driver: runs before `main`.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = before_main;
+
+extern "C" fn before_main() {
+    let Some(frames) = std::env::var("LEAKLINE_DRIVER_EARLY").ok().and_then(|frames| frames.parse().ok())
+    else {
+        return;
+    };
+    early::install(PythonOptions { max_frames: frames, ..PythonOptions::default() });
+}
+
+/// Makes a probe from a JSON object (`mode`, `frames`, `library`, `filters`, `gil_budget_ms`, `max_stall_ms`,
+/// `max_sites`), and attaches it.
+///
+/// # Safety
+///
+/// `options` must be a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn driver_attach(options: *const c_char) -> *mut c_char {
+    // SAFETY: the caller promises it.
+    let options = unsafe { CStr::from_ptr(options) }.to_string_lossy();
+    let options: Value = serde_json::from_str(&options).unwrap_or_default();
+    let mut driver = DRIVER.lock().unwrap();
+    let made = driver.get_or_insert_with(|| Driver {
+        probe: PythonProbe::new(Arc::new(MachineClock), python_options(&options)),
+        runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
+        profiles: Vec::new(),
+    });
+    let Driver { probe, runtime, .. } = made;
+    text_of(match runtime.block_on(probe.attach()) {
+        Ok(Attachment::Attached(info)) => json!({"name": info.name, "roots": info.source_roots}),
+        Ok(Attachment::Absent { reason }) => json!({"absent": reason}),
+        Err(error) => json!({"error": error.to_string()}),
+    })
+}
+
+fn python_options(options: &Value) -> PythonOptions {
+    let number = |name: &str| options.get(name).and_then(Value::as_u64);
+    let millis = |name: &str| number(name).map(Duration::from_millis);
+    let defaults = PythonOptions::default();
+    PythonOptions {
+        mode: match options.get("mode").and_then(Value::as_str) {
+            Some("gauges") => Mode::Gauges,
+            Some("off") => Mode::Off,
+            _ => Mode::Tracemalloc,
+        },
+        max_frames: number("frames").map_or(defaults.max_frames, |frames| frames as u16),
+        library: options.get("library").and_then(Value::as_str).map(PathBuf::from),
+        filters: options.get("filters").and_then(Value::as_array).map_or(defaults.filters, |filters| {
+            filters.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        }),
+        gil_budget: millis("gil_budget_ms").unwrap_or(defaults.gil_budget),
+        max_stall: millis("max_stall_ms").unwrap_or(defaults.max_stall),
+        max_sites: number("max_sites").map_or(defaults.max_sites, |sites| sites as u32),
+        ..defaults
+    }
+}
+
+/// Whether Python was attached to while it started.
+#[unsafe(no_mangle)]
+pub extern "C" fn driver_was_early() -> i32 {
+    i32::from(early::attached())
+}
+
+/// The gauges.
+#[unsafe(no_mangle)]
+pub extern "C" fn driver_gauges() -> *mut c_char {
+    with(|driver| {
+        let Driver { probe, runtime, .. } = driver;
+        let before = MachineClock.now();
+        let reading = runtime.block_on(probe.gauges(&tick(Cause::Tick)))?;
+        let after = MachineClock.now();
+        let gauges: serde_json::Map<String, Value> =
+            reading.gauges.iter().map(|gauge| (gauge.name.to_string(), json!(gauge.value))).collect();
+        let in_time = (before.boot_nanos..=after.boot_nanos).contains(&reading.taken.boot_nanos)
+            && (before.unix_nanos..=after.unix_nanos).contains(&reading.taken.unix_nanos);
+        Ok(
+            json!({"gauges": gauges, "stall_nanos": reading.stall.as_nanos() as u64, "taken_in_time": in_time}),
+        )
+    })
+}
+
+/// The details: with `sites`, everything in the profile; without, only how much there is. `requested` asks for a profile
+/// that no budget leaves out.
+#[unsafe(no_mangle)]
+pub extern "C" fn driver_details(sites: i32, requested: i32) -> *mut c_char {
+    with(|driver| {
+        let Driver { probe, runtime, profiles } = driver;
+        let cause = if requested != 0 { Cause::Requested } else { Cause::Tick };
+        let details = runtime.block_on(probe.details(&tick(cause)))?;
+        let answer = shown(&details, sites != 0);
+        profiles.extend(details.profile);
+        profiles.drain(..profiles.len().saturating_sub(2));
+        Ok(answer)
+    })
+}
+
+fn shown(details: &Details, with_sites: bool) -> Value {
+    let gauges: serde_json::Map<String, Value> =
+        details.gauges.iter().map(|gauge| (gauge.name.to_string(), json!(gauge.value))).collect();
+    let mut answer = json!({
+        "notes": details.notes,
+        "gauges": gauges,
+        "gil_held_nanos": details.gil_held.as_nanos() as u64,
+        "longest_stall_nanos": details.longest_stall.as_nanos() as u64,
+        "held_bytes": leakline_python::held_bytes(),
+    });
+    if let Some(profile) = &details.profile {
+        let total = profile.total();
+        answer["total"] = json!([total.bytes, total.blocks, profile.sites().len()]);
+        if with_sites {
+            answer["sites"] = profile.sites().iter().map(shown_site).collect();
+        }
+    }
+    answer
+}
+
+fn shown_site(stat: &leakline_core::SiteStat) -> Value {
+    let frames: Vec<Value> =
+        stat.site.frames().iter().map(|frame| json!([&*frame.file, frame.line])).collect();
+    let truncated = match stat.site.holder() {
+        leakline_core::SiteHolder::CallPath { truncated, .. } => *truncated,
+        leakline_core::SiteHolder::Class(_) => false,
+    };
+    json!([frames, truncated, stat.live.bytes, stat.live.blocks])
+}
+
+/// The growth between the last two profiles: how long it took, how many sites changed, and the most grown one.
+#[unsafe(no_mangle)]
+pub extern "C" fn driver_growth() -> *mut c_char {
+    with(|driver| {
+        let [then, now] = driver.profiles.as_slice() else {
+            return Ok(json!({"error": "two profiles are needed"}));
+        };
+        let begun = Instant::now();
+        let growth = Growth::between(then, now);
+        let took = begun.elapsed().as_nanos() as u64;
+        let top = growth.sites.first().map(|grown| {
+            json!({"site": text::site(&grown.site, &[], 3), "bytes": grown.bytes, "blocks": grown.blocks})
+        });
+        Ok(json!({"nanos": took, "sites": growth.sites.len(), "top": top}))
+    })
+}
+
+/// Gives back what the probe took.
+#[unsafe(no_mangle)]
+pub extern "C" fn driver_detach() -> *mut c_char {
+    with(|driver| {
+        let Driver { probe, runtime, .. } = driver;
+        runtime.block_on(probe.detach());
+        Ok(json!({}))
+    })
+}
+
+/// When Python is about to end: reads the gauges once more, as the agent's last snapshot does, and says so on stdout.
+#[unsafe(no_mangle)]
+pub extern "C" fn driver_report_closing() {
+    set_on_closing(Box::new(|| {
+        let answer = driver_gauges();
+        // SAFETY: a text that was made just now.
+        let read = unsafe { CStr::from_ptr(answer) }.to_string_lossy().contains("python.gc_collections");
+        // SAFETY: as above, and not used any more.
+        unsafe { driver_free(answer) };
+        let line = if read { c"closing, and still readable\n" } else { c"closing, but not readable\n" };
+        // SAFETY: a text of that many bytes; nobody can do anything about an error.
+        unsafe { libc::write(1, line.as_ptr().cast(), line.count_bytes()) };
+    }));
+}
+
+/// Reads gauges and profiles without a pause on a thread of its own, for as long as the process lives or Python can be
+/// read; then asks once more, which must be refused.
+#[unsafe(no_mangle)]
+pub extern "C" fn driver_read_for_ever() {
+    let work = || {
+        loop {
+            for answer in [driver_gauges(), driver_details(0, 1)] {
+                // SAFETY: a text that was made just now, and is not used after it was freed.
+                let gone = unsafe { CStr::from_ptr(answer) }.to_string_lossy().contains("is gone");
+                // SAFETY: as above.
+                unsafe { driver_free(answer) };
+                if gone {
+                    return;
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().name("leakline-python".into()).spawn(work).unwrap();
+}
+
+/// Frees an answer.
+///
+/// # Safety
+///
+/// `answer` must be an answer of this library's, and freed once.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn driver_free(answer: *mut c_char) {
+    // SAFETY: the caller promises it.
+    drop(unsafe { CString::from_raw(answer) });
+}
+
+fn with(work: impl FnOnce(&mut Driver) -> Result<Value, ProbeError>) -> *mut c_char {
+    let mut driver = DRIVER.lock().unwrap();
+    let answer = match driver.as_mut() {
+        Some(driver) => work(driver).unwrap_or_else(|error| json!({"error": error.to_string()})),
+        None => json!({"error": "no probe"}),
+    };
+    text_of(answer)
+}
+
+fn text_of(answer: Value) -> *mut c_char {
+    CString::new(answer.to_string()).unwrap_or_default().into_raw()
+}
+
+fn tick(cause: Cause) -> Tick {
+    let at = MachineClock.now();
+    Tick { cause, at, deadline_boot_nanos: at.boot_nanos + 60_000_000_000 }
+}

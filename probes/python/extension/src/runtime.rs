@@ -1,0 +1,252 @@
+//! The interpreter as leakline sees it: its name, who traces, the gauges, and the callbacks that tell of its end.
+//! Imports nothing but modules that are built into the interpreter, and calls nothing that the host can replace.
+
+use std::ffi::{CStr, c_int};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
+
+use leakline_probing::loader;
+use leakline_python::wire::{GaugeValues, Interpreter, Traced, Tracing};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
+
+use crate::gate::GATE;
+use crate::intern::Interner;
+use crate::stretch::now;
+
+/// Frames with which tracing was started here; 0 while it was not. Outside [`Runtime`], for the child of a fork.
+static OURS: AtomicU32 = AtomicU32::new(0);
+
+/// What is kept of an interpreter between two calls.
+pub(crate) struct Runtime {
+    pub(crate) get_traces: Py<PyAny>,
+    start: Py<PyAny>,
+    stop: Py<PyAny>,
+    is_tracing: Py<PyAny>,
+    traceback_limit: Py<PyAny>,
+    traced_memory: Py<PyAny>,
+    tracer_memory: Py<PyAny>,
+    allocated_blocks: Option<Py<PyAny>>,
+    gc: Collector,
+    pub(crate) interner: Interner,
+    /// The last copy of all traces: how long it took for how many bytes of tracemalloc's tables.
+    pub(crate) last_copy: Option<(Duration, u64)>,
+}
+
+struct Collector {
+    get_count: Py<PyAny>,
+    get_stats: Py<PyAny>,
+    is_enabled: Py<PyAny>,
+    enable: Py<PyAny>,
+    disable: Py<PyAny>,
+}
+
+impl Runtime {
+    /// Takes hold of the interpreter, and has itself called when it ends or forks.
+    pub(crate) fn new(py: Python<'_>, on_closing: extern "C" fn()) -> PyResult<Self> {
+        let tracemalloc = import(py, c"_tracemalloc")?;
+        let gc = import(py, c"gc")?;
+        let sys = import(py, c"sys")?;
+        let get = |module: &Bound<'_, PyAny>, name: &str| module.getattr(name).map(Bound::unbind);
+        let runtime = Self {
+            get_traces: get(&tracemalloc, "_get_traces")?,
+            start: get(&tracemalloc, "start")?,
+            stop: get(&tracemalloc, "stop")?,
+            is_tracing: get(&tracemalloc, "is_tracing")?,
+            traceback_limit: get(&tracemalloc, "get_traceback_limit")?,
+            traced_memory: get(&tracemalloc, "get_traced_memory")?,
+            tracer_memory: get(&tracemalloc, "get_tracemalloc_memory")?,
+            allocated_blocks: get(&sys, "getallocatedblocks").ok(),
+            gc: Collector {
+                get_count: get(&gc, "get_count")?,
+                get_stats: get(&gc, "get_stats")?,
+                is_enabled: get(&gc, "isenabled")?,
+                enable: get(&gc, "enable")?,
+                disable: get(&gc, "disable")?,
+            },
+            interner: Interner::default(),
+            last_copy: None,
+        };
+        call_at_exit(py, on_closing)?;
+        // Without it a child notices by its process id, as it does after a fork that Python knows nothing of.
+        call_in_children(py).ok();
+        Ok(runtime)
+    }
+
+    pub(crate) fn is_tracing(&self, py: Python<'_>) -> PyResult<bool> {
+        self.is_tracing.call0(py)?.extract(py)
+    }
+
+    /// Starts tracing unless somebody traces already.
+    pub(crate) fn start(&self, py: Python<'_>, frames: u16) -> PyResult<Tracing> {
+        if !self.is_tracing(py)? {
+            self.start.call1(py, (frames.max(1),))?;
+            OURS.store(u32::from(frames.max(1)), SeqCst);
+        }
+        let limit: u32 = self.traceback_limit.call0(py)?.extract(py)?;
+        // A host that stopped our tracing and started its own most likely asked for another depth.
+        let ours = OURS.load(SeqCst) == limit;
+        Ok(Tracing { ours, frames: limit })
+    }
+
+    /// Stops tracing that was started here.
+    pub(crate) fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        let ours = OURS.swap(0, SeqCst);
+        let limit: u32 = self.traceback_limit.call0(py)?.extract(py)?;
+        if ours == limit && self.is_tracing(py)? {
+            self.stop.call0(py)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tracer_bytes(&self, py: Python<'_>) -> PyResult<u64> {
+        self.tracer_memory.call0(py)?.extract(py)
+    }
+
+    /// The gauges, with the time at which they were read.
+    pub(crate) fn gauges(&self, py: Python<'_>) -> PyResult<GaugeValues> {
+        let taken = now();
+        let traced = if self.is_tracing(py)? {
+            let (current, peak) = self.traced_memory.call0(py)?.extract(py)?;
+            Some(Traced { current, peak, tracer: self.tracer_bytes(py)? })
+        } else {
+            None
+        };
+        let blocks = match &self.allocated_blocks {
+            Some(blocks) => blocks.call0(py)?.extract(py)?,
+            None => 0,
+        };
+        let (gc_young, _, _): (u64, u64, u64) = self.gc.get_count.call0(py)?.extract(py)?;
+        let (mut gc_collections, mut gc_uncollectable) = (0, 0);
+        for generation in self.gc.get_stats.bind(py).call0()?.cast::<PyList>()?.iter() {
+            gc_collections += generation.get_item("collections")?.extract::<u64>()?;
+            gc_uncollectable += generation.get_item("uncollectable")?.extract::<u64>()?;
+        }
+        Ok(GaugeValues {
+            unix_nanos: taken.0,
+            boot_nanos: taken.1,
+            held_nanos: 0,
+            traced,
+            // Zero means that Python was told to use malloc for everything.
+            blocks: Some(blocks).filter(|blocks| *blocks > 0),
+            gc_young,
+            gc_collections,
+            gc_uncollectable,
+        })
+    }
+
+    /// Runs `work` while the garbage collector is off: it would run the host's finalisers on our thread, and walk
+    /// through a million tuples for nothing. No thread can see it off, because the GIL is held throughout.
+    pub(crate) fn without_collections<T>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce() -> PyResult<T>,
+    ) -> PyResult<T> {
+        let enabled: bool = self.gc.is_enabled.call0(py)?.extract(py)?;
+        if enabled {
+            self.gc.disable.call0(py)?;
+        }
+        let done = work();
+        if enabled {
+            self.gc.enable.call0(py)?;
+        }
+        done
+    }
+}
+
+/// The interpreter's version and its source roots as they are now.
+pub(crate) fn interpreter(py: Python<'_>) -> PyResult<Interpreter> {
+    let version = Python::version_str();
+    let number = version.split_whitespace().next().unwrap_or(version);
+    Ok(Interpreter {
+        name: format!("CPython {number}"),
+        source_roots: source_roots(py)?,
+        is_starting: is_starting(py).unwrap_or(false),
+    })
+}
+
+/// Whether `site` has still to be imported, or is being imported.
+fn is_starting(py: Python<'_>) -> PyResult<bool> {
+    let sys = import(py, c"sys")?;
+    if sys.getattr("flags")?.getattr("no_site")?.is_truthy()? {
+        return Ok(false);
+    }
+    match sys.getattr("modules")?.get_item("site") {
+        Ok(site) => site.getattr("__spec__")?.getattr("_initializing")?.is_truthy(),
+        Err(_) => Ok(true),
+    }
+}
+
+/// The folders of `sys.path`, longest first.
+fn source_roots(py: Python<'_>) -> PyResult<Vec<String>> {
+    let Ok(path) = import(py, c"sys")?.getattr("path") else { return Ok(Vec::new()) };
+    let Ok(path) = path.cast_into::<PyList>() else { return Ok(Vec::new()) };
+    let mut roots: Vec<String> = path
+        .iter()
+        .filter_map(|entry| entry.extract::<String>().ok())
+        .map(|entry| entry.trim_end_matches('/').to_owned())
+        .filter(|entry| entry.starts_with('/'))
+        .collect();
+    roots.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    roots.dedup();
+    Ok(roots)
+}
+
+/// Imports a built-in module; unlike `__import__`, this cannot have been replaced by the host.
+fn import<'py>(py: Python<'py>, name: &CStr) -> PyResult<Bound<'py, PyAny>> {
+    let (none, top) = (std::ptr::null_mut(), 0);
+    // SAFETY: the GIL is held, `name` ends with a NUL, and all other arguments may be null.
+    let module = unsafe { ffi::PyImport_ImportModuleLevel(name.as_ptr(), none, none, none, top) };
+    // SAFETY: the call gave a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, module) }
+}
+
+/// Registered early, so it runs after the host's own exit functions, right before finalisation.
+fn call_at_exit(py: Python<'_>, on_closing: extern "C" fn()) -> PyResult<()> {
+    let callback = move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+        if GATE.is_foreign() {
+            return;
+        }
+        let read_until_now = GATE.why_shut().is_none();
+        // Our lane may be waiting for the GIL inside the gate.
+        arguments.py().detach(|| {
+            if read_until_now {
+                on_closing();
+            }
+            GATE.end();
+        });
+    };
+    let callback = PyCFunction::new_closure(py, Some(c"leakline_on_exit"), None, callback)?;
+    import(py, c"atexit")?.call_method1("register", (callback,))?;
+    Ok(())
+}
+
+fn call_in_children(py: Python<'_>) -> PyResult<()> {
+    let callback = |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+        GATE.abandon();
+        if OURS.swap(0, SeqCst) != 0 {
+            // An exception here would be printed in a child that knows nothing of leakline.
+            import(arguments.py(), c"_tracemalloc").and_then(|module| module.call_method0("stop")).ok();
+        }
+    };
+    let callback = PyCFunction::new_closure(py, Some(c"leakline_after_fork"), None, callback)?;
+    let named = PyDict::new(py);
+    named.set_item("after_in_child", callback)?;
+    import(py, c"posix")?.getattr("register_at_fork")?.call((), Some(&named))?;
+    Ok(())
+}
+
+/// Whether the interpreter has begun to end. It is outside the stable ABI, so it is looked up by name; where it is
+/// missing, the gate alone has to do.
+pub(crate) fn is_finalizing() -> bool {
+    type IsFinalizing = unsafe extern "C" fn() -> c_int;
+    static FOUND: std::sync::OnceLock<Option<IsFinalizing>> = std::sync::OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let address = loader::symbol(c"Py_IsFinalizing").or_else(|| loader::symbol(c"_Py_IsFinalizing"))?;
+        // SAFETY: both names have had this signature in every CPython that has them.
+        Some(unsafe { std::mem::transmute::<std::ptr::NonNull<std::ffi::c_void>, IsFinalizing>(address) })
+    });
+    // SAFETY: it reads a flag, and may be called at any time from any thread.
+    found.is_some_and(|is_finalizing| unsafe { is_finalizing() != 0 })
+}

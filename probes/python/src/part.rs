@@ -1,0 +1,159 @@
+//! The Python part as the agent calls it: requests go out, answers come back as values.
+//! Knows no Python; never waits for anything but the call itself.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use leakline_core::ProbeError;
+use leakline_probing::loader::LoadedObject;
+
+use crate::wire::{
+    ABI, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer, ProfileRequest, Request, Response,
+    Table, Tracing, decode, encode,
+};
+
+type OnClosing = Arc<dyn Fn() + Send + Sync>;
+
+static ON_CLOSING: Mutex<Option<OnClosing>> = Mutex::new(None);
+/// The table of the Python part, once it was loaded: a second part would have a second heap and gate.
+static LOADED: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Sets what is done when the interpreter is about to end, while it can still be read. It is called on the thread that
+/// ends the interpreter, which holds no GIL meanwhile, and is held up until it returns: so it must wait for nothing
+/// without a bound.
+pub fn set_on_closing(call: Box<dyn Fn() + Send + Sync>) {
+    *ON_CLOSING.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::from(call));
+}
+
+/// Bytes that the Python part holds in its own heap; 0 until it is loaded.
+pub fn held_bytes() -> u64 {
+    Part::loaded().map_or(0, |part| (part.0.held_bytes)())
+}
+
+extern "C" fn on_closing() {
+    let call = ON_CLOSING.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if let Some(call) = call {
+        // The panic's message went wherever the host sends those; there is nobody to hand it to.
+        catch_unwind(AssertUnwindSafe(|| call())).ok();
+    }
+}
+
+/// The Python part, loaded for good.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part(&'static Table);
+
+impl Part {
+    /// The one that was loaded before.
+    pub(crate) fn loaded() -> Option<Self> {
+        // SAFETY: `load` stored null or a table that lives as long as the process, because its library is never unloaded.
+        unsafe { LOADED.load(Ordering::Acquire).as_ref() }.map(Self)
+    }
+
+    /// Loads it from `path`, unless one is loaded already. libpython's symbols must be visible by now.
+    pub(crate) fn load(path: &Path) -> Result<Self, ProbeError> {
+        if let Some(part) = Self::loaded() {
+            return Ok(part);
+        }
+        let failed = |reason: String| {
+            ProbeError::failed("loading leakline's Python part", format!("{reason}: {}", path.display()))
+        };
+        let library = LoadedObject::load(path).map_err(failed)?;
+        let entry = library.symbol(ENTRY).ok_or_else(|| failed("it is another library".to_owned()))?;
+        // SAFETY: a library that exports this name has it with this signature, in every version of the ABI.
+        let entry = unsafe { std::mem::transmute::<std::ptr::NonNull<std::ffi::c_void>, Entry>(entry) };
+        // SAFETY: `on_closing` stays callable, because the agent is never unloaded while it watches.
+        let table = unsafe { entry(ABI, HostTable { on_closing }) };
+        // SAFETY: the entry gives null or a table in its library, which stays loaded.
+        match unsafe { table.as_ref() } {
+            Some(found) if found.abi == ABI => {
+                // The thread that starts the interpreter and the lane may both come here; the library is the same.
+                if LOADED.swap(table.cast_mut(), Ordering::AcqRel).is_null() {
+                    leakline_probing::add_heap(held_bytes);
+                }
+                Ok(Self(found))
+            }
+            _ => Err(failed("it belongs to another version of leakline".to_owned())),
+        }
+    }
+
+    pub(crate) fn attach(self) -> Result<Interpreter, ProbeError> {
+        match self.call(&Request::Attach)? {
+            Response::Attached(interpreter) => Ok(interpreter),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(crate) fn start(self, frames: u16) -> Result<Tracing, ProbeError> {
+        match self.call(&Request::Start { frames })? {
+            Response::Tracing(tracing) => Ok(tracing),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(crate) fn gauges(self) -> Result<GaugeValues, ProbeError> {
+        match self.call(&Request::Gauges)? {
+            Response::Gauges(values) => Ok(values),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(crate) fn profile(self, request: ProfileRequest) -> Result<ProfileAnswer, ProbeError> {
+        match self.call(&Request::Profile(request))? {
+            Response::Profile(answer) => Ok(answer),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(crate) fn detach(self) -> Result<(), ProbeError> {
+        match self.call(&Request::Detach)? {
+            Response::Detached => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    /// As [`Part::attach`] and [`Part::start`], for a thread that holds the GIL while the interpreter is starting.
+    pub(crate) fn attach_in_start(self, frames: Option<u16>) -> Result<(), ProbeError> {
+        match self.exchange(self.0.call_attached, &Request::Attach)? {
+            Response::Attached(_) => {}
+            other => return Err(unexpected(other)),
+        }
+        let Some(frames) = frames else { return Ok(()) };
+        match self.exchange(self.0.call_attached, &Request::Start { frames })? {
+            Response::Tracing(_) => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    fn call(self, request: &Request) -> Result<Response, ProbeError> {
+        self.exchange(self.0.call, request)
+    }
+
+    fn exchange(
+        self,
+        call: unsafe extern "C" fn(*const u8, usize) -> crate::wire::Answer,
+        request: &Request,
+    ) -> Result<Response, ProbeError> {
+        let request = encode(request).map_err(|error| ProbeError::failed("asking Python", error))?;
+        // SAFETY: `request` lives until the call returns, which never unwinds.
+        let answer = unsafe { call(request.as_ptr(), request.len()) };
+        if answer.data.is_null() {
+            return Err(ProbeError::failed("asking Python", "no memory for the answer"));
+        }
+        // SAFETY: the answer is that many bytes, ours until they are given back below.
+        let bytes = unsafe { std::slice::from_raw_parts(answer.data, answer.length) };
+        let response = decode::<Response>(bytes);
+        // SAFETY: it came from this table's call, and `bytes` is not used any more.
+        unsafe { (self.0.free)(answer) };
+        response.map_err(|error| ProbeError::failed("reading Python's answer", error))
+    }
+}
+
+fn unexpected(response: Response) -> ProbeError {
+    match response {
+        Response::Gone { reason } => ProbeError::Gone { reason: reason.into() },
+        Response::Failed { what, reason } => ProbeError::failed(what, reason),
+        _ => ProbeError::failed("asking Python", "the answer belongs to another question"),
+    }
+}

@@ -1,0 +1,290 @@
+//! The probe: finds CPython, has it traced, reads gauges and profiles within their budget.
+//! Never restarts tracing that the host has stopped unless it was ours.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use leakline_core::{
+    Attachment, Cause, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, Profile, RuntimeInfo,
+    Tick, Timestamp, names,
+};
+
+use crate::budget::Budget;
+use crate::find::{CPython, python_part};
+use crate::part::Part;
+use crate::tables::Tables;
+use crate::wire::{GaugeValues, Interpreter, Outcome, ProfileAnswer, ProfileRequest, Tracing};
+use crate::{Mode, PythonOptions, early};
+
+/// How long an interpreter that was attached to in its start may take until its `sys.path` is complete.
+const START_STEPS: u32 = 40;
+const START_STEP: Duration = Duration::from_millis(5);
+
+/// Whether an interpreter runs in this process. Any thread; tens of microseconds at most.
+pub fn is_present() -> bool {
+    CPython::find().is_some_and(|python| python.is_initialized())
+}
+
+/// Reads the Python layer through tracemalloc, `sys` and `gc`.
+#[derive(Debug)]
+pub struct PythonProbe {
+    clock: ClockOf,
+    options: PythonOptions,
+    python: Option<CPython>,
+    part: Option<Part>,
+    tracing: Option<Tracing>,
+    tables: Tables,
+    budget: Budget,
+    /// Whether the last gauges had tracemalloc's numbers.
+    traced: bool,
+    /// Whether pymalloc serves small requests.
+    has_arenas: bool,
+}
+
+struct ClockOf(Arc<dyn Clock>);
+
+impl std::fmt::Debug for ClockOf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+impl PythonProbe {
+    /// A probe that has not looked for anything yet. `clock` tells when a deadline has passed.
+    pub fn new(clock: Arc<dyn Clock>, options: PythonOptions) -> Self {
+        let budget = Budget::new(options.gil_budget);
+        Self {
+            clock: ClockOf(clock),
+            options,
+            python: None,
+            part: None,
+            tracing: None,
+            tables: Tables::default(),
+            budget,
+            traced: false,
+            has_arenas: true,
+        }
+    }
+
+    /// The Python part, when an interpreter runs that leakline can read; otherwise why there is none.
+    fn reach(&mut self) -> Result<Result<Part, Cow<'static, str>>, ProbeError> {
+        if self.options.mode == Mode::Off {
+            return Ok(Err("switched off".into()));
+        }
+        if self.python.is_none() {
+            self.python = CPython::find();
+        }
+        let Some(python) = &self.python else { return Ok(Err("no CPython in this process".into())) };
+        if let Some(why) = python.unfit() {
+            return Ok(Err(why.into()));
+        }
+        if !python.is_initialized() {
+            // A part that was loaded learns here that its interpreter has ended, so that it may attach to the next.
+            if let Some(part) = Part::loaded() {
+                part.attach().err();
+            }
+            return Ok(Err("CPython is there, but not started".into()));
+        }
+        if let Some(part) = Part::loaded() {
+            return Ok(Ok(part));
+        }
+        python.promote()?;
+        Part::load(&python_part(self.options.library.as_deref())?).map(Ok)
+    }
+
+    /// Attaches; right after a start, waits on this lane until `sys.path` is complete, for paths are shortened by it.
+    async fn interpreter(part: Part) -> Result<Interpreter, ProbeError> {
+        let mut interpreter = part.attach()?;
+        let mut steps = START_STEPS;
+        while early::attached() && interpreter.is_starting && steps > 0 {
+            tokio::time::sleep(START_STEP).await;
+            interpreter = part.attach()?;
+            steps -= 1;
+            if !interpreter.is_starting {
+                // The script's own folder goes in a moment after `site` is done.
+                tokio::time::sleep(START_STEP).await;
+                interpreter = part.attach()?;
+            }
+        }
+        Ok(interpreter)
+    }
+
+    /// Starts tracing that was asked for, and takes note of who traces.
+    fn trace(&mut self, part: Part) -> Result<(), ProbeError> {
+        if self.options.mode == Mode::Tracemalloc {
+            self.tracing = Some(part.start(self.options.max_frames)?);
+        }
+        Ok(())
+    }
+
+    /// What a user should know about who traces.
+    fn tracing_notes(&self) -> Vec<String> {
+        match self.tracing {
+            Some(Tracing { ours: false, frames })
+                if self.traced && frames != u32::from(self.options.max_frames) =>
+            {
+                vec![format!(
+                    "the host traces allocations itself, with {frames} frames; this is left as it is"
+                )]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn request(&self) -> ProfileRequest {
+        ProfileRequest {
+            known: self.tables.known(),
+            filters: self.options.filters.clone(),
+            max_stretch_micros: micros(self.options.max_stretch) as u32,
+            pause_micros: micros(self.options.pause) as u32,
+            max_sites: self.options.max_sites,
+            max_copy_micros: micros(self.options.max_stall),
+        }
+    }
+
+    fn profile(&mut self, part: Part, details: &mut Details) -> Result<(), ProbeError> {
+        let answer = part.profile(self.request())?;
+        details.gil_held = Duration::from_nanos(answer.cost.held_nanos);
+        details.longest_stall = Duration::from_nanos(answer.cost.longest_nanos);
+        self.budget.spend(details.gil_held);
+        match answer.outcome {
+            Outcome::Taken => {
+                details.profile = Some(Arc::new(self.taken(&answer)?));
+                if self.has_arenas {
+                    details.gauges.push(Gauge::bytes(names::PYTHON_TRACED_SMALL, answer.small_bytes));
+                }
+            }
+            Outcome::NotTracing => self.not_tracing(part, details)?,
+            Outcome::TooMany { expected_micros } => details.notes.push(format!(
+                "no profile: reading all traces would hold up Python for about {} ms, and {} ms are allowed",
+                expected_micros / 1000,
+                self.options.max_stall.as_millis()
+            )),
+            Outcome::Interrupted => {
+                return Err(ProbeError::Gone {
+                    reason: "the interpreter began to end during a profile".into(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn taken(&mut self, answer: &ProfileAnswer) -> Result<Profile, ProbeError> {
+        self.tables.extend(&answer.additions)?;
+        self.tables.profile(&answer.stats)
+    }
+
+    /// Somebody has stopped tracing, or nobody ever started it.
+    fn not_tracing(&mut self, part: Part, details: &mut Details) -> Result<(), ProbeError> {
+        match self.tracing {
+            None => {}
+            Some(Tracing { ours: true, .. }) => {
+                self.trace(part)?;
+                details.notes.push(
+                    "the host stopped the tracing that leakline had started; it is started again, and what was \
+                     allocated before is not seen any more"
+                        .to_owned(),
+                );
+            }
+            Some(Tracing { ours: false, .. }) => {
+                details
+                    .notes
+                    .push("the host stopped its tracing: there is no profile until it starts it".to_owned());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Probe for PythonProbe {
+    fn name(&self) -> Cow<'static, str> {
+        "python".into()
+    }
+
+    fn layer(&self) -> Layer {
+        Layer::Python
+    }
+
+    async fn attach(&mut self) -> Result<Attachment, ProbeError> {
+        let part = match self.reach()? {
+            Ok(part) => part,
+            Err(reason) => return Ok(Attachment::Absent { reason }),
+        };
+        let interpreter = match Self::interpreter(part).await {
+            Ok(interpreter) => interpreter,
+            Err(ProbeError::Gone { reason }) => return Ok(Attachment::Absent { reason }),
+            Err(error) => return Err(error),
+        };
+        self.trace(part)?;
+        self.part = Some(part);
+        Ok(Attachment::Attached(RuntimeInfo {
+            name: interpreter.name,
+            source_roots: interpreter.source_roots,
+        }))
+    }
+
+    async fn gauges(&mut self, _tick: &Tick) -> Result<GaugeReading, ProbeError> {
+        let values = part_of(self.part)?.gauges()?;
+        self.traced = values.traced.is_some();
+        self.has_arenas = values.blocks.is_some();
+        Ok(GaugeReading {
+            taken: Timestamp { unix_nanos: values.unix_nanos, boot_nanos: values.boot_nanos },
+            gauges: gauges(&values),
+            stall: Duration::from_nanos(values.held_nanos),
+        })
+    }
+
+    async fn details(&mut self, tick: &Tick) -> Result<Details, ProbeError> {
+        let part = part_of(self.part)?;
+        let mut details = Details { notes: self.tracing_notes(), ..Details::default() };
+        let asked_for = tick.cause == Cause::Requested || tick.cause == Cause::Final;
+        if !asked_for && let Some(note) = self.budget.leave_out() {
+            details.notes.push(note);
+        } else if self.clock.0.now().boot_nanos >= tick.deadline_boot_nanos {
+            details
+                .notes
+                .push("no profile at this tick: its deadline passed while Python was waited for".to_owned());
+        } else {
+            self.profile(part, &mut details)?;
+        }
+        Ok(details)
+    }
+
+    async fn detach(&mut self) {
+        // An interpreter that has ended needs nothing given back.
+        if let Some(part) = self.part.take() {
+            part.detach().err();
+        }
+        self.tracing = None;
+    }
+
+    /// A busy interpreter lets go of the GIL only every 5 ms.
+    fn reads_first(&self) -> bool {
+        true
+    }
+}
+
+fn part_of(part: Option<Part>) -> Result<Part, ProbeError> {
+    part.ok_or(ProbeError::Gone { reason: "not attached".into() })
+}
+
+fn gauges(values: &GaugeValues) -> Vec<Gauge> {
+    let mut gauges = Vec::new();
+    if let Some(traced) = values.traced {
+        gauges.push(Gauge::bytes(names::PYTHON_TRACED, traced.current));
+        gauges.push(Gauge::bytes(names::PYTHON_TRACED_PEAK, traced.peak));
+        gauges.push(Gauge::bytes(names::PYTHON_TRACER, traced.tracer));
+    }
+    gauges.extend(values.blocks.map(|blocks| Gauge::count(names::PYTHON_BLOCKS, blocks)));
+    gauges.push(Gauge::count(names::PYTHON_GC_YOUNG, values.gc_young));
+    gauges.push(Gauge::total(names::PYTHON_GC_COLLECTIONS, values.gc_collections));
+    gauges.push(Gauge::total(names::PYTHON_GC_UNCOLLECTABLE, values.gc_uncollectable));
+    gauges
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

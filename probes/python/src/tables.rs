@@ -1,0 +1,132 @@
+//! The agent's copy of the interned files, frames and call paths, out of which profiles are made.
+//! What comes in is checked: an index that points nowhere is an error, never a panic.
+
+use std::sync::Arc;
+
+use leakline_core::{Amount, Frame, ProbeError, Profile, Site, SiteStat};
+
+use crate::wire::{Additions, Known};
+
+/// Files, frames and sites of one epoch, by index.
+#[derive(Debug, Default)]
+pub(crate) struct Tables {
+    epoch: u64,
+    files: Vec<Arc<str>>,
+    frames: Vec<Arc<Frame>>,
+    sites: Vec<Arc<Site>>,
+}
+
+impl Tables {
+    /// What is here already.
+    pub(crate) fn known(&self) -> Known {
+        Known {
+            epoch: self.epoch,
+            files: self.files.len() as u32,
+            frames: self.frames.len() as u32,
+            sites: self.sites.len() as u32,
+        }
+    }
+
+    /// Takes in what was added. After an error the tables are empty, and the next profile brings everything.
+    pub(crate) fn extend(&mut self, additions: &Additions) -> Result<(), ProbeError> {
+        if additions.after != self.known() {
+            *self = Self { epoch: additions.after.epoch, ..Self::default() };
+        }
+        let done = if additions.after == self.known() { self.add(additions) } else { None };
+        if done.is_none() {
+            *self = Self::default();
+            return Err(ProbeError::failed("reading the profile", "its tables do not fit together"));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, additions: &Additions) -> Option<()> {
+        self.files.extend(additions.files.iter().map(|file| Arc::from(file.as_str())));
+        let function: Arc<str> = Arc::from("");
+        for (file, line) in &additions.frames {
+            let file = Arc::clone(self.files.get(*file as usize)?);
+            self.frames.push(Arc::new(Frame { function: Arc::clone(&function), file, line: *line }));
+        }
+        for path in &additions.sites {
+            let frames: Option<Vec<Arc<Frame>>> =
+                path.frames.iter().map(|frame| self.frames.get(*frame as usize).cloned()).collect();
+            self.sites.push(Arc::new(Site::call_path(frames?, path.truncated)));
+        }
+        Some(())
+    }
+
+    /// The profile of `stats`: site, bytes, blocks.
+    pub(crate) fn profile(&self, stats: &[(u32, u64, u64)]) -> Result<Profile, ProbeError> {
+        let stats: Option<Vec<SiteStat>> = stats
+            .iter()
+            .map(|(site, bytes, blocks)| {
+                let site = Arc::clone(self.sites.get(*site as usize)?);
+                Some(SiteStat { site, live: Amount { bytes: *bytes, blocks: *blocks } })
+            })
+            .collect();
+        match stats {
+            Some(stats) => Ok(Profile::new(stats)),
+            None => {
+                Err(ProbeError::failed("reading the profile", "it names a site that is not in its tables"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::PathAddition;
+
+    fn additions(after: Known, files: &[&str], frames: &[(u32, u32)], sites: &[&[u32]]) -> Additions {
+        Additions {
+            after,
+            files: files.iter().map(ToString::to_string).collect(),
+            frames: frames.to_vec(),
+            sites: sites
+                .iter()
+                .map(|site| PathAddition { frames: site.to_vec(), truncated: false })
+                .collect(),
+        }
+    }
+
+    const BEGIN: Known = Known { epoch: 1, files: 0, frames: 0, sites: 0 };
+
+    #[test]
+    fn what_was_added_later_builds_on_what_was_there() {
+        let mut tables = Tables::default();
+        tables.extend(&additions(BEGIN, &["a.py"], &[(0, 7)], &[&[0]])).unwrap();
+        tables.extend(&additions(tables.known(), &["b.py"], &[(1, 8)], &[&[1, 0]])).unwrap();
+        let profile = tables.profile(&[(1, 100, 2), (0, 10, 1)]).unwrap();
+        let mut found: Vec<String> = profile
+            .sites()
+            .iter()
+            .map(|stat| format!("{} {}", leakline_core::text::site(&stat.site, &[], 5), stat.live.bytes))
+            .collect();
+        found.sort();
+        assert_eq!(found, ["a.py:7 10", "b.py:8 < a.py:7 100"]);
+    }
+
+    #[test]
+    fn another_epoch_begins_anew() {
+        let mut tables = Tables::default();
+        tables.extend(&additions(BEGIN, &["a.py"], &[(0, 7)], &[&[0]])).unwrap();
+        tables.extend(&additions(Known { epoch: 2, ..BEGIN }, &["b.py"], &[], &[])).unwrap();
+        assert_eq!(tables.known(), Known { epoch: 2, files: 1, frames: 0, sites: 0 });
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error_and_leaves_nothing() {
+        let wrong = [
+            additions(Known { files: 3, ..BEGIN }, &[], &[], &[]),
+            additions(BEGIN, &[], &[(0, 1)], &[]),
+            additions(BEGIN, &["a.py"], &[(0, 1)], &[&[1]]),
+        ];
+        for additions in wrong {
+            let mut tables = Tables::default();
+            tables.extend(&additions).unwrap_err();
+            assert_eq!(tables.known(), Known::default());
+            tables.profile(&[(0, 1, 1)]).unwrap_err();
+        }
+    }
+}
