@@ -5,6 +5,8 @@
 
 mod clock;
 mod command;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod fanout;
 mod growth;
 mod lane;

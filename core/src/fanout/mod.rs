@@ -90,7 +90,7 @@ impl FanOut {
 
     /// Waits until all that is queued now was taken or lost; `false` when `until` came first.
     pub(crate) fn flush(&self, until: Instant) -> bool {
-        self.queues.iter().fold(true, |all, queue| queue.flush(until) && all)
+        self.queues.iter().all(|queue| queue.flush(until))
     }
 
     /// Takes nothing more: each lane delivers what it has, closes its sink and ends.

@@ -259,7 +259,7 @@ impl State {
             return Some(Work::Stats);
         }
         // A failed word of a loss is not tried again at the end: it would fail for ever.
-        if self.untold != Loss::default() && !(self.closing && !self.last_error.is_empty()) {
+        if self.untold != Loss::default() && (self.last_error.is_empty() || !self.closing) {
             let loss = std::mem::take(&mut self.untold);
             self.in_flight = Some(InFlight { number: None, loss });
             return Some(Work::Record(Record::Lost(loss)));

@@ -15,12 +15,15 @@ use crate::command::{Command, CommandReceiver};
 use crate::fanout::FanOut;
 use crate::lane::Answer;
 use crate::model::{Cause, Snapshot};
-use crate::verdict::VerdictEngine;
+use crate::verdict::Verdict;
+
+/// Says what follows from a snapshot and all that came before.
+pub(super) type Judge = Box<dyn FnMut(&Snapshot) -> Vec<Verdict> + Send>;
 
 pub(super) struct Engine {
     pub(super) options: SchedulerOptions,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) limit: Option<u64>,
+    pub(super) judge: Judge,
     pub(super) held_bytes: fn() -> Option<u64>,
     pub(super) shared: Arc<Shared>,
     pub(super) fanout: Arc<FanOut>,
@@ -31,7 +34,6 @@ pub(super) struct Engine {
     pub(super) alignment: Alignment,
     pub(super) interval: Duration,
     pub(super) started: Timestamp,
-    pub(super) verdicts: VerdictEngine,
     /// Of the next snapshot.
     pub(super) number: u64,
     pub(super) baseline: u64,

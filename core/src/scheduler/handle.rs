@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -79,7 +79,7 @@ impl SchedulerHandle {
         if self.shared.ended() {
             return;
         }
-        let name = name[..name.floor_char_boundary(MAX_MARK_BYTES)].to_owned();
+        let name = shortened(name).to_owned();
         self.fanout.push(&Record::Mark(Mark { name, at: self.clock.now() }));
     }
 
@@ -159,10 +159,7 @@ impl SchedulerHandle {
         while !self.shared.ended() {
             match self.requests.try_send(request) {
                 Ok(()) => {
-                    return match answer.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                        Ok(snapshot) => Some(snapshot),
-                        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-                    };
+                    return answer.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
                 }
                 Err(TrySendError::Full(back)) if Instant::now() < until => request = back,
                 Err(_) => return None,
@@ -171,6 +168,12 @@ impl SchedulerHandle {
         }
         None
     }
+}
+
+/// `name` up to its bound, cut between two characters.
+fn shortened(name: &str) -> &str {
+    let end = (0..=MAX_MARK_BYTES.min(name.len())).rev().find(|end| name.is_char_boundary(*end));
+    end.and_then(|end| name.get(..end)).unwrap_or(name)
 }
 
 impl Drop for SchedulerHandle {

@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use self::alignment::Alignment;
-use self::engine::{Asked, Engine};
+use self::engine::{Asked, Engine, Judge};
 use self::shared::Shared;
 use self::slot::{Identity, Slot};
 use crate::clock::Clock;
@@ -98,6 +98,21 @@ impl Scheduler {
         commands: (CommandSender, CommandReceiver),
         held_bytes: fn() -> Option<u64>,
     ) -> Result<SchedulerHandle, StartError> {
+        let limit = session.host.limit.as_ref().map(|(bytes, _)| *bytes);
+        let mut verdicts = VerdictEngine::default();
+        let judge: Judge = Box::new(move |snapshot| verdicts.push(snapshot, limit));
+        Self::start_with_judge(options, session, clock, (probes, sinks), commands, held_bytes, judge)
+    }
+
+    fn start_with_judge(
+        options: SchedulerOptions,
+        session: Session,
+        clock: Arc<dyn Clock>,
+        (probes, sinks): (Vec<Box<dyn Probe>>, Vec<Box<dyn Sink>>),
+        commands: (CommandSender, CommandReceiver),
+        held_bytes: fn() -> Option<u64>,
+        judge: Judge,
+    ) -> Result<SchedulerHandle, StartError> {
         let identities = identify("probe", &probes, |probe| Identity {
             name: probe.name(),
             layer: probe.layer(),
@@ -109,7 +124,6 @@ impl Scheduler {
 
         let started = clock.now();
         let interval = options.allowed(options.interval);
-        let limit = session.host.limit.as_ref().map(|(bytes, _)| *bytes);
         let session = Arc::new(session);
         let mut threads = Vec::new();
 
@@ -138,7 +152,7 @@ impl Scheduler {
             alignment: Alignment::new(started, interval),
             options,
             clock: Arc::clone(&clock),
-            limit,
+            judge,
             held_bytes,
             shared: Arc::clone(&shared),
             fanout: Arc::clone(&fanout),
@@ -148,7 +162,6 @@ impl Scheduler {
             commands,
             interval,
             started,
-            verdicts: VerdictEngine::default(),
             number: 0,
             baseline: 0,
             last_begun: None,

@@ -27,7 +27,7 @@ impl Engine {
         self.read_details(tick).await;
 
         let snapshot = Arc::new(self.snapshot(tick, now));
-        let verdicts = self.verdicts.push(&snapshot, self.limit).into();
+        let verdicts = (self.judge)(&snapshot).into();
         self.shared.publish(&snapshot, Arc::clone(&verdicts));
         self.fanout.push(&Record::Snapshot { snapshot: Arc::clone(&snapshot), verdicts });
         snapshot
