@@ -29,6 +29,8 @@ pub struct Encoder {
     epochs: u64,
     table: Table,
     sent: FxHashMap<String, Vec<Sent>>,
+    /// Whether the next record begins an epoch.
+    due: bool,
     snapshots_in_epoch: u64,
     /// What the table took after the epoch's first snapshot.
     first_table_bytes: u64,
@@ -51,6 +53,7 @@ impl Encoder {
             epochs: 0,
             table: Table::default(),
             sent: FxHashMap::default(),
+            due: true,
             snapshots_in_epoch: 0,
             first_table_bytes: 0,
         }
@@ -66,6 +69,7 @@ impl Encoder {
     pub fn restart(&mut self) -> Vec<v1::Entry> {
         self.table = Table::default();
         self.sent = FxHashMap::default();
+        self.due = false;
         self.snapshots_in_epoch = 0;
         self.first_table_bytes = 0;
         let epoch = v1::Epoch { index: self.epochs };
@@ -77,13 +81,20 @@ impl Encoder {
     /// As `restart`, where the entries from number `next` on were made but will never leave (they did not fit into a
     /// file): their numbers are given again.
     pub fn restart_from(&mut self, next: u64) -> Vec<v1::Entry> {
-        self.next = self.next.min(next);
+        self.abandon_from(next);
         self.restart()
+    }
+
+    /// Says that the entries from number `next` on will never leave: their numbers are given again, and the next record
+    /// begins an epoch.
+    pub fn abandon_from(&mut self, next: u64) {
+        self.next = self.next.min(next);
+        self.due = true;
     }
 
     /// The entries for `record`, each within [`MAX_ENTRY_BYTES`](crate::limits::MAX_ENTRY_BYTES).
     pub fn record(&mut self, record: &Record) -> Vec<v1::Entry> {
-        let mut entries = if self.epochs == 0 { self.start() } else { Vec::new() };
+        let mut entries = if self.due { self.restart() } else { Vec::new() };
         match record {
             Record::Snapshot { snapshot, verdicts } => self.snapshot(snapshot, verdicts, &mut entries),
             Record::Mark(mark) => entries.push(self.entry(Body::Mark(mark.into()))),

@@ -54,6 +54,11 @@ fn header_of_version(version: u16) -> [u8; HEADER_BYTES] {
     header
 }
 
+/// How many bytes `entry` takes in a recording.
+pub fn len(entry: &v1::Entry) -> u64 {
+    (FRAME_BYTES + entry.encoded_len()) as u64
+}
+
 /// Adds `entry` to the end of `out`, as a recording holds it.
 ///
 /// `entry` is within [`MAX_ENTRY_BYTES`], as the encoder's are; a reader takes a larger one for damage.
