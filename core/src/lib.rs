@@ -30,4 +30,4 @@ pub use model::{
 pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
 pub use scheduler::{Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};
 pub use sink::{Record, Sink, SinkError, SinkStats};
-pub use verdict::{Kind, Rate, Subject, Verdict, VerdictEngine};
+pub use verdict::{Kind, Rate, Subject, Verdict, VerdictEngine, verdict_line};

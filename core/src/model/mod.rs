@@ -5,6 +5,8 @@ mod profile;
 mod session;
 mod site;
 mod snapshot;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use gauge::{Gauge, GaugeKind, Unit, names};
 pub use profile::{Amount, Profile, SiteStat};

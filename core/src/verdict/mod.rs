@@ -1,11 +1,22 @@
 //! Decides whether a series of live bytes is a leak.
 //! Pure: no clock, no I/O, no threads; knows no wire types.
+//!
+//! A first, plain judgement: a robust slope with its interval, a noise floor, and a look at whether the growth goes on.
+//! It does not yet find change points, tell acceleration or fragmentation, or weigh sampling errors.
+
+mod engine;
+mod layers;
+mod slope;
+mod words;
+
+pub use engine::VerdictEngine;
+pub use words::verdict_line;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Layer, Site, Snapshot};
+use crate::model::{Layer, Site};
 
 /// What a verdict is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +58,7 @@ pub struct Rate {
 pub struct Verdict {
     /// What it is about.
     pub subject: Subject,
-    /// The gauge that a layer's series comes from; for a site, empty.
+    /// What a layer's series is made of, such as the name of a gauge; for a site, empty.
     pub gauge: String,
     /// What the series looks like.
     pub kind: Kind,
@@ -57,19 +68,7 @@ pub struct Verdict {
     pub points: u32,
     /// The share of its layer's growth that a site explains, from 0 to 1; `None` for layers.
     pub share: Option<f64>,
-    /// Seconds until the host's limit is reached at this rate, with the interval's ends; `None` without a limit.
+    /// Seconds until a limit is reached, with the interval's ends: for the JVM its maximal heap, for the process its
+    /// memory limit at the rate of the resident size. `None` without a limit or without growth.
     pub seconds_to_limit: Option<(f64, f64, f64)>,
-}
-
-/// Follows a session and says after each snapshot what leaks. Memory and time per snapshot are bounded.
-#[derive(Debug, Default)]
-pub struct VerdictEngine {}
-
-impl VerdictEngine {
-    /// Takes the next snapshot and gives the verdicts, the worst first.
-    /// `limit` is the bytes that the host may use before it is killed.
-    pub fn push(&mut self, snapshot: &Snapshot, limit: Option<u64>) -> Vec<Verdict> {
-        let _ = (snapshot, limit);
-        todo!()
-    }
 }
