@@ -1,5 +1,6 @@
 """Reticulum and LXMF over loopback with a peer in a process of its own, which answers every message."""
 
+import atexit
 import pathlib
 import shutil
 import socket
@@ -60,7 +61,9 @@ def send(router, destination, source, text, on_receipt=None):
 
 class Network:
     def __init__(self, on_delivery, on_receipt):
-        self.folder = tempfile.TemporaryDirectory(prefix="relay-")
+        folder = tempfile.mkdtemp(prefix="relay-")
+        # Registered before the network's own handlers, which still write into it, so it runs after them.
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         port = free_port()
         self.peer = subprocess.Popen(
             [sys.executable, str(pathlib.Path(__file__).with_name("peer.py")), str(port)],
@@ -70,7 +73,7 @@ class Network:
         )
         peer_key = bytes.fromhex(self.peer.stdout.readline())
         self.router, self.source = start(
-            self.folder.name, "TCPClientInterface", f"target_host = 127.0.0.1\n    target_port = {port}"
+            folder, "TCPClientInterface", f"target_host = 127.0.0.1\n    target_port = {port}"
         )
         self.router.register_delivery_callback(on_delivery)
         self.on_receipt = on_receipt
@@ -92,7 +95,6 @@ class Network:
         except subprocess.TimeoutExpired:
             self.peer.kill()
             self.peer.wait()
-        shutil.rmtree(self.folder.name, ignore_errors=True)
 
 
 def free_port():
