@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
 
 mod check_libs;
+mod demo;
 mod dist;
 mod hosts;
 mod layers;
@@ -46,6 +47,8 @@ enum Task {
     CheckLibs,
     /// Compile the host programs of the demo and of the end-to-end tests into .leakline/hosts
     Hosts,
+    /// Watch a real program with one leak planted in each layer in turn, and say what was found
+    Demo,
     /// Everything that must pass before a change goes in
     Test {
         #[arg(value_name = "STEP", help = format!("Only these steps: {}", test::names().collect::<Vec<_>>().join(", ")))]
@@ -62,6 +65,7 @@ fn main() -> anyhow::Result<()> {
         Task::Build { install } => dist::build(install.as_deref()),
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
+        Task::Demo => demo::run_all(),
         Task::Test { steps } => test::run_steps(&steps),
     }
 }
