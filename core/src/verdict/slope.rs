@@ -1,0 +1,155 @@
+//! How fast a series rises: the Theil–Sen slope (Sen, JASA 63, 1968) with a 95 % interval from Kendall's distribution.
+//! Robust against outliers and steps of single points; assumes that the noise of different points is independent.
+
+use super::Rate;
+
+/// One reading of a series: seconds and bytes.
+pub(super) type Point = (f64, f64);
+
+/// Above this many points Kendall's distribution is as good as normal.
+const EXACT_UP_TO: usize = 20;
+const TAIL: f64 = 0.025;
+const NORMAL_QUANTILE: f64 = 1.959_964;
+
+/// The rate of `points` with its interval; `None` with fewer than five, which no 95 % interval can be had from
+/// (four points in a rising order come by chance once in 24).
+pub(super) fn rate(points: &[Point]) -> Option<Rate> {
+    let mut slopes = slopes(points);
+    let outside = slopes_outside(points.len(), slopes.len())?;
+    slopes.sort_unstable_by(f64::total_cmp);
+    Some(Rate {
+        bytes_per_second: median_of_sorted(&slopes)?,
+        low: *slopes.get(outside)?,
+        high: *slopes.get(slopes.len().checked_sub(1 + outside)?)?,
+    })
+}
+
+/// The slope alone; `None` with fewer than two points at different times.
+pub(super) fn slope(points: &[Point]) -> Option<f64> {
+    let mut slopes = slopes(points);
+    slopes.sort_unstable_by(f64::total_cmp);
+    median_of_sorted(&slopes)
+}
+
+fn slopes(points: &[Point]) -> Vec<f64> {
+    let pairs = points
+        .iter()
+        .enumerate()
+        .flat_map(|(i, early)| points[i + 1..].iter().map(move |late| (early, late)));
+    pairs
+        .filter(|(early, late)| late.0 > early.0)
+        .map(|(early, late)| (late.1 - early.1) / (late.0 - early.0))
+        .collect()
+}
+
+fn median_of_sorted(sorted: &[f64]) -> Option<f64> {
+    let middle = sorted.len() / 2;
+    let high = *sorted.get(middle)?;
+    if sorted.len() % 2 == 1 { Some(high) } else { Some((sorted.get(middle - 1)? + high) / 2.0) }
+}
+
+/// How many of the sorted slopes lie outside of the interval at each end.
+fn slopes_outside(points: usize, slopes: usize) -> Option<usize> {
+    if points > EXACT_UP_TO {
+        let n = points as f64;
+        let deviation = (n * (n - 1.0) * (2.0 * n + 5.0) / 18.0).sqrt();
+        return Some(((slopes as f64 - NORMAL_QUANTILE * deviation) / 2.0).floor().max(0.0) as usize);
+    }
+    // The number of slopes below the true one is distributed like the inversions of a random permutation.
+    let mut below = 0.0;
+    let allowed = inversions(points).into_iter().take_while(|share| {
+        below += share;
+        below <= TAIL
+    });
+    allowed.count().checked_sub(1)
+}
+
+/// The share of the permutations of `n` things that have 0, 1, 2, … inversions.
+fn inversions(n: usize) -> Vec<f64> {
+    let mut shares = vec![1.0];
+    for size in 2..=n {
+        let longer = shares.len() + size - 1;
+        let mut next = vec![0.0; longer];
+        for (inversions, share) in shares.iter().enumerate() {
+            for slot in &mut next[inversions..inversions + size] {
+                *slot += share / size as f64;
+            }
+        }
+        shares = next;
+    }
+    shares
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values at 0, 1, 2, … seconds; the answer is slope and interval, rounded, or `-`.
+    fn check(values: &str, expected: &str) {
+        let points: Vec<Point> = values
+            .split_whitespace()
+            .enumerate()
+            .map(|(i, value)| (i as f64, value.parse().unwrap()))
+            .collect();
+        let found = rate(&points).map_or("-".to_owned(), |rate| {
+            format!("{:.1} [{:.1}, {:.1}]", rate.bytes_per_second, rate.low, rate.high)
+        });
+        assert_eq!(found, expected, "{values}");
+    }
+
+    #[test]
+    fn four_points_have_no_interval_and_five_have_the_widest() {
+        check("1 2 3 4", "-");
+        check("1 2 3 4 5", "1.0 [1.0, 1.0]");
+        check("0 2 2 6 8", "2.0 [0.0, 4.0]");
+    }
+
+    #[test]
+    fn one_outlier_does_not_move_the_slope() {
+        check("0 1 2 3 900 5 6 7 8 9", "1.0 [1.0, 1.0]");
+    }
+
+    #[test]
+    fn a_flat_series_has_no_slope() {
+        check("5 5 5 5 5 5", "0.0 [0.0, 0.0]");
+    }
+
+    #[test]
+    fn the_exact_distribution_is_kendalls() {
+        // 4 things: 1, 3, 5, 6, 5, 3, 1 of 24 permutations.
+        let shares: Vec<f64> = inversions(4).iter().map(|share| (share * 24.0).round()).collect();
+        assert_eq!(shares, [1.0, 3.0, 5.0, 6.0, 5.0, 3.0, 1.0]);
+        // Kendall's table: with 10 points, 11 inversions or fewer have probability 0.023.
+        assert_eq!(slopes_outside(10, 45), Some(11));
+    }
+
+    /// Normal noise from a fixed seed: sums of twelve uniform numbers.
+    struct Noise(u64);
+
+    impl Noise {
+        fn next(&mut self) -> f64 {
+            (0..12).map(|_| self.uniform()).sum::<f64>() - 6.0
+        }
+
+        fn uniform(&mut self) -> f64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 11) as f64 / (1_u64 << 53) as f64
+        }
+    }
+
+    #[test]
+    fn the_interval_covers_the_true_slope_about_as_often_as_it_says() {
+        let mut noise = Noise(7);
+        for points in [6, 12, 24, 48] {
+            let covered = (0..2000)
+                .filter(|_| {
+                    let series: Vec<Point> = (0..points)
+                        .map(|i| (f64::from(i), 3.0 * f64::from(i) + 5.0 * noise.next()))
+                        .collect();
+                    rate(&series).is_some_and(|rate| rate.low <= 3.0 && 3.0 <= rate.high)
+                })
+                .count();
+            assert!((1880..=2000).contains(&covered), "{covered} of 2000 with {points} points");
+        }
+    }
+}
