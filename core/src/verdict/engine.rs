@@ -20,6 +20,8 @@ const LAYER_FLOOR_BYTES: f64 = 64.0 * 1024.0;
 const SITE_FLOOR_BYTES: f64 = 4.0 * 1024.0;
 /// Allocators round up and keep headers: of what other layers gained, this share appears where nobody counts it.
 const OVERHEAD_OF_OTHERS: f64 = 0.15;
+/// A site that explains less than this of its layer's growth is not worth a line.
+const WORTH_NAMING: f64 = 0.01;
 /// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
 const STILL_GROWING: f64 = 0.25;
 
@@ -134,7 +136,9 @@ impl VerdictEngine {
                     seconds_to_limit: None,
                 }
             })
-            .filter(|verdict| verdict.kind == Kind::Leaking)
+            .filter(|verdict| {
+                verdict.kind == Kind::Leaking && verdict.share.is_none_or(|share| share >= WORTH_NAMING)
+            })
             .collect();
         verdicts.sort_by(|a, b| worst_first(a).total_cmp(&worst_first(b)));
         verdicts
