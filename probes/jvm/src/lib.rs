@@ -1,1 +1,23 @@
-//! TODO header.
+//! Reads the JVM that the host already has (probe `jvm`): HotSpot through its management beans, Android's runtime
+//! through `Runtime` and `android.os.Debug`, anything else through `Runtime` alone.
+//!
+//! - The JVM is found through the loader when the host has one, before or after the agent; it is never linked.
+//! - The lane's thread is in the JVM only while it reads, as a daemon. HotSpot's `System.exit` waits up to 300 ms for
+//!   threads that are attached and idle in native code; one that is not attached costs the host's exit nothing.
+//! - A JVM is left alone until it has started: HotSpot announces itself while it is still being built, and attaching
+//!   to it then crashes it.
+//! - What the reading itself adds (its own thread) is taken off the numbers.
+//!
+//! Never here: JVMTI (newer JVMs print a warning to the host's terminal), a class of the host's own, a class loader
+//! of the host's own, Python, or a destructor that enters the JVM.
+
+mod android;
+mod env;
+mod error;
+mod management;
+mod probe;
+mod ready;
+mod runtime;
+mod vm;
+
+pub use probe::{JvmOptions, JvmProbe};

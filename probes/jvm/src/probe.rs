@@ -1,0 +1,219 @@
+//! The probe `jvm`: finds the JVM, enters it for each reading, and leaves it again.
+//! Never stays in the JVM between readings.
+
+use std::borrow::Cow;
+use std::ffi::{CStr, c_void};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use leakline_core::{
+    Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, Timestamp,
+};
+use leakline_probing::loader::Watch;
+
+use crate::android::Android;
+use crate::env::{Frame, Globals};
+use crate::error::JvmError;
+use crate::management::Management;
+use crate::ready::{Readiness, thread_names};
+use crate::runtime::Runtime;
+use crate::vm::{Vm, VmSource};
+
+/// The lane's thread as the JVM's users see it.
+const THREAD: &CStr = c"leakline-jvm";
+/// More local references than one reading makes.
+const LOCALS: i32 = 128;
+
+/// How the probe `jvm` finds its JVM.
+#[derive(Debug, Clone, Default)]
+pub struct JvmOptions {
+    given: Option<GivenVm>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct GivenVm(*mut c_void);
+
+// SAFETY: a JVM belongs to no thread.
+unsafe impl Send for GivenVm {}
+// SAFETY: a JVM belongs to no thread.
+unsafe impl Sync for GivenVm {}
+
+impl JvmOptions {
+    /// Reads this JVM instead of looking for one: for Android, where an app is handed its JVM and may not look.
+    ///
+    /// # Safety
+    ///
+    /// `vm` is a `JavaVM*` that has started, and lives as long as the process.
+    pub unsafe fn with_vm(vm: *mut c_void) -> Self {
+        Self { given: Some(GivenVm(vm)) }
+    }
+}
+
+/// Reads the host's JVM.
+///
+/// When the JVM ends between two readings, the next one says `Gone`. When it ends during a reading, HotSpot keeps the
+/// lane's thread blocked until the process is gone: the reading is late, the host's end is not.
+pub struct JvmProbe {
+    clock: Arc<dyn Clock>,
+    source: Option<VmSource>,
+    watch: Watch,
+    readiness: Readiness,
+    held: Option<Held>,
+}
+
+/// What was looked up in the JVM. Its references are let go of in `detach` only: by then this is the only user, and
+/// the JVM is there. Otherwise they go with the JVM.
+struct Held {
+    reader: Reader,
+    globals: Globals,
+}
+
+enum Reader {
+    Management(Box<Management>),
+    Android(Android),
+    Runtime(Runtime),
+}
+
+impl Reader {
+    fn find(frame: &Frame<'_>, globals: &mut Globals) -> Result<Self, JvmError> {
+        if Android::is_here(frame) {
+            return Ok(Self::Android(Android::find(frame, globals)?));
+        }
+        match Management::find(frame, globals) {
+            Ok(management) => Ok(Self::Management(Box::new(management))),
+            Err(error) => Ok(Self::Runtime(Runtime::find(frame, globals, Some(error.to_string()))?)),
+        }
+    }
+
+    fn gauges(&self, frame: &Frame<'_>) -> Result<Vec<Gauge>, JvmError> {
+        match self {
+            Self::Management(management) => management.gauges(frame),
+            Self::Android(android) => android.gauges(frame),
+            Self::Runtime(runtime) => runtime.gauges(frame),
+        }
+    }
+
+    fn details(&mut self, frame: &Frame<'_>) -> Result<Details, JvmError> {
+        match self {
+            Self::Management(management) => management.details(frame),
+            Self::Android(android) => android.details(frame),
+            Self::Runtime(runtime) => Ok(runtime.details()),
+        }
+    }
+}
+
+impl JvmProbe {
+    /// A probe that has not looked for a JVM yet.
+    pub fn new(clock: Arc<dyn Clock>, options: JvmOptions) -> Self {
+        let given = options.given.and_then(|GivenVm(vm)| {
+            // SAFETY: who made the options promised that it is one, and for how long.
+            unsafe { Vm::from_raw(vm) }
+        });
+        Self {
+            clock,
+            source: given.map(VmSource::Given),
+            watch: Watch::new(&[]),
+            readiness: Readiness::default(),
+            held: None,
+        }
+    }
+
+    /// The JVM, once it may be entered.
+    fn look(&mut self) -> Result<Vm, &'static str> {
+        if self.source.is_none() && self.watch.changed() {
+            self.source = VmSource::find();
+        }
+        let source = self.source.ok_or("no JVM is loaded")?;
+        let Some(vm) = source.vm() else {
+            self.readiness = Readiness::default();
+            return Err("no JVM has been started, or it has ended");
+        };
+        if matches!(source, VmSource::Given(_)) {
+            return Ok(vm);
+        }
+        let names = thread_names();
+        let ready = self.readiness.ready(names.iter().map(String::as_str), self.clock.now().boot_nanos);
+        if ready { Ok(vm) } else { Err("the JVM is starting") }
+    }
+
+    /// Enters the JVM for one reading.
+    fn reading<T>(
+        &mut self,
+        read: impl FnOnce(&mut Reader, &Frame<'_>) -> Result<T, JvmError>,
+    ) -> Result<(Timestamp, T), JvmError> {
+        let (Some(source), Some(held)) = (self.source, &mut self.held) else { return Err(JvmError::Ended) };
+        let Some(vm) = source.vm() else {
+            // Its references went with it.
+            self.held = None;
+            return Err(JvmError::Ended);
+        };
+        let attached =
+            vm.attach(THREAD).map_err(|error| if source.vm().is_none() { JvmError::Ended } else { error })?;
+        let frame = Frame::new(&attached, LOCALS)?;
+        let taken = self.clock.now();
+        let value = read(&mut held.reader, &frame)?;
+        Ok((taken, value))
+    }
+}
+
+#[async_trait]
+impl Probe for JvmProbe {
+    fn name(&self) -> Cow<'static, str> {
+        "jvm".into()
+    }
+
+    fn layer(&self) -> Layer {
+        Layer::Jvm
+    }
+
+    async fn attach(&mut self) -> Result<Attachment, ProbeError> {
+        let vm = match self.look() {
+            Ok(vm) => vm,
+            Err(reason) => return Ok(Attachment::Absent { reason: reason.into() }),
+        };
+        let attached = vm.attach(THREAD)?;
+        let frame = Frame::new(&attached, LOCALS)?;
+        let mut globals = Globals::default();
+        match Reader::find(&frame, &mut globals) {
+            Ok(reader) => {
+                let name = runtime_name(&frame).unwrap_or_else(|_| "JVM".to_owned());
+                self.held = Some(Held { reader, globals });
+                Ok(Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() }))
+            }
+            Err(error) => {
+                frame.release(globals, ());
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn gauges(&mut self, _: &Tick) -> Result<GaugeReading, ProbeError> {
+        let (taken, gauges) = self.reading(|reader, frame| reader.gauges(frame))?;
+        Ok(GaugeReading { taken, gauges, stall: Duration::ZERO })
+    }
+
+    async fn details(&mut self, _: &Tick) -> Result<Details, ProbeError> {
+        let (_, details) = self.reading(|reader, frame| reader.details(frame))?;
+        Ok(details)
+    }
+
+    async fn detach(&mut self) {
+        let (Some(source), Some(Held { reader, globals })) = (self.source, self.held.take()) else { return };
+        let Some(vm) = source.vm() else { return };
+        let Ok(attached) = vm.attach(THREAD) else { return };
+        if let Ok(frame) = Frame::new(&attached, 8) {
+            frame.release(globals, reader);
+        }
+    }
+}
+
+fn runtime_name(frame: &Frame<'_>) -> Result<String, JvmError> {
+    let system = frame.class("java.lang.System")?;
+    let property = |name| frame.static_text_of(system, "getProperty", name).map(Option::unwrap_or_default);
+    let name = match property("java.vm.name")?.as_str() {
+        "Dalvik" => format!("ART {}", property("java.vm.version")?),
+        name => format!("{name} {}", property("java.version")?),
+    };
+    Ok(name.trim().to_owned())
+}
