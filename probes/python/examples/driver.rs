@@ -4,6 +4,8 @@
 //!
 //! For tests and benchmarks only. Every function answers with JSON text, to be freed with `driver_free`.
 
+#![expect(clippy::unwrap_used, reason = "a panic in a test's own library fails the test")]
+
 use std::ffi::{CStr, CString, c_char};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -190,6 +192,15 @@ pub extern "C" fn driver_growth() -> *mut c_char {
         });
         Ok(json!({"nanos": took, "sites": growth.sites.len(), "top": top}))
     })
+}
+
+/// What core's suite for probes finds wrong.
+#[unsafe(no_mangle)]
+pub extern "C" fn driver_conformance() -> *mut c_char {
+    let make = |clock: Arc<dyn Clock>| -> Box<dyn Probe> {
+        Box::new(PythonProbe::new(clock, PythonOptions::default()))
+    };
+    text_of(json!(leakline_core::conformance::probe_violations(make)))
 }
 
 /// Gives back what the probe took.

@@ -5,14 +5,14 @@
 //! Python part does.
 
 mod budget;
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod early;
 pub mod filter;
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod find;
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod part;
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod probe;
 mod tables;
 pub mod wire;
@@ -20,9 +20,9 @@ pub mod wire;
 use std::path::PathBuf;
 use std::time::Duration;
 
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub use part::{held_bytes, set_on_closing};
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub use probe::{PythonProbe, is_present};
 
 /// What the probe does with an interpreter.
@@ -91,4 +91,14 @@ pub fn default_filters() -> Vec<String> {
     ]
     .map(str::to_owned)
     .to_vec()
+}
+
+/// Nanoseconds since boot, suspend included, by the machine's clock; 0 where it has none. For time spans that are
+/// measured on both sides of the Python part: all that is reported goes by the probe's own clock.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub fn boot_nanos() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours to write; an unknown clock leaves it at zero.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }

@@ -16,7 +16,7 @@ use crate::find::{CPython, python_part};
 use crate::part::Part;
 use crate::tables::Tables;
 use crate::wire::{GaugeValues, Interpreter, Outcome, ProfileAnswer, ProfileRequest, Tracing};
-use crate::{Mode, PythonOptions, early};
+use crate::{Mode, PythonOptions, boot_nanos, early};
 
 /// How long an interpreter that was attached to in its start may take until its `sys.path` is complete.
 const START_STEPS: u32 = 40;
@@ -111,6 +111,16 @@ impl PythonProbe {
         Ok(interpreter)
     }
 
+    /// When the GIL was got, by the probe's own clock: as long ago from now as the machine's clock says.
+    fn taken(&self, asked: Timestamp, taken_boot_nanos: u64) -> Timestamp {
+        let now = self.clock.0.now();
+        let age = boot_nanos().saturating_sub(taken_boot_nanos);
+        Timestamp {
+            unix_nanos: now.unix_nanos.saturating_sub(age).max(asked.unix_nanos.min(now.unix_nanos)),
+            boot_nanos: now.boot_nanos.saturating_sub(age).max(asked.boot_nanos),
+        }
+    }
+
     /// Starts tracing that was asked for, and takes note of who traces.
     fn trace(&mut self, part: Part) -> Result<(), ProbeError> {
         if self.options.mode == Mode::Tracemalloc {
@@ -151,7 +161,7 @@ impl PythonProbe {
         self.budget.spend(details.gil_held);
         match answer.outcome {
             Outcome::Taken => {
-                details.profile = Some(Arc::new(self.taken(&answer)?));
+                details.profile = Some(Arc::new(self.interned(&answer)?));
                 if self.has_arenas {
                     details.gauges.push(Gauge::bytes(names::PYTHON_TRACED_SMALL, answer.small_bytes));
                 }
@@ -171,7 +181,7 @@ impl PythonProbe {
         Ok(())
     }
 
-    fn taken(&mut self, answer: &ProfileAnswer) -> Result<Profile, ProbeError> {
+    fn interned(&mut self, answer: &ProfileAnswer) -> Result<Profile, ProbeError> {
         self.tables.extend(&answer.additions)?;
         self.tables.profile(&answer.stats)
     }
@@ -227,14 +237,13 @@ impl Probe for PythonProbe {
     }
 
     async fn gauges(&mut self, _tick: &Tick) -> Result<GaugeReading, ProbeError> {
-        let values = part_of(self.part)?.gauges()?;
+        let part = part_of(self.part)?;
+        let asked = self.clock.0.now();
+        let values = part.gauges()?;
+        let taken = self.taken(asked, values.taken_boot_nanos);
         self.traced = values.traced.is_some();
         self.has_arenas = values.blocks.is_some();
-        Ok(GaugeReading {
-            taken: Timestamp { unix_nanos: values.unix_nanos, boot_nanos: values.boot_nanos },
-            gauges: gauges(&values),
-            stall: Duration::from_nanos(values.held_nanos),
-        })
+        Ok(GaugeReading { taken, gauges: gauges(&values), stall: Duration::from_nanos(values.held_nanos) })
     }
 
     async fn details(&mut self, tick: &Tick) -> Result<Details, ProbeError> {

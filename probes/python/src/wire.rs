@@ -153,10 +153,8 @@ pub struct Tracing {
 /// The gauges, and when they were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct GaugeValues {
-    /// Wall clock, read under the GIL.
-    pub unix_nanos: u64,
-    /// Boot-time clock, read under the GIL.
-    pub boot_nanos: u64,
+    /// Nanoseconds since boot, suspend included, read as soon as the GIL was got.
+    pub taken_boot_nanos: u64,
     /// Time under the GIL.
     pub held_nanos: u64,
     /// What tracemalloc says; `None` while it does not trace.

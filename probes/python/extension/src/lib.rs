@@ -138,7 +138,7 @@ fn attach(already_attached: bool) -> Response {
             return gone("the interpreter is ending");
         }
         // It has ended: the next one is another, and nothing of this one may be touched.
-        if let Ok(Slot::Ready(runtime)) = take_runtime() {
+        if let Slot::Ready(runtime) = take_runtime() {
             std::mem::forget(runtime);
         }
         put_runtime(Slot::Empty);
@@ -151,11 +151,11 @@ fn attach(already_attached: bool) -> Response {
         return failed("attaching", "the agent has not introduced itself");
     };
     let runtime = match take_runtime() {
-        Ok(Slot::Ready(runtime)) => Some(runtime),
-        Ok(_) => None,
+        Slot::Ready(runtime) => Some(runtime),
+        Slot::Empty => None,
         // The thread that had it stayed behind in the parent.
-        Err(_) if GATE.is_foreign() => None,
-        Err(response) => return response,
+        Slot::InUse if GATE.is_foreign() => None,
+        Slot::InUse => return in_use(),
     };
     let (made, _) = attached(|py, _| {
         let made = match runtime {
@@ -184,12 +184,12 @@ fn with(work: impl FnOnce(&mut Runtime, &gate::Inside<'_>) -> PyResult<Response>
         Err(reason) => return gone(reason),
     };
     let mut runtime = match take_runtime() {
-        Ok(Slot::Ready(runtime)) => PutBack(Some(runtime)),
-        Ok(_) => {
+        Slot::Ready(runtime) => PutBack(Some(runtime)),
+        Slot::Empty => {
             put_runtime(Slot::Empty);
             return gone("leakline has not taken hold of it");
         }
-        Err(response) => return response,
+        Slot::InUse => return in_use(),
     };
     if is_finalizing() {
         return gone("the interpreter is ending");
@@ -209,13 +209,11 @@ impl Drop for PutBack {
     }
 }
 
-fn take_runtime() -> Result<Slot, Response> {
-    let Ok(mut slot) = RUNTIME.try_lock() else {
-        return Err(failed("reading Python", "it is being read already"));
-    };
-    match std::mem::replace(&mut *slot, Slot::InUse) {
-        Slot::InUse => Err(failed("reading Python", "it is being read already")),
-        other => Ok(other),
+/// Takes the runtime out: `InUse` when somebody else has it.
+fn take_runtime() -> Slot {
+    match RUNTIME.try_lock() {
+        Ok(mut slot) => std::mem::replace(&mut *slot, Slot::InUse),
+        Err(_) => Slot::InUse,
     }
 }
 
@@ -223,6 +221,10 @@ fn put_runtime(new: Slot) {
     if let Ok(mut slot) = RUNTIME.lock() {
         *slot = new;
     }
+}
+
+fn in_use() -> Response {
+    failed("reading Python", "another thread is reading it")
 }
 
 fn gone(reason: &str) -> Response {

@@ -13,7 +13,6 @@ use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
 
 use crate::gate::GATE;
 use crate::intern::Interner;
-use crate::stretch::now;
 
 /// Frames with which tracing was started here; 0 while it was not. Outside [`Runtime`], for the child of a fork.
 static OURS: AtomicU32 = AtomicU32::new(0);
@@ -106,7 +105,7 @@ impl Runtime {
 
     /// The gauges, with the time at which they were read.
     pub(crate) fn gauges(&self, py: Python<'_>) -> PyResult<GaugeValues> {
-        let taken = now();
+        let taken_boot_nanos = leakline_python::boot_nanos();
         let traced = if self.is_tracing(py)? {
             let (current, peak) = self.traced_memory.call0(py)?.extract(py)?;
             Some(Traced { current, peak, tracer: self.tracer_bytes(py)? })
@@ -124,8 +123,7 @@ impl Runtime {
             gc_uncollectable += generation.get_item("uncollectable")?.extract::<u64>()?;
         }
         Ok(GaugeValues {
-            unix_nanos: taken.0,
-            boot_nanos: taken.1,
+            taken_boot_nanos,
             held_nanos: 0,
             traced,
             // Zero means that Python was told to use malloc for everything.

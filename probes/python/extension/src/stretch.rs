@@ -52,15 +52,3 @@ pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>, Instant) -> T) -> (T, Du
         })
     }
 }
-
-/// Wall clock and boot-time clock, nanoseconds.
-pub(crate) fn now() -> (u64, u64) {
-    (read(libc::CLOCK_REALTIME), read(libc::CLOCK_BOOTTIME))
-}
-
-fn read(clock: libc::clockid_t) -> u64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is ours to write; an unknown clock leaves it at zero.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
-    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
-}

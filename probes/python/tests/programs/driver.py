@@ -27,6 +27,7 @@ gauges = _function("gauges")
 _details = _function("details", ctypes.c_int, ctypes.c_int)
 growth = _function("growth")
 detach = _function("detach")
+conformance = _function("conformance")
 
 
 def attach(**options):

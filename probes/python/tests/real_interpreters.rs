@@ -1,0 +1,250 @@
+//! The probe against every CPython that is installed here, each program in a process of its own.
+//!
+//! Needs `libleakline_cpython.so`; it is built if it has to be. Interpreters are looked for in `PATH`, in `/usr/bin`
+//! and in `~/.pyenv/versions`; `LEAKLINE_TEST_PYTHONS` (paths, separated by `:`) names others.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs");
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Where the driver and the Python part are.
+struct Built {
+    driver: PathBuf,
+    part: PathBuf,
+}
+
+fn built() -> &'static Built {
+    static BUILT: OnceLock<Built> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // This program is in target/PROFILE/deps.
+        let program = std::env::current_exe().unwrap();
+        let folder = program.parent().and_then(Path::parent).unwrap();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--package", "leakline-python-extension", "--target-dir"]);
+        cargo.arg(folder.parent().unwrap());
+        match folder.file_name().and_then(|name| name.to_str()) {
+            Some("debug") => {}
+            Some(profile) => drop(cargo.args(["--profile", profile])),
+            None => {}
+        }
+        assert!(cargo.status().unwrap().success(), "the Python part does not build");
+        let built = Built {
+            driver: folder.join("examples/libdriver.so"),
+            part: folder.join("libleakline_cpython.so"),
+        };
+        assert!(built.driver.is_file() && built.part.is_file(), "built, but not in {}", folder.display());
+        built
+    })
+}
+
+/// Every interpreter from 3.9 on by its version, each once.
+fn interpreters() -> &'static [PathBuf] {
+    static FOUND: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let mut by_version = BTreeMap::new();
+        for candidate in candidates() {
+            let asked = "import sys; print('%d.%d.%d %s' % (sys.version_info[:3] + (sys.base_prefix,)))";
+            let Ok(output) = Command::new(&candidate).args(["-Ic", asked]).stderr(Stdio::null()).output()
+            else {
+                continue;
+            };
+            let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            let minor = version.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok()).unwrap_or(0);
+            if version.starts_with("3.") && minor >= 9 {
+                by_version.entry(version).or_insert(candidate);
+            }
+        }
+        assert!(!by_version.is_empty(), "no CPython from 3.9 on is installed");
+        by_version.into_values().collect()
+    })
+}
+
+fn candidates() -> Vec<PathBuf> {
+    if let Some(named) = std::env::var_os("LEAKLINE_TEST_PYTHONS") {
+        return std::env::split_paths(&named).collect();
+    }
+    let mut folders: Vec<PathBuf> = std::env::var_os("PATH").iter().flat_map(std::env::split_paths).collect();
+    folders.push("/usr/bin".into());
+    let versions = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv/versions"));
+    let versions = versions.and_then(|versions| versions.read_dir().ok());
+    folders.extend(versions.into_iter().flatten().flatten().map(|version| version.path().join("bin")));
+    let names = ["python3", "python3.9", "python3.10", "python3.11", "python3.12", "python3.13"];
+    let mut found = Vec::new();
+    for folder in folders {
+        // A shim starts whatever its configuration says, which is among the others.
+        if !folder.ends_with("shims") {
+            found.extend(names.iter().map(|name| folder.join(name)).filter(|path| path.is_file()));
+        }
+    }
+    found
+}
+
+struct Run<'a> {
+    program: &'a str,
+    arguments: &'a [&'a str],
+    options: &'a [&'a str],
+    variables: &'a [(&'a str, &'a str)],
+}
+
+impl<'a> Run<'a> {
+    fn new(program: &'a str, arguments: &'a [&'a str]) -> Self {
+        Self { program, arguments, options: &[], variables: &[] }
+    }
+
+    fn start(&self, interpreter: &Path) -> Output {
+        let built = built();
+        let mut command = Command::new(interpreter);
+        command.args(self.options).arg(Path::new(PROGRAMS).join(self.program)).args(self.arguments);
+        command.env("LEAKLINE_DRIVER", &built.driver).env("LEAKLINE_PYTHON_LIBRARY", &built.part);
+        command.env("PYTHONDONTWRITEBYTECODE", "1").env_remove("PYTHONTRACEMALLOC");
+        for (name, value) in self.variables {
+            command.env(name, if *name == "LD_PRELOAD" { built.driver.as_os_str() } else { value.as_ref() });
+        }
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let pid = child.id();
+        let begun = Instant::now();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let waiter = std::thread::Builder::new().name("waiter".into()).spawn(move || {
+            sender.send(child.wait_with_output().unwrap()).unwrap();
+        });
+        let output = receiver.recv_timeout(TIMEOUT);
+        if output.is_err() {
+            // SAFETY: our own child, which is not waited for yet.
+            unsafe { libc::kill(pid as i32, libc::SIGABRT) };
+        }
+        waiter.unwrap().join().unwrap();
+        output.unwrap_or_else(|_| {
+            panic!("{} hangs in {} after {:?}", self.program, interpreter.display(), begun.elapsed())
+        })
+    }
+
+    /// Runs it in `interpreter`; its last line must be `last`, and it must exit with 0.
+    fn check_in(&self, interpreter: &Path, last: &str) {
+        let output = self.start(interpreter);
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success() && stdout.trim_end().lines().last() == Some(last),
+            "{} {:?} in {}: {}\n{stdout}{stderr}",
+            self.program,
+            self.arguments,
+            interpreter.display(),
+            output.status
+        );
+    }
+
+    fn check_everywhere(&self, last: &str) {
+        interpreters().iter().for_each(|interpreter| self.check_in(interpreter, last));
+    }
+}
+
+fn check(program: &str, arguments: &[&str]) {
+    Run::new(program, arguments).check_everywhere("ok");
+}
+
+#[test]
+fn the_profile_equals_tracemallocs_own_statistics_site_by_site() {
+    check("same_as_tracemalloc.py", &[]);
+}
+
+#[test]
+fn the_probe_passes_the_suite_for_probes() {
+    check("conformance.py", &[]);
+}
+
+#[test]
+fn tracing_that_was_started_here_is_stopped_here() {
+    check("starts_and_stops.py", &["ours"]);
+}
+
+#[test]
+fn a_host_that_traces_already_is_left_as_it_is() {
+    check("starts_and_stops.py", &["the host's"]);
+}
+
+#[test]
+fn only_gauges_means_that_nothing_is_traced() {
+    check("starts_and_stops.py", &["only gauges"]);
+    check("starts_and_stops.py", &["off"]);
+}
+
+#[test]
+fn a_host_that_stops_tracing_is_noticed() {
+    check("starts_and_stops.py", &["ours, stopped by the host"]);
+    check("starts_and_stops.py", &["the host's, stopped by the host"]);
+    check("starts_and_stops.py", &["ours, taken over by the host"]);
+}
+
+#[test]
+fn imports_and_looking_at_memory_are_left_out() {
+    check("filters.py", &[]);
+}
+
+#[test]
+fn a_forked_child_is_left_alone_until_it_asks() {
+    Run::new("forks.py", &[]).check_everywhere("closing, and still readable");
+}
+
+#[test]
+fn python_ends_while_it_is_being_read() {
+    for (round, interpreter) in interpreters().iter().cycle().take(100).enumerate() {
+        let traces = ["10", "3000", "100000"][round % 3];
+        let seconds = ["0", "0.002", "0.01", "0.05"][round % 4];
+        Run::new("shuts_down.py", &[traces, seconds]).check_in(interpreter, "closing, and still readable");
+    }
+}
+
+#[test]
+fn python_ends_without_warning_while_it_is_being_read() {
+    for (round, interpreter) in interpreters().iter().cycle().take(40).enumerate() {
+        let seconds = ["0", "0.003", "0.02"][round % 3];
+        Run::new("ends_without_warning.py", &[seconds]).check_in(interpreter, "ok");
+    }
+}
+
+#[test]
+fn a_profile_keeps_to_its_budget() {
+    check("budget.py", &["left out"]);
+    check("budget.py", &["too long"]);
+    check("budget.py", &["short stretches"]);
+}
+
+#[test]
+fn call_paths_beyond_the_limit_are_forgotten_and_found_again() {
+    check("budget.py", &["many call paths"]);
+}
+
+#[test]
+fn preloaded_it_attaches_before_the_first_line_runs() {
+    let variables = [("LD_PRELOAD", "driver"), ("LEAKLINE_DRIVER_EARLY", "7"), ("PYTHONPATH", PROGRAMS)];
+    for options in
+        [&[][..], &["-E"], &["-S"], &["-B", "-O", "-X", "dev"], &["-X", "importtime"], &["-X", "utf8"]]
+    {
+        Run { options, variables: &variables, ..Run::new("early.py", &["7"]) }.check_everywhere("ok");
+    }
+}
+
+#[test]
+fn preloaded_it_leaves_tracing_of_the_hosts_own_as_it_is() {
+    let variables = [("LD_PRELOAD", "driver"), ("LEAKLINE_DRIVER_EARLY", "7")];
+    let options = &["-X", "tracemalloc=3"];
+    Run { options, variables: &variables, ..Run::new("early.py", &["3"]) }.check_everywhere("ok");
+}
+
+#[test]
+fn debug_hooks_and_other_allocators_change_nothing() {
+    for allocator in ["debug", "malloc", "malloc_debug"] {
+        let variables = [("PYTHONMALLOC", allocator)];
+        Run { variables: &variables, ..Run::new("same_as_tracemalloc.py", &[]) }.check_everywhere("ok");
+    }
+}
+
+#[test]
+fn subinterpreters_come_and_go() {
+    check("interpreters.py", &[]);
+}
