@@ -17,11 +17,14 @@ pub struct SystemClock;
 #[async_trait]
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp { unix_nanos: read_clock(libc::CLOCK_REALTIME), boot_nanos: read_clock(libc::CLOCK_BOOTTIME) }
+        Timestamp {
+            unix_nanos: read_clock(libc::CLOCK_REALTIME),
+            boot_nanos: read_clock(libc::CLOCK_BOOTTIME),
+        }
     }
 
     async fn sleep_until(&self, unix_nanos: u64) {
-        let waited = match wall_timer(unix_nanos).and_then(|timer| AsyncFd::with_interest(timer, Interest::READABLE)) {
+        let waited = match wall_timer(unix_nanos).and_then(watch) {
             // Expired, or cancelled because somebody set the clock: the caller reads it again either way.
             Ok(timer) => timer.readable().await.map(|_| ()),
             Err(error) => Err(error),
@@ -45,10 +48,16 @@ fn read_clock(clock: libc::clockid_t) -> u64 {
     (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
 }
 
+fn watch(timer: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned, so it stays open and the same until the `AsyncFd` has let go of it.
+    unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) }.map_err(io::Error::from)
+}
+
 /// A timer that becomes readable when the wall clock shows `unix_nanos`, or when it is set.
 fn wall_timer(unix_nanos: u64) -> io::Result<OwnedFd> {
     // SAFETY: takes no pointers.
-    let descriptor = unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) };
+    let descriptor =
+        unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) };
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }

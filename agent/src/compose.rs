@@ -9,12 +9,13 @@ use leakline_file::{FileOptions, FileSink};
 use leakline_grpc::{GrpcOptions, GrpcSink};
 use leakline_jvm::{JvmOptions, JvmProbe};
 use leakline_logcat::{LogcatOptions, LogcatSink, LogcatTarget};
-use leakline_native::{NativeOptions, NativeProbe, ProcessProbe};
+use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
 use leakline_python::{Mode, PythonOptions, PythonProbe};
 
 use crate::clock::SystemClock;
 use crate::config::{Config, PythonMode};
 use crate::host::new_session;
+use crate::running;
 
 /// Starts what `config` asks for, and `probes` and `sinks` beside it.
 pub(crate) fn start(
@@ -23,6 +24,12 @@ pub(crate) fn start(
     sinks: Vec<Box<dyn Sink>>,
 ) -> Result<SchedulerHandle, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    if config.python_mode != PythonMode::Off {
+        // A Python that was there before the host's `main` is the host's main matter: its end is the host's end.
+        leakline_python::set_on_closing(Box::new(|| {
+            running::runtime_is_closing(leakline_python::early::attached())
+        }));
+    }
     let session = new_session(config.interval);
     let (sender, receiver) = command_channel();
 
@@ -81,7 +88,7 @@ fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
     }
     if config.native {
         probes.push(Box::new(NativeProbe::new(Arc::clone(clock), NativeOptions::default())));
-        probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), NativeOptions::default())));
+        probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), ProcessOptions::default())));
     }
     probes
 }
@@ -93,7 +100,8 @@ fn own_sinks(config: &Config) -> Vec<Box<dyn Sink>> {
         sinks.push(Box::new(LogcatSink::new(options)));
     }
     if let Some(path) = &config.file {
-        let options = FileOptions { path: path.clone(), max_bytes: config.file_max_bytes, keep: config.file_keep };
+        let options =
+            FileOptions { path: path.clone(), max_bytes: config.file_max_bytes, keep: config.file_keep };
         sinks.push(Box::new(FileSink::new(options)));
     }
     sinks

@@ -44,11 +44,14 @@ fn short_command(words: &[String]) -> String {
     let shortened: Vec<&str> = words
         .iter()
         .map(|word| match word.rsplit_once('/') {
-            Some((folder, file)) if !folder.contains(':') && !file.is_empty() && !word.starts_with('-') => file,
+            Some((folder, file)) if !folder.contains(':') && !file.is_empty() && !word.starts_with('-') => {
+                file
+            }
             _ => word,
         })
         .collect();
-    let mut line: String = shortened.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut line: String =
+        shortened.join(" ").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     if let Some((cut, _)) = line.char_indices().nth(MAX_NAME_CHARS) {
         line.truncate(cut);
         line.push('…');
@@ -63,7 +66,8 @@ fn started_boot_nanos() -> Option<u64> {
     let after_name = stat.rsplit_once(')')?.1;
     let ticks: u64 = after_name.split_whitespace().nth(19)?.parse().ok()?;
     // SAFETY: takes no pointers.
-    let per_second = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|rate| *rate > 0)?;
+    let per_second =
+        u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|rate| *rate > 0)?;
     Some(ticks.saturating_mul(1_000_000_000 / per_second))
 }
 

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use leakline_probing::{heap::OwnHeap, loader};
+
 use crate::config::Config;
 use crate::{running, threads};
 
@@ -64,13 +66,13 @@ fn business(pid: u32, wanted: Option<&str>, children: bool) -> Business {
 
 fn watch(mut config: Config, child: Option<u32>) {
     LOADED_IN.store(std::process::id(), Ordering::Release);
+    OwnHeap::survive_forks();
     if let (Some(pid), Some(file)) = (child, config.file.take()) {
         config.file = Some(with_suffix(file, pid));
     }
     log_to_stderr();
     if config.python_mode != crate::PythonMode::Off {
         leakline_python::early::install(crate::compose::python_options(&config));
-        leakline_python::set_on_closing(Box::new(|| running::runtime_is_closing(leakline_python::early::attached())));
     }
     let settle = config.settle;
     *WAITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);
@@ -90,7 +92,7 @@ fn watch(mut config: Config, child: Option<u32>) {
 fn wait_until_settled(settle: Duration) {
     let begun = Instant::now();
     while begun.elapsed() < settle && !STARTED.load(Ordering::Acquire) {
-        if leakline_python::is_present() || leakline_jvm::is_present() {
+        if leakline_python::is_present() || loader::loaded_object(&["libjvm.so"]).is_some() {
             return;
         }
         std::thread::sleep(SETTLE_POLL.min(settle));
@@ -157,7 +159,10 @@ fn with_suffix(file: PathBuf, pid: u32) -> PathBuf {
 
 /// The agent's own warnings go to stderr; `LEAKLINE_LOG` (error, warn, info, debug) says from which level on.
 fn log_to_stderr() {
-    let level = std::env::var("LEAKLINE_LOG").ok().and_then(|text| text.parse().ok()).unwrap_or(tracing::Level::ERROR);
+    let level = std::env::var("LEAKLINE_LOG")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(tracing::Level::ERROR);
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_writer(std::io::stderr)

@@ -43,9 +43,13 @@ impl Stats {
                     .iter()
                     .map(|gauge| {
                         let peak = match gauge.kind {
-                            GaugeKind::Level => {
-                                Some(peaks.get(gauge.name.as_ref()).copied().unwrap_or(gauge.value).max(gauge.value))
-                            }
+                            GaugeKind::Level => Some(
+                                peaks
+                                    .get(gauge.name.as_ref())
+                                    .copied()
+                                    .unwrap_or(gauge.value)
+                                    .max(gauge.value),
+                            ),
                             GaugeKind::Total => None,
                         };
                         (gauge.name.to_string(), gauge.value, peak)

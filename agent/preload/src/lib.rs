@@ -8,10 +8,11 @@ use std::panic::{UnwindSafe, catch_unwind};
 use std::ptr;
 
 use leakline::AgentError;
+use leakline_probing::heap::OwnHeap;
 
 /// The agent's memory is not the host's: it never shows up in the host's malloc.
 #[global_allocator]
-static HEAP: leakline_probing::OwnHeap = leakline_probing::OwnHeap::new();
+static HEAP: OwnHeap = OwnHeap;
 
 #[used]
 #[unsafe(link_section = ".init_array")]

@@ -136,7 +136,9 @@ impl Config {
     /// The defaults, with the file that `LEAKLINE_CONFIG` names and then this process's environment on top.
     pub fn load() -> Result<Self, ConfigError> {
         let environment: Vec<(String, String)> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            })
             .collect();
         Self::from_sources(&environment)
     }
@@ -144,7 +146,9 @@ impl Config {
     /// As [`Config::load`], with the environment given.
     pub fn from_sources(environment: &[(String, String)]) -> Result<Self, ConfigError> {
         let mut config = Self::default();
-        if let Some((_, path)) = environment.iter().find(|(name, value)| name == keys::CONFIG && !value.is_empty()) {
+        if let Some((_, path)) =
+            environment.iter().find(|(name, value)| name == keys::CONFIG && !value.is_empty())
+        {
             config.apply_file(Path::new(path))?;
         }
         config.apply_environment(environment)?;
@@ -204,7 +208,8 @@ fn flatten(table: &toml::Table) -> Vec<(String, String)> {
     for (key, value) in table {
         match value {
             toml::Value::Table(inner) => {
-                leaves.extend(flatten(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)));
+                leaves
+                    .extend(flatten(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)));
             }
             toml::Value::String(text) => leaves.push((key.clone(), text.clone())),
             other => leaves.push((key.clone(), other.to_string())),

@@ -8,8 +8,7 @@ pub(super) fn duration(text: &str, least: &str, most: &str) -> Result<Duration, 
     // A bare `0` is the one number that needs no unit.
     let value = match text.trim() {
         "0" => Duration::ZERO,
-        text => parse(text)
-            .map_err(|_| "a time with its unit, such as `5m`, `30s` or `500ms`".to_owned())?,
+        text => parse(text).map_err(|_| "a time with its unit, such as `5m`, `30s` or `500ms`".to_owned())?,
     };
     let bounds = parse(least).unwrap_or_default()..=parse(most).unwrap_or(Duration::MAX);
     if bounds.contains(&value) { Ok(value) } else { Err(format!("between {least} and {most}, such as `5m`")) }
