@@ -1,27 +1,53 @@
-//! Log lines, for logcat on Android and a terminal elsewhere: one tag, so that one filter shows everything.
-//!
-//! Never here: a write to stdout, a link against liblog (it is looked for when the sink opens), a line that waits.
+//! The log sink: says at each tick, in lines that can be searched for, how much memory there is, what grew and what
+//! leaks. Through Android's liblog where the system has it, otherwise to stderr.
 //!
 //! # The lines are an interface
 //!
-//! The tag is `Leakline`: `adb logcat -s Leakline`. Every line that belongs to a snapshot ends with its tick, in UTC, and
-//! those of one snapshot have the same. MB are 1,048,576 bytes, as in Android's own tools. `-` stands for a layer that
-//! was not read.
+//! All lines have the tag `Leakline`, so one filter shows everything: `logcat -s Leakline`. On stderr a line begins as
+//! `logcat -v tag` shows it: `I/Leakline: `. A line is one line whatever a path or a name contains (control characters
+//! are escaped as in Rust), has at most [`MAX_LINE_BYTES`] bytes (what is cut is marked by `…`), and ends with the
+//! instant and the number of the snapshot that it belongs to:
 //!
-//! | line | when |
-//! |---|---|
-//! | `Session 0123…: NAME pid PID, PLATFORM, every INTERVAL` | at the start |
-//! | `Memory: JVM=45.1MB/512MB Native=120.3MB Python=30.2MB RSS=212.4MB tick=2026-01-29T09:05:00Z #4` | each snapshot: heap used and its maximum, malloc in use, traced by tracemalloc, resident size, the snapshot's number |
-//! | `#1: +1.2 MiB (+340 blocks) at RNS/Destination.py:230 < reticulum_wrapper.py:450 tick=…` | each snapshot: the sites that grew most since the baseline, innermost frame first |
-//! | `LEAK  python   +1.4 MiB/min (95 %: 1.3 MiB to 1.5 MiB) tick=…` | each snapshot in which a layer leaks; `ok` once when it no longer does |
-//! | `Probe: jvm found: OpenJDK 17.0.15 tick=…` | when what a probe reads is found, gone, late or failing, and when that changes |
-//! | `Mark: reconnect tick=…` | each mark |
-//! | `Lost: 3 snapshots (12288 bytes)` | when this sink's queue was full |
-//! | `Session 0123… ended` | at an orderly end |
+//! ```text
+//! … tick=2026-01-29T09:05:00Z #4
+//! ```
+//!
+//! The instant is UTC, with milliseconds where it is not a whole second. Lines that belong to no snapshot have no number.
+//!
+//! | line | when | level |
+//! |---|---|---|
+//! | `Session: id=… host=NAME pid=… interval=5m limit=512.0MB (SOURCE) platform=… leakline=0.1.0` | at start; `limit=-` without one | I |
+//! | `Memory: JVM=45.1MB/512MB Native=120.3MB Python=30.2MB RSS=212.4MB` | each snapshot | I |
+//! | `#1: +1.2 MiB (+340 blocks) at RNS/Destination.py:230 < reticulum_wrapper.py:450` | each snapshot, for the sites that grew most since the baseline, of all layers together, innermost frame first | I |
+//! | `Verdict: LEAK  python   +1.4 MiB/min …` | each snapshot for a layer that leaks and for the sites that the leak is at; for another layer when its verdict changes; the words are [`leakline_core::verdict_line`]'s | W when leaking, otherwise I |
+//! | `Probe: python ok: CPython 3.11.7`, `Probe: jvm absent: REASON`, `Probe: jvm late: for 30s`, `Probe: jvm failed: ERROR, again in 10s` | when it changes; a runtime that never was there is not told | W when late or failed, otherwise I |
+//! | `Note: python: TEXT` | when a probe's notes (degraded modes, limits that were hit) change | I |
+//! | `Missed: 3 ticks, clock jumped by +2.5s` | when ticks passed without a snapshot, or the clock was set by a second or more | I |
+//! | `Sink: grpc lost 3 snapshots so far: ERROR` | when it changes | W |
+//! | `Mark: NAME` | when the host told of it; the tick is the instant of the mark | I |
+//! | `Lost: 3 snapshots, 4096 bytes` | when this sink's queue had to drop snapshots | W |
+//! | `End: 17 snapshots` | at the end of the session | I |
+//!
+//! In `Memory`, `MB` is 1,048,576 bytes as Android's tools count. JVM is the used heap, and after the slash the largest
+//! size that it may have, in whole MB. Native is what malloc has handed out. Python is what tracemalloc has traced. RSS
+//! is the resident size. What the host does not have, or what could not be read this time, is `-`.
+//!
+//! New kinds of lines and new words at the end of a line may come; what is here stays.
+//!
+//! # What it writes to
+//!
+//! liblog is opened at run time and never linked: `liblog.so` on Android; elsewhere `liblog.so.0` of Debian's package
+//! `android-liblog`, which without a log daemon writes to stderr. A line to stderr is one `write`. A stderr that is
+//! closed or that nobody reads any more is an error that is counted, and never a signal to the host.
+//!
+//! Never here: stdout, a queue, a thread.
 
 mod lines;
 mod output;
 mod sink;
 
-pub use output::LogcatTarget;
-pub use sink::{LogcatOptions, LogcatSink};
+pub use lines::MAX_LINE_BYTES;
+pub use sink::{LogcatOptions, LogcatSink, LogcatTarget};
+
+/// The tag of every line.
+pub const TAG: &str = "Leakline";

@@ -1,184 +1,312 @@
-//! Turns records into lines. Pure: the tick of a line is the snapshot's, not the clock's.
+//! What the log says of each record: text only, as the crate's page promises it.
+//! Pure: writes nothing, reads no clock.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
 
 use leakline_core::{
-    Growth, GrowthTracker, Kind, Layer, Loss, Mark, Reading, ReadingStatus, RuntimeInfo, Session, Snapshot,
-    Subject, Timestamp, Verdict, names, text, verdict_line,
+    GrowthTracker, Kind, Layer, Loss, Mark, Reading, ReadingStatus, Session, SiteGrowth, Snapshot, Subject,
+    Timestamp, Verdict, names, text, verdict_line,
 };
 
-use crate::output::Priority;
-
-/// Frames of a site that one line shows; the whole path is in the recording.
+/// No line is longer: liblog cuts at 4,068 bytes, tag included, and would take the tick away.
+pub const MAX_LINE_BYTES: usize = 4000;
+/// Frames of a site that a line shows.
 const FRAMES: usize = 6;
+/// A clock that was set by less than this is not worth a line.
+const CLOCK_JUMP: Duration = Duration::from_secs(1);
+/// Probes' notes that are told of at a snapshot, each.
+const MAX_NOTES: usize = 8;
 
-const MB: f64 = 1_048_576.0;
+/// How a line is marked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// For whom it may interest.
+    Info,
+    /// Something that somebody should look at.
+    Warn,
+}
 
-/// A line and how much it matters.
-pub(crate) type Line = (Priority, String);
+/// One line, without tag and without an end of line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) severity: Severity,
+    pub(crate) text: String,
+}
 
-/// What was said before, so that only changes are said again.
-#[derive(Debug, Default)]
-pub(crate) struct Lines {
+/// Turns records into lines, and remembers what it takes to tell only what changed.
+#[derive(Debug)]
+pub(crate) struct Teller {
+    top_sites: usize,
     growth: GrowthTracker,
-    probes: HashMap<String, String>,
-    leaking: HashMap<Layer, bool>,
+    probes: HashMap<String, Told>,
+    sinks: HashMap<String, (u64, bool)>,
+    roots: HashMap<Layer, Vec<String>>,
+    judged: HashMap<Layer, Kind>,
+    /// The end of lines that belong to the latest snapshot.
+    tick: String,
 }
 
-pub(crate) fn session(session: &Session) -> Line {
-    let host = &session.host;
-    let interval = session.interval;
-    let name = if host.name.is_empty() { "?" } else { &host.name };
-    (
-        Priority::Info,
-        format!("Session {}: {name} pid {}, {}, every {interval:?}", session.id, host.pid, host.platform),
-    )
+/// What was last said of a probe.
+#[derive(Debug, Default)]
+struct Told {
+    status: Option<std::mem::Discriminant<ReadingStatus>>,
+    notes: Vec<String>,
 }
 
-pub(crate) fn end(session: &Session) -> Line {
-    (Priority::Info, format!("Session {} ended", session.id))
-}
-
-pub(crate) fn mark(mark: &Mark) -> Line {
-    (Priority::Info, format!("Mark: {} tick={}", on_one_line(&mark.name), time(mark.at)))
-}
-
-pub(crate) fn lost(loss: Loss) -> Line {
-    let Loss { snapshots, bytes } = loss;
-    (Priority::Warn, format!("Lost: {snapshots} snapshots ({bytes} bytes)"))
-}
-
-impl Lines {
-    /// All lines of one snapshot.
-    pub(crate) fn snapshot(
-        &mut self,
-        snapshot: &Snapshot,
-        verdicts: &[Verdict],
-        top_sites: usize,
-    ) -> Vec<Line> {
-        let tick = time(snapshot.tick.at);
-        let mut lines = self.probe_changes(snapshot, &tick);
-        lines.push((Priority::Info, memory(snapshot, &tick)));
-        for (probe, growth) in self.growth.push(snapshot) {
-            let runtime = snapshot.reading(&probe).and_then(|reading| reading.runtime.as_deref());
-            lines.extend(sites(&growth, roots(runtime), top_sites, &tick));
+impl Teller {
+    pub(crate) fn new(top_sites: usize) -> Self {
+        Self {
+            top_sites,
+            growth: GrowthTracker::default(),
+            probes: HashMap::new(),
+            sinks: HashMap::new(),
+            roots: HashMap::new(),
+            judged: HashMap::new(),
+            tick: " tick=-".to_owned(),
         }
-        lines.extend(self.verdicts(snapshot, verdicts, top_sites, &tick));
-        lines
     }
 
-    fn probe_changes(&mut self, snapshot: &Snapshot, tick: &str) -> Vec<Line> {
+    pub(crate) fn session(&mut self, session: &Session) -> Vec<Line> {
+        let host = &session.host;
+        let limit = host.limit.as_ref().map_or("-".to_owned(), |(bytes, source)| {
+            format!("{} ({source})", megabytes(Some(*bytes as f64)))
+        });
+        self.tick = instant(session.started);
+        vec![self.info(format!(
+            "Session: id={} host={} pid={} interval={} limit={limit} platform={} leakline={}",
+            session.id,
+            host.name,
+            host.pid,
+            humantime::format_duration(session.interval),
+            host.platform,
+            session.agent_version,
+        ))]
+    }
+
+    pub(crate) fn snapshot(&mut self, snapshot: &Snapshot, verdicts: &[Verdict]) -> Vec<Line> {
+        self.tick = format!("{} #{}", instant(snapshot.tick.at), snapshot.number);
         let mut lines = Vec::new();
+        self.gaps(snapshot, &mut lines);
         for reading in &snapshot.readings {
-            let (priority, state) = state(reading);
-            let before = self.probes.insert(reading.probe.to_string(), state.clone());
-            // A runtime that was never there is no news.
-            let news = before.as_ref() != Some(&state)
-                && !(before.is_none() && matches!(reading.status, ReadingStatus::Absent { .. }));
-            if news {
-                lines.push((priority, format!("Probe: {} {state} tick={tick}", reading.probe)));
-            }
+            self.probe(reading, &mut lines);
         }
+        lines.push(self.info(memory(snapshot)));
+        self.sites(snapshot, &mut lines);
+        self.verdicts(verdicts, &mut lines);
+        self.sinks(snapshot, &mut lines);
         lines
     }
 
-    fn verdicts(
-        &mut self,
-        snapshot: &Snapshot,
-        verdicts: &[Verdict],
-        top_sites: usize,
-        tick: &str,
-    ) -> Vec<Line> {
-        let (mut lines, mut sites_left) = (Vec::new(), top_sites);
+    pub(crate) fn mark(&self, mark: &Mark) -> Vec<Line> {
+        vec![line(Severity::Info, &format!("Mark: {}", mark.name), &instant(mark.at))]
+    }
+
+    pub(crate) fn lost(&self, loss: Loss) -> Vec<Line> {
+        vec![self.warn(format!("Lost: {} snapshots, {} bytes", loss.snapshots, loss.bytes))]
+    }
+
+    pub(crate) fn end(&self, snapshots: u64) -> Vec<Line> {
+        vec![self.info(format!("End: {snapshots} snapshots"))]
+    }
+
+    /// Ticks that passed without a snapshot, and a clock that was set.
+    fn gaps(&self, snapshot: &Snapshot, lines: &mut Vec<Line>) {
+        let jump = Duration::from_nanos(snapshot.clock_jump_nanos.unsigned_abs());
+        let jumped = jump >= CLOCK_JUMP;
+        if snapshot.missed_ticks == 0 && !jumped {
+            return;
+        }
+        let mut words = format!("Missed: {} ticks", snapshot.missed_ticks);
+        if jumped {
+            let sign = if snapshot.clock_jump_nanos < 0 { '-' } else { '+' };
+            words.push_str(&format!(", clock jumped by {sign}{:.1}s", jump.as_secs_f64()));
+        }
+        lines.push(self.info(words));
+    }
+
+    /// What changed about a probe.
+    fn probe(&mut self, reading: &Reading, lines: &mut Vec<Line>) {
+        if let Some(runtime) = &reading.runtime {
+            self.roots.insert(reading.layer, runtime.source_roots.clone());
+        }
+        let told = self.probes.entry(reading.probe.to_string()).or_default();
+        let status = std::mem::discriminant(&reading.status);
+        let before = told.status.replace(status);
+        // A runtime that was never there is no news.
+        let never_there = before.is_none() && matches!(reading.status, ReadingStatus::Absent { .. });
+        let changed = before != Some(status) && !never_there;
+        // A probe that did not answer has no notes; that is no change of them.
+        let noted = matches!(reading.status, ReadingStatus::Ok) && told.notes != reading.notes;
+        let new_notes = noted.then(|| std::mem::replace(&mut told.notes, reading.notes.clone()));
+
+        let probe = &reading.probe;
+        if changed {
+            lines.push(match &reading.status {
+                ReadingStatus::Ok => {
+                    let runtime = reading.runtime.as_ref().map_or("", |runtime| runtime.name.as_str());
+                    let colon = if runtime.is_empty() { "" } else { ": " };
+                    self.info(format!("Probe: {probe} ok{colon}{runtime}"))
+                }
+                ReadingStatus::Absent { reason } => self.info(format!("Probe: {probe} absent: {reason}")),
+                ReadingStatus::Late { since } => {
+                    self.warn(format!("Probe: {probe} late: for {}", short(*since)))
+                }
+                ReadingStatus::Failed { error, retry_in } => {
+                    self.warn(format!("Probe: {probe} failed: {error}, again in {}", short(*retry_in)))
+                }
+            });
+        }
+        if let Some(before) = new_notes {
+            let new = reading.notes.iter().filter(|note| !before.contains(note)).take(MAX_NOTES);
+            lines.extend(new.map(|note| self.info(format!("Note: {probe}: {note}"))));
+        }
+    }
+
+    /// The sites of all layers that grew most since the baseline.
+    fn sites(&mut self, snapshot: &Snapshot, lines: &mut Vec<Line>) {
+        let growths = self.growth.push(snapshot);
+        let mut grown: Vec<(&SiteGrowth, Option<Layer>)> = growths
+            .iter()
+            .flat_map(|(probe, growth)| {
+                let layer = snapshot.reading(probe).map(|reading| reading.layer);
+                growth.grown().take(self.top_sites).map(move |site| (site, layer))
+            })
+            .collect();
+        // Each list is in order already, and a stable sort keeps equal ones so.
+        grown.sort_by_key(|(growth, _)| std::cmp::Reverse(growth.bytes));
+        for (rank, (growth, layer)) in grown.into_iter().take(self.top_sites).enumerate() {
+            let roots = layer.and_then(|layer| self.roots.get(&layer)).map_or(&[][..], Vec::as_slice);
+            lines.push(self.info(format!(
+                "#{}: {} ({:+} blocks) at {}",
+                rank + 1,
+                text::signed_bytes(growth.bytes as f64),
+                growth.blocks,
+                text::site(&growth.site, roots, FRAMES),
+            )));
+        }
+    }
+
+    /// A leak each time, with its sites; other layers when they are judged differently than before.
+    fn verdicts(&mut self, verdicts: &[Verdict], lines: &mut Vec<Line>) {
+        let mut sites_left = self.top_sites;
         for verdict in verdicts {
-            match &verdict.subject {
+            let leaks = verdict.kind == Kind::Leaking;
+            let layer = match &verdict.subject {
                 Subject::Layer(layer) => {
-                    let leaks = verdict.kind == Kind::Leaking;
-                    let leaked = self.leaking.insert(*layer, leaks).unwrap_or(false);
-                    if leaks || leaked {
-                        let priority = if leaks { Priority::Warn } else { Priority::Info };
-                        lines.push((priority, format!("{} tick={tick}", verdict_line(verdict, &[]))));
+                    let before = self.judged.insert(*layer, verdict.kind);
+                    if !leaks && before == Some(verdict.kind) {
+                        continue;
                     }
+                    layer
                 }
-                Subject::Site(..) if sites_left == 0 => {}
                 Subject::Site(layer, _) => {
+                    if !leaks || sites_left == 0 {
+                        continue;
+                    }
                     sites_left -= 1;
-                    let of_layer = |reading: &&Reading| reading.layer == *layer && reading.runtime.is_some();
-                    let runtime =
-                        snapshot.readings.iter().find(of_layer).and_then(|found| found.runtime.as_deref());
-                    lines.push((
-                        Priority::Warn,
-                        format!("{} tick={tick}", verdict_line(verdict, roots(runtime))),
-                    ));
+                    layer
                 }
+            };
+            let roots = self.roots.get(layer).map_or(&[][..], Vec::as_slice);
+            let words = format!("Verdict: {}", verdict_line(verdict, roots));
+            lines.push(if leaks { self.warn(words) } else { self.info(words) });
+        }
+    }
+
+    /// Sinks that lost more than was told before, or that began to fail or to work again.
+    fn sinks(&mut self, snapshot: &Snapshot, lines: &mut Vec<Line>) {
+        for sink in &snapshot.own.sinks {
+            let now = (sink.lost.snapshots, !sink.last_error.is_empty());
+            let before = self.sinks.insert(sink.sink.to_string(), now).unwrap_or((0, false));
+            if before == now {
+                continue;
             }
+            let why = if now.1 { format!(": {}", sink.last_error) } else { String::new() };
+            lines.push(self.warn(format!("Sink: {} lost {} snapshots so far{why}", sink.sink, now.0)));
         }
-        lines
+    }
+
+    fn info(&self, words: String) -> Line {
+        line(Severity::Info, &words, &self.tick)
+    }
+
+    fn warn(&self, words: String) -> Line {
+        line(Severity::Warn, &words, &self.tick)
     }
 }
 
-fn roots(runtime: Option<&RuntimeInfo>) -> &[String] {
-    runtime.map_or(&[], |runtime| &runtime.source_roots)
-}
-
-fn state(reading: &Reading) -> (Priority, String) {
-    match &reading.status {
-        ReadingStatus::Ok => {
-            let runtime = reading.runtime.as_ref().filter(|runtime| !runtime.name.is_empty());
-            (Priority::Info, runtime.map_or("found".to_owned(), |runtime| format!("found: {}", runtime.name)))
-        }
-        ReadingStatus::Absent { reason } => (Priority::Info, format!("absent: {reason}")),
-        // How late is another matter at each tick; that it is late is said once.
-        ReadingStatus::Late { .. } => {
-            (Priority::Warn, "late: its reading is missing until it answers".to_owned())
-        }
-        ReadingStatus::Failed { error, .. } => (Priority::Warn, format!("failed: {error}")),
-    }
-}
-
-fn memory(snapshot: &Snapshot, tick: &str) -> String {
-    let megabytes =
-        |name| snapshot.gauge(name).map_or("-".to_owned(), |bytes| format!("{:.1}MB", bytes / MB));
-    let max = snapshot.gauge(names::JVM_HEAP_MAX).map_or(String::new(), |max| format!("/{:.0}MB", max / MB));
+fn memory(snapshot: &Snapshot) -> String {
+    let read = |name| megabytes(snapshot.gauge(name));
+    let most = snapshot
+        .gauge(names::JVM_HEAP_MAX)
+        .filter(|_| snapshot.gauge(names::JVM_HEAP_USED).is_some())
+        .map_or(String::new(), |bytes| format!("/{:.0}MB", bytes / MEGABYTE));
     format!(
-        "Memory: JVM={}{max} Native={} Python={} RSS={} tick={tick} #{}",
-        megabytes(names::JVM_HEAP_USED),
-        megabytes(names::MALLOC_LIVE),
-        megabytes(names::PYTHON_TRACED),
-        megabytes(names::RESIDENT),
-        snapshot.number,
+        "Memory: JVM={}{most} Native={} Python={} RSS={}",
+        read(names::JVM_HEAP_USED),
+        read(names::MALLOC_LIVE),
+        read(names::PYTHON_TRACED),
+        read(names::RESIDENT),
     )
 }
 
-fn sites(growth: &Growth, roots: &[String], top_sites: usize, tick: &str) -> Vec<Line> {
-    growth
-        .grown()
-        .take(top_sites)
-        .enumerate()
-        .map(|(index, site)| {
-            let bytes = text::signed_bytes(site.bytes as f64);
-            let place = text::site(&site.site, roots, FRAMES);
-            (
-                Priority::Info,
-                format!("#{}: {bytes} ({:+} blocks) at {place} tick={tick}", index + 1, site.blocks),
-            )
-        })
-        .collect()
+const MEGABYTE: f64 = 1_048_576.0;
+
+fn megabytes(bytes: Option<f64>) -> String {
+    bytes.map_or("-".to_owned(), |bytes| format!("{:.1}MB", bytes / MEGABYTE))
 }
 
-/// Control characters as their escapes, so that a name with a line break stays one line and can be told from others.
-fn on_one_line(name: &str) -> String {
-    let mut line = String::with_capacity(name.len());
-    for c in name.chars() {
-        if c.is_control() || c == '\\' { line.extend(c.escape_default()) } else { line.push(c) }
+/// Without the nanoseconds.
+fn short(time: Duration) -> humantime::FormattedDuration {
+    let unit = if time >= Duration::from_secs(1) { 1_000_000_000 } else { 1_000_000 };
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    humantime::format_duration(Duration::from_nanos(nanos - nanos % unit))
+}
+
+/// ` tick=` and the instant in UTC.
+fn instant(at: Timestamp) -> String {
+    // The library's dates end with the year 9999.
+    const LAST_SECOND: u64 = 253_402_300_799;
+    let whole = at.unix_nanos.is_multiple_of(1_000_000_000);
+    let since_epoch = Duration::from_nanos(at.unix_nanos).min(Duration::from_secs(LAST_SECOND));
+    let time = SystemTime::UNIX_EPOCH + since_epoch;
+    if whole {
+        format!(" tick={}", humantime::format_rfc3339_seconds(time))
+    } else {
+        format!(" tick={}", humantime::format_rfc3339_millis(time))
     }
-    line
 }
 
-/// UTC to the millisecond, which is left out where it is zero: `2026-01-29T09:05:00Z`.
-fn time(at: Timestamp) -> String {
-    jiff::Timestamp::from_millisecond((at.unix_nanos / 1_000_000) as i64)
-        .map_or_else(|_| at.unix_nanos.to_string(), |time| time.to_string())
+/// One line of bounded length that ends with `tick`.
+fn line(severity: Severity, words: &str, tick: &str) -> Line {
+    let words = one_line(words);
+    let room = MAX_LINE_BYTES.saturating_sub(tick.len());
+    let text = if words.len() <= room {
+        format!("{words}{tick}")
+    } else {
+        let most = room.saturating_sub("…".len());
+        let end = (0..=most).rev().find(|at| words.is_char_boundary(*at)).unwrap_or(0);
+        format!("{}…{tick}", &words[..end])
+    };
+    Line { severity, text }
+}
+
+/// Control characters escaped: a name with an end of line in it must not forge a line.
+fn one_line(words: &str) -> Cow<'_, str> {
+    if !words.contains(char::is_control) {
+        return Cow::Borrowed(words);
+    }
+    let mut escaped = String::with_capacity(words.len() + 8);
+    for letter in words.chars() {
+        if letter.is_control() {
+            escaped.extend(letter.escape_default());
+        } else {
+            escaped.push(letter);
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 #[cfg(test)]

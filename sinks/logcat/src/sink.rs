@@ -1,19 +1,33 @@
-//! The sink: keeps what was said before, and hands lines to the output.
+//! The sink itself: writes the lines of each record and counts.
 
 use std::borrow::Cow;
 
 use async_trait::async_trait;
 use leakline_core::{Record, Session, Sink, SinkError, SinkStats};
 
-use crate::lines::{self, Line, Lines};
-use crate::output::{LogcatTarget, Output};
+use crate::lines::{Line, Teller};
+use crate::output::Output;
 
-/// How the log is written.
+/// Where log lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogcatTarget {
+    /// liblog where the system has it, stderr elsewhere.
+    #[default]
+    Auto,
+    /// liblog; an error where the system has none.
+    Liblog,
+    /// Standard error.
+    Stderr,
+    /// Nowhere.
+    Off,
+}
+
+/// Settings of the log sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogcatOptions {
     /// Where lines go.
     pub target: LogcatTarget,
-    /// Growing sites after each snapshot. Default 10.
+    /// How many of the sites that grew most are told at each snapshot.
     pub top_sites: usize,
 }
 
@@ -23,76 +37,95 @@ impl Default for LogcatOptions {
     }
 }
 
-/// Writes log lines.
+/// Writes readings to the log as lines. See the crate's page for what they look like.
 #[derive(Debug)]
 pub struct LogcatSink {
     options: LogcatOptions,
-    open: Option<(Output, Session)>,
-    lines: Lines,
+    output: Option<Output>,
+    teller: Teller,
     stats: SinkStats,
+    ended: bool,
 }
 
 impl LogcatSink {
-    /// A sink that opens its output with the session.
+    const NAME: &'static str = "logcat";
+
+    /// A sink that opens its target when it is opened itself.
     pub fn new(options: LogcatOptions) -> Self {
-        let stats = SinkStats { sink: Cow::Borrowed("logcat"), ..SinkStats::default() };
-        Self { options, open: None, lines: Lines::default(), stats }
+        let teller = Teller::new(options.top_sites);
+        let stats = SinkStats { sink: Cow::Borrowed(Self::NAME), ..SinkStats::default() };
+        Self { options, output: None, teller, stats, ended: false }
     }
 
-    fn write(&mut self, lines: &[Line]) {
-        let Some((output, _)) = &self.open else { return };
-        for (priority, text) in lines {
-            output.line(*priority, text);
-            self.stats.delivered_bytes += text.len() as u64 + 1;
+    /// A sink that writes to `output`.
+    #[cfg(test)]
+    pub(crate) fn to(output: Output) -> Self {
+        Self { output: Some(output), ..Self::new(LogcatOptions::default()) }
+    }
+
+    fn write(&mut self, lines: &[Line]) -> Result<(), SinkError> {
+        let Some(output) = &self.output else {
+            return Err(unavailable("the log is not open", "open it first"));
+        };
+        for line in lines {
+            match output.write(line) {
+                Ok(bytes) => self.stats.delivered_bytes += bytes as u64,
+                Err(error) => {
+                    let error = unavailable("cannot write to the log", error);
+                    self.stats.last_error = error.to_string();
+                    return Err(error);
+                }
+            }
         }
+        self.stats.last_error.clear();
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Sink for LogcatSink {
     fn name(&self) -> Cow<'static, str> {
-        Cow::Borrowed("logcat")
+        Cow::Borrowed(Self::NAME)
     }
 
     async fn open(&mut self, session: &Session) -> Result<(), SinkError> {
-        match Output::open(self.options.target) {
-            Ok(output) => {
-                self.stats.last_error.clear();
-                self.open = Some((output, session.clone()));
-                self.write(&[lines::session(session)]);
-                Ok(())
-            }
-            Err(reason) => {
-                self.stats.last_error.clone_from(&reason);
-                Err(SinkError::Misconfigured { what: Cow::Borrowed("cannot log through liblog"), reason })
-            }
+        if self.output.is_none() {
+            self.output = Some(match self.options.target {
+                LogcatTarget::Auto => Output::liblog().unwrap_or_else(Output::stderr),
+                LogcatTarget::Liblog => Output::liblog().ok_or_else(|| SinkError::Misconfigured {
+                    what: Cow::Borrowed("this system has no liblog"),
+                    reason: "install android-liblog, or let the log go to stderr".to_owned(),
+                })?,
+                LogcatTarget::Stderr => Output::stderr(),
+                LogcatTarget::Off => Output::Nothing,
+            });
         }
+        if let Some(output) = &self.output {
+            output.prepare_thread();
+        }
+        let lines = self.teller.session(session);
+        self.write(&lines)
     }
 
     async fn deliver(&mut self, record: &Record) -> Result<(), SinkError> {
-        if self.open.is_none() {
-            let reason = "the sink is not open".to_owned();
-            return Err(SinkError::Unavailable { what: Cow::Borrowed("cannot log"), reason });
-        }
-        match record {
-            Record::Snapshot { snapshot, verdicts } => {
-                let lines = self.lines.snapshot(snapshot, verdicts, self.options.top_sites);
-                self.write(&lines);
-                self.stats.delivered_snapshots += 1;
-            }
-            Record::Mark(mark) => self.write(&[lines::mark(mark)]),
-            Record::Lost(loss) => self.write(&[lines::lost(*loss)]),
+        let lines = match record {
+            Record::Snapshot { snapshot, verdicts } => self.teller.snapshot(snapshot, verdicts),
+            Record::Mark(mark) => self.teller.mark(mark),
+            Record::Lost(loss) => self.teller.lost(*loss),
+        };
+        self.write(&lines)?;
+        if matches!(record, Record::Snapshot { .. }) {
+            self.stats.delivered_snapshots += 1;
         }
         Ok(())
     }
 
     async fn close(&mut self) -> Result<(), SinkError> {
-        if let Some((_, session)) = &self.open {
-            let line = lines::end(session);
-            self.write(&[line]);
-            self.open = None;
+        if std::mem::replace(&mut self.ended, true) || self.output.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let lines = self.teller.end(self.stats.delivered_snapshots);
+        self.write(&lines)
     }
 
     fn stats(&self) -> SinkStats {
@@ -100,71 +133,9 @@ impl Sink for LogcatSink {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use leakline_core::Loss;
-    use leakline_core::conformance::{self, Seen};
-
-    use super::*;
-
-    type Kept = Arc<Mutex<Vec<String>>>;
-
-    /// The sink with lines that are kept instead of written; everything else is the real one's.
-    struct KeptSink(LogcatSink, Kept);
-
-    #[async_trait]
-    impl Sink for KeptSink {
-        fn name(&self) -> Cow<'static, str> {
-            self.0.name()
-        }
-
-        async fn open(&mut self, session: &Session) -> Result<(), SinkError> {
-            self.0.open(session).await?;
-            if let Some((output, _)) = &mut self.0.open {
-                *output = Output::Kept(Arc::clone(&self.1));
-            }
-            Ok(())
-        }
-
-        async fn deliver(&mut self, record: &Record) -> Result<(), SinkError> {
-            self.0.deliver(record).await
-        }
-
-        async fn close(&mut self) -> Result<(), SinkError> {
-            self.0.close().await
-        }
-
-        fn stats(&self) -> SinkStats {
-            self.0.stats()
-        }
-    }
-
-    fn seen(line: &str) -> Option<Seen> {
-        if let Some(rest) = line.strip_prefix("Memory: ") {
-            let number = rest.rsplit_once('#')?.1.parse().ok()?;
-            return Some(Seen::Snapshot { number, sites: None });
-        }
-        if let Some(rest) = line.strip_prefix("Mark: ") {
-            return Some(Seen::Mark { name: rest.rsplit_once(" tick=")?.0.replace("\\n", "\n") });
-        }
-        let (snapshots, rest) = line.strip_prefix("Lost: ")?.split_once(" snapshots (")?;
-        let bytes = rest.strip_suffix(" bytes)")?.parse().ok()?;
-        Some(Seen::Lost(Loss { snapshots: snapshots.parse().ok()?, bytes }))
-    }
-
-    #[test]
-    fn it_holds_to_what_every_sink_must() {
-        let kept: Mutex<Kept> = Mutex::default();
-        conformance::sink(
-            || {
-                let lines = Kept::default();
-                *kept.lock().unwrap() = Arc::clone(&lines);
-                let options = LogcatOptions { target: LogcatTarget::Off, ..LogcatOptions::default() };
-                Box::new(KeptSink(LogcatSink::new(options), lines))
-            },
-            || kept.lock().unwrap().lock().unwrap().iter().filter_map(|line| seen(line)).collect(),
-        );
-    }
+fn unavailable(what: &'static str, reason: impl ToString) -> SinkError {
+    SinkError::Unavailable { what: Cow::Borrowed(what), reason: reason.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,46 +1,53 @@
 //! The lines are an interface: a change here is a change for those who grep.
 
+use std::borrow::Cow;
+
 use expect_test::{Expect, expect};
-use leakline_core::VerdictEngine;
 use leakline_core::conformance::{sample_mark, sample_session, sample_snapshot};
+use leakline_core::{SinkStats, VerdictEngine};
 
 use super::*;
 
 fn check(lines: &[Line], expected: &Expect) {
-    let text: Vec<String> = lines
-        .iter()
-        .map(|(priority, text)| format!("{} {text}\n", if *priority == Priority::Warn { 'W' } else { 'I' }))
-        .collect();
+    let letter = |severity| if severity == Severity::Warn { 'W' } else { 'I' };
+    let text: Vec<String> =
+        lines.iter().map(|line| format!("{} {}\n", letter(line.severity), line.text)).collect();
     expected.assert_eq(&text.concat());
 }
 
-/// The lines of each snapshot of a session with `sites` sites.
+/// The lines of each snapshot, with the verdicts of the real engine.
 fn run(snapshots: impl IntoIterator<Item = Snapshot>) -> Vec<Line> {
-    let (mut lines, mut engine) = (Lines::default(), VerdictEngine::default());
+    let (mut teller, mut engine) = (Teller::new(2), VerdictEngine::default());
     snapshots
         .into_iter()
         .flat_map(|snapshot| {
             let verdicts = engine.push(&snapshot, None);
-            lines.snapshot(&snapshot, &verdicts, 2)
+            teller.snapshot(&snapshot, &verdicts)
         })
         .collect()
 }
 
+fn beginning<'a>(lines: &'a [Line], words: &str) -> Vec<&'a Line> {
+    lines.iter().filter(|line| line.text.starts_with(words)).collect()
+}
+
 #[test]
 fn start_mark_loss_and_end() {
-    let lines = [
-        session(&sample_session()),
-        mark(&sample_mark("reconnect")),
-        lost(Loss { snapshots: 3, bytes: 12_288 }),
-        end(&sample_session()),
-    ];
+    let mut teller = Teller::new(10);
+    let mut lines = teller.session(&sample_session());
+    lines.extend(teller.mark(&sample_mark("reconnect")));
+    lines.extend(teller.mark(&sample_mark("two\nlines \u{1b}[31m")));
+    teller.snapshot(&sample_snapshot(4, 0), &[]);
+    lines.extend(teller.lost(Loss { snapshots: 3, bytes: 12_288 }));
+    lines.extend(teller.end(17));
     check(
         &lines,
         &expect![[r#"
-        I Session 016c65616b6c696e652d73616d706c65: com.example.app:reticulum pid 4711, Android 15, aarch64, every 300s
-        I Mark: reconnect tick=2024-01-01T00:05:01.5Z
-        W Lost: 3 snapshots (12288 bytes)
-        I Session 016c65616b6c696e652d73616d706c65 ended
+        I Session: id=016c65616b6c696e652d73616d706c65 host=com.example.app:reticulum pid=4711 interval=5m limit=512.0MB (the app's memory class) platform=Android 15, aarch64 leakline=0.1.0 tick=2024-01-01T00:00:07.500Z
+        I Mark: reconnect tick=2024-01-01T00:05:01.500Z
+        I Mark: two\nlines \u{1b}[31m tick=2024-01-01T00:05:01.500Z
+        W Lost: 3 snapshots, 12288 bytes tick=2024-01-01T00:25:00Z #4
+        I End: 17 snapshots tick=2024-01-01T00:25:00Z #4
     "#]],
     );
 }
@@ -50,60 +57,135 @@ fn two_snapshots_of_a_growing_host() {
     check(
         &run((0..2).map(|number| sample_snapshot(number, 30))),
         &expect![[r#"
-        I Probe: python found: python 1.0 tick=2024-01-01T00:05:00Z
-        I Probe: native found: native 1.0 tick=2024-01-01T00:05:00Z
-        I Probe: process found: process 1.0 tick=2024-01-01T00:05:00Z
+        I Probe: python ok: python 1.0 tick=2024-01-01T00:05:00Z #0
+        I Probe: native ok: native 1.0 tick=2024-01-01T00:05:00Z #0
+        I Probe: process ok: process 1.0 tick=2024-01-01T00:05:00Z #0
         I Memory: JVM=- Native=20.0MB Python=0.0MB RSS=80.0MB tick=2024-01-01T00:05:00Z #0
-        I Probe: jvm found: jvm 1.0 tick=2024-01-01T00:10:00Z
+        I Probe: jvm ok: jvm 1.0 tick=2024-01-01T00:10:00Z #1
         I Memory: JVM=45.0MB/512MB Native=20.0MB Python=0.0MB RSS=80.0MB tick=2024-01-01T00:10:00Z #1
-        I #1: +1.0 KiB (+1 blocks) at RNS/module_14.py:1 receive < reticulum_wrapper_14.py:464 on_packet tick=2024-01-01T00:10:00Z
-        I #2: +1.0 KiB (+1 blocks) at RNS/module_21.py:1 receive < reticulum_wrapper_1.py:451 on_packet < … tick=2024-01-01T00:10:00Z
+        I #1: +1.0 KiB (+1 blocks) at RNS/module_14.py:1 receive < reticulum_wrapper_14.py:464 on_packet tick=2024-01-01T00:10:00Z #1
+        I #2: +1.0 KiB (+1 blocks) at RNS/module_21.py:1 receive < reticulum_wrapper_1.py:451 on_packet < … tick=2024-01-01T00:10:00Z #1
+        I Verdict: ?     python   not enough data: 1 of 5 readings tick=2024-01-01T00:10:00Z #1
+        I Verdict: ?     jvm      not enough data: 1 of 5 readings tick=2024-01-01T00:10:00Z #1
+        I Verdict: ?     native   not enough data: 0 of 5 readings tick=2024-01-01T00:10:00Z #1
+        I Verdict: ?     process  not enough data: 0 of 5 readings, memory that no layer explains tick=2024-01-01T00:10:00Z #1
     "#]],
     );
 }
 
 #[test]
-fn a_leak_is_told_with_its_sites_at_each_tick_and_its_end_once() {
+fn a_leak_is_told_with_its_sites_at_each_tick() {
     let leak = run((0..8).map(|number| sample_snapshot(number, 500)));
+    let tick = leak.last().unwrap().text.rsplit_once(" tick=").unwrap().1.to_owned();
+    let last: Vec<Line> = leak.into_iter().filter(|line| line.text.ends_with(&tick)).collect();
     check(
-        &leak[leak.len() - 4..],
+        &last,
         &expect![[r#"
-            I #2: +7.0 KiB (+7 blocks) at RNS/module_31.py:5 receive < reticulum_wrapper_11.py:461 on_packet < … tick=2024-01-01T00:40:00Z
-            W LEAK  python   +14.4 KiB/min (95 %: 14.4 KiB to 14.4 KiB) tick=2024-01-01T00:40:00Z
-            W       2 % of it, +248 B/min, at RNS/module_43.py:7 receive < reticulum_wrapper_3.py:453 on_packet tick=2024-01-01T00:40:00Z
-            W       2 % of it, +248 B/min, at RNS/module_31.py:5 receive < reticulum_wrapper_11.py:461 on_packet < … tick=2024-01-01T00:40:00Z
-        "#]],
+        I Memory: JVM=45.0MB/512MB Native=20.0MB Python=0.5MB RSS=80.5MB tick=2024-01-01T00:40:00Z #7
+        I #1: +7.0 KiB (+7 blocks) at RNS/module_43.py:7 receive < reticulum_wrapper_3.py:453 on_packet tick=2024-01-01T00:40:00Z #7
+        I #2: +7.0 KiB (+7 blocks) at RNS/module_31.py:5 receive < reticulum_wrapper_11.py:461 on_packet < … tick=2024-01-01T00:40:00Z #7
+        W Verdict: LEAK  python   +14.4 KiB/min (95 %: 14.4 KiB to 14.4 KiB) tick=2024-01-01T00:40:00Z #7
+        W Verdict:       2 % of it, +248 B/min, at RNS/module_43.py:7 receive < reticulum_wrapper_3.py:453 on_packet tick=2024-01-01T00:40:00Z #7
+        W Verdict:       2 % of it, +248 B/min, at RNS/module_31.py:5 receive < reticulum_wrapper_11.py:461 on_packet < … tick=2024-01-01T00:40:00Z #7
+    "#]],
     );
+}
+
+#[test]
+fn a_site_that_shrank_is_not_among_the_growing_ones() {
+    let lines = run([5, 0].map(|number| {
+        let mut snapshot = sample_snapshot(number, 30);
+        snapshot.baseline = 0;
+        snapshot
+    }));
+    assert_eq!(beginning(&lines, "#"), Vec::<&Line>::new());
 }
 
 #[test]
 fn a_probe_is_told_of_when_something_changes() {
-    let with = |number, status: ReadingStatus| {
+    let mut number = 0;
+    let mut with = |status: ReadingStatus, notes: &[&str]| {
         let mut snapshot = sample_snapshot(number, 0);
+        number += 1;
         snapshot.readings.truncate(1);
         snapshot.readings[0].profile = None;
         snapshot.readings[0].status = status;
+        snapshot.readings[0].notes = notes.iter().map(ToString::to_string).collect();
         snapshot
     };
-    let failed =
-        || ReadingStatus::Failed { error: "no GIL".to_owned(), retry_in: std::time::Duration::from_secs(1) };
-    let late = |seconds| ReadingStatus::Late { since: std::time::Duration::from_secs(seconds) };
+    let late = |seconds| ReadingStatus::Late { since: Duration::from_secs(seconds) };
+    let failed = ReadingStatus::Failed { error: "no GIL".to_owned(), retry_in: Duration::from_millis(1500) };
     let all = [
-        with(0, ReadingStatus::Absent { reason: "not initialised".to_owned() }),
-        with(1, ReadingStatus::Ok),
-        with(2, late(1)),
-        with(3, late(2)),
-        with(4, failed()),
-        with(5, ReadingStatus::Ok),
+        with(ReadingStatus::Absent { reason: "not initialised".to_owned() }, &[]),
+        with(ReadingStatus::Ok, &["2 frames only"]),
+        with(late(1), &[]),
+        with(late(301), &[]),
+        with(failed, &[]),
+        with(ReadingStatus::Ok, &["2 frames only"]),
+        with(ReadingStatus::Ok, &["2 frames only", "over the limit of sites"]),
+        with(ReadingStatus::Absent { reason: "the interpreter ended".to_owned() }, &[]),
     ];
-    let told: Vec<Line> = run(all).into_iter().filter(|(_, text)| text.starts_with("Probe")).collect();
+    let lines: Vec<Line> = run(all).into_iter().filter(|line| !line.text.starts_with("Memory")).collect();
     check(
-        &told,
+        &lines,
         &expect![[r#"
-        I Probe: python found: python 1.0 tick=2024-01-01T00:10:00Z
-        W Probe: python late: its reading is missing until it answers tick=2024-01-01T00:15:00Z
-        W Probe: python failed: no GIL tick=2024-01-01T00:25:00Z
-        I Probe: python found: python 1.0 tick=2024-01-01T00:30:00Z
+        I Probe: python ok: python 1.0 tick=2024-01-01T00:10:00Z #1
+        I Note: python: 2 frames only tick=2024-01-01T00:10:00Z #1
+        I Verdict: ?     python   not enough data: 1 of 5 readings tick=2024-01-01T00:10:00Z #1
+        W Probe: python late: for 1s tick=2024-01-01T00:15:00Z #2
+        W Probe: python failed: no GIL, again in 1s tick=2024-01-01T00:25:00Z #4
+        I Probe: python ok: python 1.0 tick=2024-01-01T00:30:00Z #5
+        I Verdict: ok    python   steady tick=2024-01-01T00:30:00Z #5
+        I Note: python: over the limit of sites tick=2024-01-01T00:35:00Z #6
+        I Probe: python absent: the interpreter ended tick=2024-01-01T00:40:00Z #7
     "#]],
     );
+}
+
+#[test]
+fn missed_ticks_a_set_clock_and_losses_of_other_sinks_are_told() {
+    let mut first = sample_snapshot(0, 0);
+    (first.missed_ticks, first.clock_jump_nanos) = (3, -2_500_000_000);
+    let with_loss = |number, snapshots, error: &str| {
+        let mut snapshot = sample_snapshot(number, 0);
+        snapshot.own.sinks = vec![SinkStats {
+            sink: Cow::Borrowed("grpc"),
+            lost: Loss { snapshots, bytes: 100 },
+            last_error: error.to_owned(),
+            ..SinkStats::default()
+        }];
+        snapshot
+    };
+    let all = [first, with_loss(1, 0, ""), with_loss(2, 2, "refused"), with_loss(3, 2, "refused")];
+    let lines: Vec<Line> = run(all)
+        .into_iter()
+        .filter(|line| ["Missed", "Sink"].iter().any(|kind| line.text.starts_with(kind)))
+        .collect();
+    check(
+        &lines,
+        &expect![[r#"
+        I Missed: 3 ticks, clock jumped by -2.5s tick=2024-01-01T00:05:00Z #0
+        W Sink: grpc lost 2 snapshots so far: refused tick=2024-01-01T00:15:00Z #2
+    "#]],
+    );
+}
+
+#[test]
+fn a_line_has_an_end_and_keeps_its_tick() {
+    for length in MAX_LINE_BYTES - 40..MAX_LINE_BYTES + 40 {
+        let line = line(Severity::Info, &"é".repeat(length / 2), " tick=2024-01-01T00:00:00Z #1");
+        assert!(line.text.len() <= MAX_LINE_BYTES, "{}", line.text.len());
+        assert!(line.text.ends_with(" tick=2024-01-01T00:00:00Z #1"), "{}", line.text);
+    }
+}
+
+#[test]
+fn any_instant_has_words() {
+    for (nanos, expected) in [
+        (0, " tick=1970-01-01T00:00:00Z"),
+        (1_704_067_500_250_000_000, " tick=2024-01-01T00:05:00.250Z"),
+        (u64::MAX, " tick=2554-07-21T23:34:33.709Z"),
+    ] {
+        assert_eq!(instant(Timestamp { unix_nanos: nanos, boot_nanos: 0 }), expected);
+    }
 }
