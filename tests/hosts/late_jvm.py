@@ -4,22 +4,28 @@ import argparse
 import time
 
 import jpype
+from busy import compute
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--after", type=float, default=1, help="seconds before the JVM starts")
     parser.add_argument("--seconds", type=float, default=3, help="seconds after it started")
-    parser.add_argument("--busy", action="store_true", help="with a thread that computes all the time")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--busy", action="store_true", help="with Python computing all the time")
+    how.add_argument("--idle", action="store_true", help="does nothing at all once the JVM is there")
     options = parser.parse_args()
     time.sleep(options.after)
     jpype.startJVM("-Xmx64m")
-    held = jpype.JClass("java.util.ArrayList")()
     end = time.monotonic() + options.seconds
+    held = jpype.JClass("java.util.ArrayList")()
+    if options.idle:
+        time.sleep(options.seconds)
+    elif options.busy:
+        compute(end)
     while time.monotonic() < end:
         held.add(jpype.JClass("java.lang.StringBuilder")("text"))
-        if not options.busy:
-            time.sleep(0.05)
+        time.sleep(0.05)
     print(f"late_jvm.py: {held.size()} objects")
 
 

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
 
+mod bench;
 mod check_libs;
 mod demo;
 mod dist;
@@ -50,6 +51,14 @@ enum Task {
     Hosts,
     /// Watch a real program with one leak planted in each layer in turn, and say what was found
     Demo,
+    /// Measure what leakline costs
+    Bench {
+        #[arg(value_name = "NAME", help = format!("Only this one: {}", bench::names().collect::<Vec<_>>().join(", ")))]
+        name: Option<String>,
+        /// A short run, for the tests
+        #[arg(long)]
+        smoke: bool,
+    },
     /// Everything that must pass before a change goes in
     Test {
         #[arg(value_name = "STEP", help = format!("Only these steps: {}", test::names().collect::<Vec<_>>().join(", ")))]
@@ -77,6 +86,10 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
         Task::Demo => demo::run_all(),
+        Task::Bench { name, smoke } => {
+            dist::build(None)?;
+            bench::run(name.as_deref(), smoke)
+        }
         Task::Test { steps } => test::run_steps(&steps),
     }
 }

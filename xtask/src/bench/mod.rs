@@ -1,0 +1,46 @@
+//! Benchmarks: what leakline costs, measured from outside on real processes, each beside the limit that it must keep.
+//! A figure that is over its limit is an error. Nothing is measured here that was not run here.
+
+mod idle;
+mod skew;
+mod start;
+
+use anyhow::ensure;
+
+/// Measures and prints; the smoke run is short and keeps the same limits.
+type Bench = fn(smoke: bool) -> anyhow::Result<()>;
+
+const BENCHES: &[(&str, Bench)] = &[("start", start::run), ("idle", idle::run), ("skew", skew::run)];
+
+/// The benchmarks' names.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    BENCHES.iter().map(|(name, _)| *name)
+}
+
+/// Runs the one called `only`, or all.
+pub(crate) fn run(only: Option<&str>, smoke: bool) -> anyhow::Result<()> {
+    let wanted: Vec<_> = BENCHES.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect();
+    ensure!(
+        !wanted.is_empty(),
+        "no benchmark is called {}; there are {}",
+        only.unwrap_or_default(),
+        names().collect::<Vec<_>>().join(", ")
+    );
+    for (name, bench) in wanted {
+        println!("── {name}");
+        bench(smoke)?;
+    }
+    Ok(())
+}
+
+/// Prints a figure beside its limit; an error when it is over.
+fn keep(what: &str, figure: f64, limit: f64, unit: &str) -> anyhow::Result<()> {
+    println!("{what:<58}{figure:>9.3} {unit} (limit {limit} {unit})");
+    ensure!(figure <= limit, "{what}: {figure:.3} {unit}, limit {limit} {unit}");
+    Ok(())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
