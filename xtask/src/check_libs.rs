@@ -15,6 +15,8 @@ struct Rules {
     no_need: &'static [&'static str],
     /// Beginnings of symbols that it must not take from others.
     no_import: &'static [&'static str],
+    /// Whether Python's stable ABI is there for it.
+    stable_abi: bool,
     /// Whether its own symbols all begin with `leakline_`.
     own_exports: bool,
 }
@@ -24,21 +26,34 @@ const RULES: &[Rules] = &[
         file: "bin/leakline",
         no_need: &["libpython", "libjvm"],
         no_import: RUNTIMES,
+        stable_abi: false,
         own_exports: false,
     },
     Rules {
         file: "lib/leakline/libleakline_agent.so",
         no_need: &["libpython", "libjvm"],
         no_import: RUNTIMES,
+        stable_abi: false,
         own_exports: true,
     },
-    // The Python part takes its symbols from the interpreter that is in the process already.
+    // The Python part takes its symbols from the interpreter that is in the process already: the stable ABI's, no other.
     Rules {
         file: "lib/leakline/libleakline_cpython.so",
         no_need: &["libpython", "libjvm"],
-        no_import: &["JNI_", "JVM_", "_Py_"],
+        no_import: &["JNI_", "JVM_", "_Py"],
+        stable_abi: true,
         own_exports: true,
     },
+];
+
+/// Symbols with an underscore that belong to the stable ABI all the same, since 3.2.
+const STABLE: &[&str] = &[
+    "_Py_Dealloc",
+    "_Py_EllipsisObject",
+    "_Py_FalseStruct",
+    "_Py_NoneStruct",
+    "_Py_NotImplementedStruct",
+    "_Py_TrueStruct",
 ];
 
 const RUNTIMES: &[&str] = &["Py", "_Py", "JNI_", "JVM_"];
@@ -84,7 +99,8 @@ fn faults(data: &[u8], rules: &Rules) -> anyhow::Result<Vec<String>> {
     }
     for symbol in file.dynamic_symbols() {
         let name = symbol.name().unwrap_or_default();
-        if symbol.is_undefined() && starts(name, rules.no_import) {
+        let excused = rules.stable_abi && STABLE.contains(&name);
+        if symbol.is_undefined() && starts(name, rules.no_import) && !excused {
             faults.push(format!("needs the symbol {name}, which not every host has"));
         } else if symbol.is_definition() && rules.own_exports && !starts(name, OURS) {
             faults.push(format!("exports {name}, which could take the place of the host's own"));
@@ -125,8 +141,13 @@ mod tests {
     fn a_foreign_symbol_and_a_foreign_library_are_faults() {
         // A file that every system has: this very program. It needs libc and imports from it.
         let data = fs::read(std::env::current_exe().unwrap()).unwrap();
-        let rules =
-            Rules { file: "", no_need: &["libc.so"], no_import: &["__libc_start_main"], own_exports: false };
+        let rules = Rules {
+            file: "",
+            no_need: &["libc.so"],
+            no_import: &["__libc_start_main"],
+            stable_abi: false,
+            own_exports: false,
+        };
         let found = faults(&data, &rules).unwrap();
         assert!(found.iter().any(|fault| fault.contains("load libc.so")), "{found:?}");
         assert!(found.iter().any(|fault| fault.contains("__libc_start_main")), "{found:?}");
