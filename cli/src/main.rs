@@ -1,12 +1,14 @@
 //! The program `leakline`: runs programs under watch, receives what they send, prints what was found.
 //! Decides nothing by itself: verdict and ledger are core's, storing is the collector's.
 
+mod collect;
 mod duration;
 mod folder;
 mod report;
 mod run;
 mod style;
 mod when;
+mod words;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -22,7 +24,7 @@ Start here:
   leakline report app.leak                     what leaks, how fast, where
 
 With several programs or machines:
-  leakline collect                                          on the workstation
+  leakline collect --listen 0.0.0.0:7474                    on the workstation
   leakline run --collector WORKSTATION:7474 -- ./service    on each machine
   leakline report service                                   on the workstation
 
@@ -42,6 +44,8 @@ struct Cli {
 enum Command {
     /// Run a program and watch its memory (Linux)
     Run(run::Options),
+    /// Receive readings from programs, keep each session, and print what happens
+    Collect(collect::Options),
     /// Print what was recorded: what leaks, how fast, and where
     Report(report::Options),
     /// Print a completion script for a shell
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
 fn act(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(options) => run::run(&options),
+        Command::Collect(options) => collect::run(&options),
         Command::Report(options) => report::run(&options),
         Command::Completions { shell } => completions(shell),
     }

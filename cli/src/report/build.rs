@@ -113,7 +113,7 @@ impl Builder {
     /// Takes the next event.
     pub(crate) fn event(&mut self, event: Event) {
         match event {
-            Event::Session(session) => self.session = Some(session),
+            Event::Session(session) => self.session(session),
             Event::Snapshot { snapshot, verdicts } => self.snapshot(&snapshot, verdicts),
             Event::Mark(mark) => self.marks.push(mark),
             Event::Lost(loss) => {
@@ -127,6 +127,14 @@ impl Builder {
             // A duplicate says nothing new; of what only a newer leakline tells, nothing can be said.
             _ => {}
         }
+    }
+
+    /// An older part of a file's name may belong to a session before: the one that comes last is meant.
+    fn session(&mut self, session: Session) {
+        if self.session.as_ref().is_some_and(|known| known.id != session.id) {
+            *self = Self::new(self.range);
+        }
+        self.session = Some(session);
     }
 
     /// Takes a line about a part that could not be read.

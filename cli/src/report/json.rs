@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use leakline_core::{Ledger, PartSource, Site, SiteHolder, Subject, Verdict};
+use leakline_core::{Ledger, PartSource, Site, SiteHolder, Subject, Verdict, verdict_line};
 use serde_json::{Value, json};
 
 use super::model::{ProbeGrowth, Report, Row};
@@ -81,7 +81,7 @@ fn verdict_object(verdict: &Verdict, report: &Report) -> Value {
         "layer": layer.name(),
         "site": site.map(|site| site_object(site, report)),
         "kind": verdict.kind,
-        "words": super::verdict_words(verdict),
+        "words": verdict_line(verdict, &report.roots).trim(),
         "gauge": (!verdict.gauge.is_empty()).then_some(&verdict.gauge),
         "bytes_per_second": verdict.rate.map(|rate| rate.bytes_per_second),
         "bytes_per_second_low": verdict.rate.map(|rate| rate.low),

@@ -16,9 +16,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use leakline_core::Verdict;
 
 use self::build::Range;
+use crate::folder;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,8 +72,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         ));
         return Ok(ExitCode::from(crate::USAGE));
     }
-    let Some(what) = &options.what else { anyhow::bail!("name a recording") };
-    let report = open::report(std::slice::from_ref(what), Range { from: options.from, to: options.to })?;
+    let folder = options.folder.clone().unwrap_or_else(folder::default);
+    let Some(what) = &options.what else {
+        anstream::stdout().lock().write_all(open::list(&folder)?.as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let path = open::find(&folder, what)?;
+    let report = open::report(&path, Range { from: options.from, to: options.to })?;
     let mut out = anstream::stdout().lock();
     if options.json {
         serde_json::to_writer_pretty(&mut out, &json::show(&report, options.top))
@@ -84,9 +89,4 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// A verdict in one line.
-fn verdict_words(verdict: &Verdict) -> String {
-    format!("{:?}", verdict.kind)
 }

@@ -1,18 +1,17 @@
 //! The numbers over time as tables: the ledger, and the gauge that stands for each layer.
 //! Decides nothing; what a number means is the verdict's to say.
 
-use leakline_core::{Subject, names, text};
+use leakline_core::{names, text};
 
-use super::model::{Report, Row};
+use super::model::Report;
 use super::table::{Table, Weight};
-use super::text::detail;
+use super::text::moment;
 use crate::style::{STRONG, paint};
-use crate::when;
 
 /// Instants that a table of a person's width has room for.
 const COLUMNS: usize = 5;
 
-/// The gauges that stand for the layers where no verdict says which, the first that is there of each line.
+/// The gauges that stand for the layers, the first that is there of each line.
 const LAYERS: &[&[&str]] = &[
     &[names::PYTHON_TRACED, names::PYTHON_BLOCKS],
     &[names::JVM_HEAP_AFTER_GC, names::JVM_HEAP_USED],
@@ -29,10 +28,9 @@ pub(crate) fn ledger(report: &Report) -> String {
     let resident: Vec<Option<f64>> =
         report.rows.iter().map(|row| row.ledger.as_ref().map(|ledger| ledger.resident)).collect();
     let columns = columns(report.rows.len());
-    let detail = detail(report);
     let mut table = Table::default();
-    let instants = report.rows.iter().map(|row| when::time(row.at.unix_nanos, detail)).collect::<Vec<_>>();
-    let head = columns.iter().filter_map(|column| instants.get(*column).cloned());
+    let head =
+        columns.iter().filter_map(|column| Some(moment(report, report.rows.get(*column)?.at.unix_nanos)));
     table.line(
         Weight::Strong,
         [String::new()].into_iter().chain(head).chain(["per minute".to_owned()]).collect(),
@@ -76,24 +74,12 @@ pub(crate) fn layers(report: &Report) -> String {
 }
 
 /// The gauge of each layer with its values by row.
-pub(crate) fn layer_series(report: &Report) -> Vec<(String, Vec<Option<f64>>)> {
-    let judged = report.verdicts.iter().filter(|verdict| matches!(verdict.subject, Subject::Layer(_)));
-    let mut chosen: Vec<String> =
-        judged.map(|verdict| verdict.gauge.clone()).filter(|gauge| !gauge.is_empty()).collect();
-    for names in LAYERS {
-        let layer = |gauge: &str| gauge.split('.').next().map(str::to_owned);
-        let has = |name: &&&str| report.rows.iter().any(|row| row.gauge(name).is_some());
-        let taken = names.first().is_some_and(|name| chosen.iter().any(|known| layer(known) == layer(name)));
-        if let Some(name) = names.iter().find(has).filter(|_| !taken) {
-            chosen.push((*name).to_owned());
-        }
-    }
-    chosen
-        .into_iter()
-        .map(|name| {
-            let values = report.rows.iter().map(|row: &Row| row.gauge(&name)).collect();
-            (name, values)
-        })
+fn layer_series(report: &Report) -> Vec<(String, Vec<Option<f64>>)> {
+    let has = |name: &&&str| report.rows.iter().any(|row| row.gauge(name).is_some());
+    LAYERS
+        .iter()
+        .filter_map(|names| names.iter().find(has))
+        .map(|name| ((*name).to_owned(), report.rows.iter().map(|row| row.gauge(name)).collect()))
         .collect()
 }
 

@@ -1,111 +1,156 @@
-//! Reads a recording from its file into a report, piece by piece.
+//! Finds the recording that is meant and reads it into a report.
 //! Never writes, never gives up at damage that has something readable behind it.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
-use leakline_proto::Decoder;
-use leakline_proto::recording::{Item, Parser, RecordingError};
+use anyhow::{Result, anyhow, bail};
+use leakline_collector::CollectorError;
+use leakline_collector::sessions::{self, Predecessors, StoredSession};
+use leakline_proto::recording::RecordingError;
 
 use super::build::{Builder, NoReport, Range};
 use super::model::Report;
+use crate::when::{self, Detail};
+use crate::words::{clean, short_id};
 
-const PIECE: usize = 1 << 20;
+/// The recording that `what` means: a file, or a session in `folder` by the beginning of its id, its file's name or its
+/// program's name.
+pub(crate) fn find(folder: &Path, what: &Path) -> Result<PathBuf> {
+    if what.exists() {
+        return Ok(what.to_owned());
+    }
+    let query = what.to_string_lossy();
+    match sessions::find(folder, &query) {
+        Ok(found) => Ok(found),
+        Err(CollectorError::NotFound { .. }) => by_name(folder, &query),
+        Err(error) => Err(error.into()),
+    }
+}
 
-/// The report on the recording whose parts are `files`, the oldest first.
-pub(crate) fn report(files: &[PathBuf], range: Range) -> Result<Report> {
+fn by_name(folder: &Path, query: &str) -> Result<PathBuf> {
+    let mut named = sessions::list(folder).unwrap_or_default();
+    named.retain(|stored| is_named(&stored.session.host.name, query));
+    match named.as_slice() {
+        [one] => Ok(one.path.clone()),
+        [] if query.contains(std::path::MAIN_SEPARATOR) || query.ends_with(".leak") => bail!(
+            "there is no such file: {query}\n  \
+             Check the path, or see the collector's sessions with `leakline report` alone."
+        ),
+        [] => bail!(
+            "neither a file nor a session in {}: {query}\n  \
+             Check the path, or see the sessions with `leakline report` alone; --folder names another folder.",
+            folder.display()
+        ),
+        several => bail!(
+            "{query} is the name of {} sessions; say which by the beginning of its id:\n{}",
+            several.len(),
+            table(several).trim_end()
+        ),
+    }
+}
+
+/// A host's name is its command line, or an Android process's name.
+fn is_named(name: &str, query: &str) -> bool {
+    let program = name.split_whitespace().next().unwrap_or_default();
+    let file = program.rsplit('/').next().unwrap_or_default();
+    !query.is_empty() && [name, program, file].contains(&query)
+}
+
+/// The sessions of a folder, the latest first, each on a line.
+pub(crate) fn list(folder: &Path) -> Result<String> {
+    match sessions::list(folder) {
+        Ok(stored) if stored.is_empty() => bail!(
+            "no sessions in {}\n  Start `leakline collect`, then programs with `leakline run --collector HOST:PORT`, \
+             or name a recording.",
+            folder.display()
+        ),
+        Ok(stored) => Ok(table(&stored)),
+        Err(error) => bail!(
+            "{error}\n  `leakline collect` makes this folder; --folder names another; or name a recording."
+        ),
+    }
+}
+
+fn table(stored: &[StoredSession]) -> String {
+    let line = |stored: &StoredSession| {
+        let session = &stored.session;
+        let started = when::date_time(session.started.unix_nanos, Detail::Seconds);
+        let size = leakline_core::text::bytes(stored.bytes as f64);
+        let end = if stored.ended { "ended" } else { "open " };
+        let name = clean(&session.host.name);
+        format!(
+            "  {}  {started} UTC  {end}  {size:>10}  {name} pid {}\n",
+            short_id(session.id),
+            session.host.pid
+        )
+    };
+    stored.iter().map(line).collect()
+}
+
+/// The report on the recording in `path`, with the parts that were rotated away from it.
+pub(crate) fn report(path: &Path, range: Range) -> Result<Report> {
     let mut builder = Builder::new(range);
-    let mut decoder = Decoder::new();
-    for (index, file) in files.iter().enumerate() {
-        let last = index + 1 == files.len();
-        match read(file, &mut decoder, &mut builder) {
-            // A part that was rotated away and cannot be read takes nothing from the parts after it.
-            Err(error) if !last => builder.problem(format!("{error:#}")),
-            result => result?,
+    for event in sessions::open(path, Predecessors::Read).map_err(cannot_read)? {
+        match event {
+            Ok(event) => builder.event(event),
+            Err(problem) => builder.problem(problem.to_string()),
         }
     }
-    let name = files.last().map(|file| file.display().to_string()).unwrap_or_default();
     let problems: String = builder.problems().iter().map(|line| format!("\n  {line}")).collect();
+    let path = path.display();
     builder.finish().map_err(|why| match why {
-        NoReport::NoSession => anyhow::anyhow!(
-            "no session can be read from this recording: {name}{problems}\n  \
-             It was cut off or damaged before its first whole entry; there is nothing to show."
+        NoReport::NoSession => anyhow!(
+            "no session can be read from this recording: {path}{problems}\n  \
+             It ends, or is damaged, before its first whole entry. Try again once the program has run for a moment."
         ),
-        NoReport::NoSnapshot => anyhow::anyhow!(
-            "no snapshot can be read from this recording: {name}{problems}\n  \
+        NoReport::NoSnapshot => anyhow!(
+            "no snapshot can be read from this recording: {path}{problems}\n  \
              The program ended, or was killed, before the first reading. Run it again, perhaps with a shorter --interval."
         ),
         NoReport::NoneInRange(first, last) => {
-            anyhow::anyhow!("no snapshot in this range: the recording has {first} to {last}: {name}")
+            anyhow!("no snapshot in this range: the recording has {first} to {last}: {path}")
         }
     })
 }
 
-fn read(path: &Path, decoder: &mut Decoder, builder: &mut Builder) -> Result<()> {
-    let mut file = File::open(path).map_err(|error| cannot_open(path, &error))?;
-    if file.metadata().is_ok_and(|meta| meta.is_dir()) {
-        bail!(
-            "this is a folder, not a recording: {}\n  Name a file in it, or a session with --folder.",
-            path.display()
-        );
-    }
-    let mut parser = Parser::new();
-    let mut piece = vec![0; PIECE];
-    loop {
-        let length = match file.read(&mut piece) {
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error).with_context(|| format!("cannot be read: {}", path.display())),
-        };
-        match piece.get(..length) {
-            Some([]) | None => parser.finish(),
-            Some(bytes) => parser.feed(bytes),
+fn cannot_read(error: CollectorError) -> anyhow::Error {
+    let remedy = match &error {
+        CollectorError::NotARecording { source: RecordingError::Foreign { .. }, .. } => {
+            "Recordings are written by `leakline run -o FILE` and by `leakline collect`."
         }
-        while let Some(item) = parser.next_item().map_err(|error| cannot_read(path, &error))? {
-            take(item, path, decoder, builder);
-        }
-        if length == 0 {
-            return Ok(());
-        }
-    }
+        CollectorError::NotARecording {
+            source: RecordingError::Empty | RecordingError::CutOff { .. },
+            ..
+        } => "Try again once the program has run for a moment.",
+        CollectorError::Read { source, .. } => match source.kind() {
+            io::ErrorKind::PermissionDenied => "Read it as the user who recorded it.",
+            io::ErrorKind::IsADirectory => "Name a file in it, or list its sessions with --folder.",
+            _ => return error.into(),
+        },
+        _ => return error.into(),
+    };
+    anyhow!("{error}\n  {remedy}")
 }
 
-fn take(item: Item, path: &Path, decoder: &mut Decoder, builder: &mut Builder) {
-    let (entry, offset) = match item {
-        Item::Entry { entry, offset, .. } => (entry, offset),
-        problem => return builder.problem(format!("{problem}: {}", path.display())),
-    };
-    let number = entry.number;
-    match decoder.push(entry) {
-        Ok(events) => events.into_iter().for_each(|event| builder.event(event)),
-        Err(error) => {
-            builder.problem(format!("entry {number} at byte {offset} left out: {error}: {}", path.display()));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_named_by_its_program() {
+        let cases = [
+            ("python3 app.py", "python3", true),
+            ("/usr/bin/java -jar x.jar", "java", true),
+            ("/usr/bin/java -jar x.jar", "/usr/bin/java", true),
+            ("com.example.app:reticulum", "com.example.app:reticulum", true),
+            ("python3 app.py", "python3 app.py", true),
+            ("python3 app.py", "python", false),
+            ("python3 app.py", "", false),
+            ("", "", false),
+        ];
+        for (name, query, expected) in cases {
+            assert_eq!(is_named(name, query), expected, "{name} {query}");
         }
     }
-}
-
-fn cannot_open(path: &Path, error: &io::Error) -> anyhow::Error {
-    let remedy = match error.kind() {
-        io::ErrorKind::NotFound => {
-            "Check the path, or name a session of the collector: `leakline report --list`."
-        }
-        io::ErrorKind::PermissionDenied => "Read it as the user who recorded it.",
-        _ => "Check the path.",
-    };
-    anyhow::anyhow!("cannot open the recording: {error}: {}\n  {remedy}", path.display())
-}
-
-fn cannot_read(path: &Path, error: &RecordingError) -> anyhow::Error {
-    let remedy = match error {
-        RecordingError::Foreign { .. } => {
-            "\n  Recordings are written by `leakline run -o FILE` and by `leakline collect`."
-        }
-        RecordingError::Empty | RecordingError::CutOff { .. } => {
-            "\n  Try again once the program has run for a moment."
-        }
-        _ => "",
-    };
-    anyhow::anyhow!("{error}: {}{remedy}", path.display())
 }

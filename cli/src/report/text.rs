@@ -9,8 +9,9 @@ use leakline_core::{Kind, Layer, Site, SiteHolder, Subject, Verdict, text};
 use super::model::{ProbeGrowth, Report};
 use super::numbers;
 use crate::duration::words as time_words;
-use crate::style::{BAD, CAUTION, FAINT, GOOD, STRONG, paint};
+use crate::style::{CAUTION, FAINT, STRONG, paint};
 use crate::when::{self, Detail};
+use crate::words::{clean, painted, plural};
 
 /// Where the text of a verdict begins.
 const INDENT: &str = "               ";
@@ -30,11 +31,6 @@ pub(crate) fn show(report: &Report, top: usize) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
-/// Control characters of a recording could drive the terminal that shows it.
-pub(crate) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 /// How exactly this report's instants are told.
 pub(crate) fn detail(report: &Report) -> Detail {
     report
@@ -45,8 +41,13 @@ pub(crate) fn detail(report: &Report) -> Detail {
         .unwrap_or(Detail::Minutes)
 }
 
-fn plural(count: u64, one: &str, many: &str) -> String {
-    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+/// An instant of this report, with its day where there are several.
+pub(crate) fn moment(report: &Report, unix_nanos: u64) -> String {
+    let day = |row: Option<&super::model::Row>| row.map(|row| when::date(row.at.unix_nanos));
+    match day(report.rows.first()) == day(report.rows.last()) {
+        true => when::time(unix_nanos, detail(report)),
+        false => when::date_time(unix_nanos, detail(report)),
+    }
 }
 
 fn header(report: &Report) -> String {
@@ -78,13 +79,14 @@ fn coverage(report: &Report) -> String {
     let mut words = Vec::new();
     let count = plural(report.rows.len() as u64, "snapshot", "snapshots");
     if let (Some(first), Some(last)) = (report.rows.first(), report.rows.last()) {
-        words.push(format!("{count}, one every {}", time_words(last.interval)));
         let (from, to) = (first.at.unix_nanos, last.at.unix_nanos);
         let until = match when::date(from) == when::date(to) {
-            true => when::time(to, detail),
-            false => when::date_time(to, detail),
+            _ if from == to => String::new(),
+            true => format!(" to {}", when::time(to, detail)),
+            false => format!(" to {}", when::date_time(to, detail)),
         };
-        words.push(format!("{} to {until} UTC", when::date_time(from, detail)));
+        words.push(format!("{count} every {}", time_words(last.interval)));
+        words.push(format!("{}{until} UTC", when::date_time(from, detail)));
     }
     words.push(match report.missed_ticks() {
         0 => "none missed".to_owned(),
@@ -108,16 +110,11 @@ fn verdicts(report: &Report, top: usize) -> String {
     let mut out = String::new();
     for verdict in &report.verdicts {
         let Subject::Layer(layer) = &verdict.subject else { continue };
-        let (style, tag) = match verdict.kind {
-            Kind::Leaking => (BAD, "LEAK"),
-            Kind::Steady | Kind::Shrinking => (GOOD, "ok  "),
-            Kind::NotEnoughData => (CAUTION, "?   "),
-        };
-        let _ = writeln!(out, "{}  {:<8} {}", paint(style, tag), layer.name(), super::verdict_words(verdict));
+        let _ = writeln!(out, "{}", painted(verdict, &report.roots));
         out += &sites_of(report, *layer, top);
     }
     if out.is_empty() {
-        out = format!("{}  no verdict: none was recorded\n", paint(CAUTION, "?   "));
+        out = format!("{}     no verdict yet: it takes some more readings\n", paint(CAUTION, "?"));
     }
     out
 }
@@ -187,9 +184,8 @@ fn growth_of(report: &Report, growth: &ProbeGrowth, top: usize) -> String {
     if growth.from == growth.to {
         return format!("{name}: only one profile, at snapshot {}; growth needs two\n", growth.to);
     }
-    let detail = detail(report);
     let instant = |number: u64| match report.rows.iter().find(|row| row.number == number) {
-        Some(row) => format!("{} (snapshot {number})", when::time(row.at.unix_nanos, detail)),
+        Some(row) => format!("{} (snapshot {number})", moment(report, row.at.unix_nanos)),
         None => format!("snapshot {number}"),
     };
     let sites = &growth.growth.sites;
@@ -197,10 +193,11 @@ fn growth_of(report: &Report, growth: &ProbeGrowth, top: usize) -> String {
     let blocks: i64 = sites.iter().fold(0, |sum, site| sum.saturating_add(site.blocks));
     let grown = growth.growth.grown().count();
     let mut out = format!(
-        "{name} from {} to {}: {} in {blocks:+} blocks; {grown} sites grew, {} shrank\n",
+        "{name} from {} to {}: {} in {blocks:+} blocks; {} grew, {} shrank\n",
         instant(growth.from),
         instant(growth.to),
         text::signed_bytes(bytes),
+        plural(grown as u64, "site", "sites"),
         sites.iter().filter(|site| site.bytes < 0).count(),
     );
     for (index, site) in growth.growth.grown().take(top).enumerate() {
@@ -257,7 +254,10 @@ fn readings(report: &Report) -> String {
         let mut words = Vec::new();
         let counts = [(health.late, "late"), (health.failed, "failed"), (health.absent, "not there")];
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
-            words.push(format!("{what} {} of {}", count, plural(report.rows.len() as u64, "time", "times")));
+            words.push(format!(
+                "{what} at {count} of {}",
+                plural(report.rows.len() as u64, "snapshot", "snapshots")
+            ));
         }
         if !health.last_words.is_empty() {
             words.push(format!("last: {}", clean(&health.last_words)));
