@@ -67,8 +67,9 @@ fn business(pid: u32, wanted: Option<&str>, children: bool) -> Business {
 fn watch(mut config: Config, child: Option<u32>) {
     LOADED_IN.store(std::process::id(), Ordering::Release);
     OwnHeap::survive_forks();
-    if let (Some(pid), Some(file)) = (child, config.file.take()) {
-        config.file = Some(with_suffix(file, pid));
+    if let Some(pid) = child {
+        // One file cannot hold two sessions at once.
+        config.file = config.file.map(|file| with_suffix(file, pid));
     }
     log_to_stderr();
     if config.python_mode != crate::PythonMode::Off {

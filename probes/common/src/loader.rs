@@ -13,6 +13,13 @@ pub fn symbol(name: &CStr) -> Option<NonNull<c_void>> {
     NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
 }
 
+/// The address of `name` in what comes after this library in the loader's order: past the program and what was
+/// preloaded before us.
+pub fn next_symbol(name: &CStr) -> Option<NonNull<c_void>> {
+    // SAFETY: `name` ends with a NUL, and RTLD_NEXT is valid in code that the loader knows.
+    NonNull::new(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) })
+}
+
 /// A shared object that is loaded, pinned: it stays loaded as long as the process lives, so what [`symbol`] found in it
 /// stays valid.
 ///

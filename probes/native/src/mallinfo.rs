@@ -51,7 +51,7 @@ pub(crate) struct Fields<T> {
 impl Source {
     /// The one that speaks for the `malloc` which the host calls, or why there is none.
     pub(crate) fn find() -> Result<Self, Cow<'static, str>> {
-        let malloc = symbol(c"malloc").ok_or("the process has no malloc that can be found")?;
+        let malloc = host_malloc().ok_or("the process has no malloc that can be found")?;
         if let Some(mallinfo2) = symbol(c"mallinfo2").filter(|_| cfg!(not(target_os = "android"))) {
             same_library(malloc, mallinfo2)?;
             // SAFETY: a function of this name returns ten `size_t` and takes nothing, wherever it exists.
@@ -116,6 +116,39 @@ impl Source {
 
 fn glibc(hblkhd: u64, uordblks: u64, fordblks: u64) -> Counts {
     Counts { live: uordblks.saturating_add(hblkhd), free: fordblks, mapped: Some(hblkhd) }
+}
+
+/// The `malloc` that the host calls.
+fn host_malloc() -> Option<Symbol> {
+    let found = symbol(c"malloc")?;
+    if is_stub(found) { loader::next_symbol(c"malloc").or(Some(found)) } else { Some(found) }
+}
+
+/// Whether `function` is only a jump in a program that was not built position-independent (Debian's python3) and that
+/// takes malloc's address: the loader then calls that jump the function, and the real one stands in a library.
+#[cfg(target_env = "gnu")]
+fn is_stub(function: Symbol) -> bool {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    let mut entry: *mut c_void = std::ptr::null_mut();
+    const RTLD_DL_SYMENT: c_int = 1;
+    // SAFETY: dladdr1 only compares the address; `info` and `entry` are ours to write.
+    let known = unsafe { libc::dladdr1(function.as_ptr(), info.as_mut_ptr(), &mut entry, RTLD_DL_SYMENT) };
+    if known == 0 || entry.is_null() {
+        return false;
+    }
+    #[cfg(target_pointer_width = "64")]
+    type Entry = libc::Elf64_Sym;
+    #[cfg(target_pointer_width = "32")]
+    type Entry = libc::Elf32_Sym;
+    // SAFETY: with RTLD_DL_SYMENT the loader gives its own symbol table's entry, which stays as long as the object.
+    let section = unsafe { (*entry.cast::<Entry>()).st_shndx };
+    const SHN_UNDEF: u16 = 0;
+    section == SHN_UNDEF
+}
+
+#[cfg(not(target_env = "gnu"))]
+fn is_stub(_: Symbol) -> bool {
+    false
 }
 
 /// An allocator that was preloaded or linked brings `malloc`, but often not `mallinfo`: then the C library's answer is
