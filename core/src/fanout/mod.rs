@@ -137,11 +137,10 @@ impl SinkLane {
         }
         loop {
             match self.queue.next().await {
-                Work::Stats => {}
+                Work::Stats => self.refresh()?,
                 Work::Record(record) => self.deliver(&record).await?,
                 Work::Close => break,
             }
-            self.refresh()?;
         }
         let closed = guard(self.sink.close()).await.map_err(died)?;
         if let Err(error) = closed {
@@ -167,7 +166,10 @@ impl SinkLane {
     }
 
     async fn deliver(&mut self, record: &Record) -> Result<(), Dead> {
-        match guard(self.sink.deliver(record)).await.map_err(died)? {
+        let result = guard(self.sink.deliver(record)).await.map_err(died)?;
+        // Before the record counts as settled: who flushed sees what became of it.
+        self.refresh()?;
+        match result {
             Ok(()) => {
                 self.failures = 0;
                 self.queue.settle(Ok(()));

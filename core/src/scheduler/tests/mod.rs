@@ -1,1 +1,8 @@
-//! The scheduler on real threads, with a clock that is turned by hand.
+//! The scheduler on real threads and real runtimes, with a clock that is turned by hand.
+//! Real time only bounds how long a test waits before it gives up.
+
+mod clocks;
+mod handle;
+mod kit;
+mod probes;
+mod sinks;
