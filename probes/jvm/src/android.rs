@@ -12,7 +12,7 @@ use crate::runtime::Runtime;
 /// what the probe `native` reads as `native.malloc_live_bytes`.
 const NATIVE_ALLOCATED: &str = "jvm.native_heap_allocated_bytes";
 /// Name of the gauge for all bytes that were ever allocated in the Java heap.
-const ALLOCATED_TOTAL: &str = "jvm.allocated_bytes_total";
+const ALLOCATED_TOTAL: &str = "jvm.allocated_so_far_bytes";
 
 /// What is asked at each reading, looked up once.
 #[derive(Debug)]

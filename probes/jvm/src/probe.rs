@@ -24,6 +24,8 @@ use crate::vm::{Vm, VmSource};
 const THREAD: &CStr = c"leakline-jvm";
 /// More local references than one reading makes.
 const LOCALS: i32 = 128;
+/// More local references than looking everything up makes.
+const LOCALS_TO_ATTACH: i32 = 1024;
 
 /// How the probe `jvm` finds its JVM.
 #[derive(Debug, Clone, Default)]
@@ -173,7 +175,7 @@ impl Probe for JvmProbe {
             Err(reason) => return Ok(Attachment::Absent { reason: reason.into() }),
         };
         let attached = vm.attach(THREAD)?;
-        let frame = Frame::new(&attached, LOCALS)?;
+        let frame = Frame::new(&attached, LOCALS_TO_ATTACH)?;
         let mut globals = Globals::default();
         match Reader::find(&frame, &mut globals) {
             Ok(reader) => {

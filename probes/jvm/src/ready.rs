@@ -1,10 +1,11 @@
 //! Decides whether a JVM that has announced itself may be entered.
 //! Pure: is given what threads there are and what time it is, and looks at nothing itself.
 //!
-//! HotSpot's `JNI_GetCreatedJavaVMs` names the JVM from the moment its creation begins, and `AttachCurrentThread` does
-//! not wait for the end of it. There is no exported flag. What can be seen from outside are its threads: it starts
-//! `Notification Thread` right after its live phase began (JDK 14 and later, 25 looked at). Older ones have a
-//! `Service Thread` from the middle of the start on, which is a fraction of a second before its end.
+//! HotSpot's `JNI_GetCreatedJavaVMs` used to name the JVM from the moment its creation began, and
+//! `AttachCurrentThread` does not wait for the end of it (JDK-8308341, mended in 21 and in later updates of 17). There
+//! is no exported flag. What can be seen from outside are its threads: it starts `Notification Thread` right after its
+//! live phase began (JDK 14 and later). Older ones have a `Service Thread` from the middle of the start on, which is a
+//! fraction of a second before its end.
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use leakline_core::{Attachment, names};
+use leakline_core::{Attachment, conformance, names};
 use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
 use support::{Driven, MachineClock, value};
 
@@ -180,4 +180,11 @@ fn a_slow_malloc_is_asked_less_often_and_says_so() {
     native.gauges();
     assert_eq!(native.details().gauges.len(), 3);
     assert_eq!(native.gauges().gauges.len(), 3, "it is quick again, so it comes with the gauges");
+}
+
+#[test]
+fn both_keep_what_every_probe_promises() {
+    let _turn = turn();
+    conformance::probe(|clock| Box::new(ProcessProbe::new(clock, ProcessOptions::default())));
+    conformance::probe(|clock| Box::new(NativeProbe::new(clock, NativeOptions::default())));
 }

@@ -1,0 +1,157 @@
+import java.lang.management.*;
+import java.nio.ByteBuffer;
+import java.nio.MappedByteBuffer;
+import java.nio.channels.FileChannel;
+import java.nio.file.*;
+import java.util.*;
+
+/** A host that leakline's tests look into. Each scenario prints what the tests compare. */
+public final class Host {
+    static final List<Object> KEPT = new ArrayList<>();
+    static volatile Object sink;
+
+    /** One reading of the probe, on a thread of its own: lines of `name value`, notes as `# text`. */
+    static native String read();
+
+    /** Bytes that malloc counts as live. */
+    static native long mallocLive();
+
+    /** Runs the suite that every probe must pass; what is wrong, or nothing. */
+    static native String conformance();
+
+    /** What readings cost, for people. */
+    static native String cost();
+
+    public static void main(String[] args) throws Exception {
+        switch (args[0]) {
+            case "gauges": gauges(); break;
+            case "after-gc": afterGc(); break;
+            case "leak": leak(Integer.parseInt(args[1])); break;
+            case "conformance": System.gc(); System.out.print(conformance()); break;
+            case "cost": System.gc(); System.out.print(cost()); break;
+            case "read": System.out.print(read()); break;
+            case "exit": Thread.sleep(Long.parseLong(args[1])); System.exit(7); break;
+            case "timed-exit": read(); System.out.println(System.currentTimeMillis()); System.exit(7); break;
+            case "return": Thread.sleep(Long.parseLong(args[1])); break;
+            default: throw new IllegalArgumentException(args[0]);
+        }
+    }
+
+    /** Prints `name low value high`: each value lies between what the beans say before and after the reading. */
+    static void gauges() throws Exception {
+        KEPT.add(ByteBuffer.allocateDirect(10_000_000));
+        Path file = Files.createTempFile("leakline", null);
+        Files.write(file, new byte[1_000_000]);
+        try (FileChannel channel = FileChannel.open(file)) {
+            KEPT.add(channel.map(FileChannel.MapMode.READ_ONLY, 0, 1_000_000));
+        }
+        for (int i = 0; i < 3; i++) {
+            Thread thread = new Thread(() -> { synchronized (KEPT) { try { KEPT.wait(); } catch (InterruptedException e) { } } });
+            thread.setDaemon(true);
+            thread.start();
+        }
+        beans();
+        read();
+        System.gc();
+        Thread.sleep(500);
+        for (int attempt = 0; ; attempt++) {
+            Map<String, Double> before = beans();
+            String read = read();
+            Map<String, Double> after = beans();
+            StringBuilder text = new StringBuilder();
+            boolean all = true;
+            Set<String> missing = new TreeSet<>(before.keySet());
+            for (String line : read.split("\n")) {
+                if (line.startsWith("#")) { text.append(line).append("\n"); continue; }
+                String[] words = line.split(" ");
+                double value = Double.parseDouble(words[1]);
+                Double low = before.get(words[0]), high = after.get(words[0]);
+                missing.remove(words[0]);
+                boolean within = low != null && value >= Math.min(low, high) && value <= Math.max(low, high);
+                all &= within;
+                text.append(within ? "ok " : "BAD ").append(words[0] + " " + low + " " + value + " " + high + "\n");
+            }
+            for (String name : missing) { all = false; text.append("MISSING " + name + "\n"); }
+            // A collection or a compiled method in between moves the numbers: then once more.
+            if (all || attempt == 20) { System.out.print(text); break; }
+            Thread.sleep(100);
+        }
+        Files.delete(file);
+    }
+
+    static Map<String, Double> beans() {
+        Map<String, Double> values = new TreeMap<>();
+        MemoryUsage heap = ManagementFactory.getMemoryMXBean().getHeapMemoryUsage();
+        MemoryUsage nonHeap = ManagementFactory.getMemoryMXBean().getNonHeapMemoryUsage();
+        values.put("jvm.heap_used_bytes", (double) heap.getUsed());
+        values.put("jvm.heap_committed_bytes", (double) heap.getCommitted());
+        if (heap.getMax() >= 0) values.put("jvm.heap_max_bytes", (double) heap.getMax());
+        values.put("jvm.non_heap_used_bytes", (double) nonHeap.getUsed());
+        values.put("jvm.non_heap_committed_bytes", (double) nonHeap.getCommitted());
+        for (BufferPoolMXBean pool : ManagementFactory.getPlatformMXBeans(BufferPoolMXBean.class)) {
+            if (pool.getName().equals("direct")) {
+                values.put("jvm.direct_buffer_bytes", (double) pool.getMemoryUsed());
+                values.put("jvm.direct_buffers", (double) pool.getCount());
+            }
+            if (pool.getName().equals("mapped")) values.put("jvm.mapped_buffer_bytes", (double) pool.getMemoryUsed());
+        }
+        double count = 0, millis = 0;
+        for (GarbageCollectorMXBean collector : ManagementFactory.getGarbageCollectorMXBeans()) {
+            count += collector.getCollectionCount();
+            millis += collector.getCollectionTime();
+        }
+        values.put("jvm.gc_collections", count);
+        values.put("jvm.gc_time_nanos", millis * 1e6);
+        values.put("jvm.classes", (double) ManagementFactory.getClassLoadingMXBean().getLoadedClassCount());
+        values.put("jvm.threads", (double) ManagementFactory.getThreadMXBean().getThreadCount());
+        values.put("jvm.heap_after_gc_bytes", lastAfterGc());
+        return values;
+    }
+
+    /** The collector's own record, by the long way round. */
+    static double lastAfterGc() {
+        Set<String> heap = new HashSet<>();
+        for (MemoryPoolMXBean pool : ManagementFactory.getMemoryPoolMXBeans())
+            if (pool.getType() == MemoryType.HEAP) heap.add(pool.getName());
+        long end = -1;
+        double last = 0;
+        for (GarbageCollectorMXBean bean : ManagementFactory.getGarbageCollectorMXBeans()) {
+            com.sun.management.GcInfo info = ((com.sun.management.GarbageCollectorMXBean) bean).getLastGcInfo();
+            if (info == null || bean.getName().endsWith("Pauses") || info.getEndTime() < end) continue;
+            double used = 0;
+            for (Map.Entry<String, MemoryUsage> pool : info.getMemoryUsageAfterGc().entrySet())
+                if (heap.contains(pool.getKey())) used += pool.getValue().getUsed();
+            if (used > 0) { end = info.getEndTime(); last = used; }
+        }
+        return last;
+    }
+
+    /** Keeps 40 MB, makes garbage until there were collections, and prints a reading. No full collection. */
+    static void afterGc() throws Exception {
+        System.out.print("first\n" + read());
+        for (int i = 0; i < 40; i++) KEPT.add(new byte[1_000_000]);
+        for (int i = 0; i < 60_000; i++) sink = new byte[10_000];
+        Thread.sleep(500);
+        System.out.print("then\n" + read());
+    }
+
+    /** Reads so many times, and prints what grew: heap, malloc, global references. */
+    static void leak(int times) throws Exception {
+        for (int i = 0; i < 2000; i++) read();
+        sizes();
+        long[] before = sizes();
+        for (int i = 0; i < times; i++) read();
+        long[] after = sizes();
+        for (int i = 0; i < 3; i++) System.out.println((after[i] - before[i]));
+    }
+
+    static long[] sizes() throws Exception {
+        for (int i = 0; i < 3; i++) { System.gc(); Thread.sleep(50); }
+        MemoryUsage heap = ManagementFactory.getMemoryMXBean().getHeapMemoryUsage();
+        Object dump = ManagementFactory.getPlatformMBeanServer().invoke(
+            new javax.management.ObjectName("com.sun.management:type=DiagnosticCommand"), "threadPrint",
+            new Object[] { new String[0] }, new String[] { "[Ljava.lang.String;" });
+        java.util.regex.Matcher refs = java.util.regex.Pattern.compile("JNI global refs: (\\d+)").matcher(dump.toString());
+        return new long[] { heap.getUsed(), mallocLive(), refs.find() ? Long.parseLong(refs.group(1)) : -1000 };
+    }
+}

@@ -1,0 +1,198 @@
+//! The inside of a host: makes a JVM in this process, as a launcher would, and reads it from a lane of its own.
+
+use std::ffi::{CStr, CString, c_void};
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Mutex, OnceLock};
+use std::time::Instant;
+
+use jni::sys;
+use leakline_core::{Attachment, Probe};
+use leakline_jvm::{JvmOptions, JvmProbe};
+use leakline_probing::loader::LoadedObject;
+
+use crate::support::{Driven, MachineClock};
+
+/// Asks the lane for a reading.
+static LANE: OnceLock<Mutex<SyncSender<SyncSender<String>>>> = OnceLock::new();
+
+/// Runs `Host` as the environment says, and ends the process as it would end.
+pub(crate) fn run() {
+    let busy = std::env::var_os("HOST_BUSY").is_some();
+    start_lane(busy);
+    let options = std::env::var("HOST_OPTIONS").unwrap();
+    let arguments = std::env::var("HOST_ARGUMENTS").unwrap();
+    let libjvm = LoadedObject::load(&PathBuf::from(std::env::var_os("HOST_LIBJVM").unwrap())).unwrap();
+    // What the test harness prints goes before, and what Java prints comes after.
+    println!("HOST BEGIN");
+    // SAFETY: the arguments are what JNI asks for, and this process has no other JVM.
+    unsafe { run_java(&libjvm, &options, &arguments) };
+    println!("HOST END");
+    std::process::exit(0);
+}
+
+/// A thread with the probe, as the scheduler would have it.
+fn start_lane(busy: bool) {
+    let (asks, asked) = sync_channel::<SyncSender<String>>(1);
+    LANE.set(Mutex::new(asks)).unwrap();
+    let lane = std::thread::Builder::new().name("leakline-jvm".to_owned());
+    let body = move || {
+        let clock = MachineClock::new();
+        let mut probe = Driven::new(clock.clone(), JvmProbe::new(clock, JvmOptions::default()));
+        if busy {
+            loop {
+                while !matches!(probe.attach(), Attachment::Attached(_)) {}
+                while probe.try_gauges().is_ok() && probe.try_details().is_ok() {}
+            }
+        }
+        for answer in asked {
+            let _ = answer.send(reading(&mut probe));
+        }
+    };
+    lane.spawn(body).unwrap();
+}
+
+fn reading(probe: &mut Driven<JvmProbe>) -> String {
+    if probe.runtime_name.is_empty() {
+        loop {
+            match probe.attach() {
+                Attachment::Attached(runtime) => break probe.runtime_name = runtime.name,
+                Attachment::Absent { .. } => std::thread::sleep(std::time::Duration::from_millis(10)),
+            }
+        }
+    }
+    let gauges = probe.gauges().gauges;
+    let details = probe.details();
+    let mut text = String::new();
+    for gauge in gauges.iter().chain(&details.gauges) {
+        writeln!(text, "{} {}", gauge.name, gauge.value).unwrap();
+    }
+    for note in details.notes {
+        writeln!(text, "# {note}").unwrap();
+    }
+    text
+}
+
+unsafe extern "system" fn read(env: *mut sys::JNIEnv, _: sys::jclass) -> sys::jstring {
+    let (answer, answered) = sync_channel(1);
+    LANE.get().unwrap().lock().unwrap().send(answer).unwrap();
+    let text = CString::new(answered.recv().unwrap()).unwrap();
+    // SAFETY: called from Java with a valid interface.
+    unsafe { ((**env).v1_1.NewStringUTF)(env, text.as_ptr()) }
+}
+
+unsafe extern "system" fn malloc_live(_: *mut sys::JNIEnv, _: sys::jclass) -> sys::jlong {
+    // SAFETY: takes nothing, may be called at any time.
+    let info = unsafe { libc::mallinfo2() };
+    (info.uordblks + info.hblkhd) as sys::jlong
+}
+
+/// Runs `words` on a thread that Java does not know, and gives them to Java.
+unsafe fn elsewhere(env: *mut sys::JNIEnv, words: fn() -> String) -> sys::jstring {
+    let thread = std::thread::Builder::new().name("leakline-jvm".to_owned()).spawn(words);
+    let text = thread.unwrap().join().unwrap_or_else(|_| "it panicked".to_owned());
+    let text = CString::new(text).unwrap();
+    // SAFETY: called from Java with a valid interface.
+    unsafe { ((**env).v1_1.NewStringUTF)(env, text.as_ptr()) }
+}
+
+unsafe extern "system" fn conformance(env: *mut sys::JNIEnv, _: sys::jclass) -> sys::jstring {
+    let words = || {
+        let make = |clock| Box::new(JvmProbe::new(clock, JvmOptions::default())) as Box<dyn Probe>;
+        leakline_core::conformance::probe_violations(make).join("\n")
+    };
+    // SAFETY: called from Java with a valid interface.
+    unsafe { elsewhere(env, words) }
+}
+
+unsafe extern "system" fn cost(env: *mut sys::JNIEnv, _: sys::jclass) -> sys::jstring {
+    // SAFETY: called from Java with a valid interface.
+    unsafe { elsewhere(env, costs) }
+}
+
+fn costs() -> String {
+    let clock = MachineClock::new();
+    let mut probe = Driven::new(clock.clone(), JvmProbe::new(clock, JvmOptions::default()));
+    let started = Instant::now();
+    assert!(matches!(probe.attach(), Attachment::Attached(_)));
+    let attach = started.elapsed();
+    let mut text = format!("  attach {attach:.1?}");
+    for (rounds, name) in [(21, "first 21"), (2001, "next 2001")] {
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..rounds {
+            let started = Instant::now();
+            probe.gauges();
+            times[0].push(started.elapsed());
+            let started = Instant::now();
+            probe.details();
+            times[1].push(started.elapsed());
+        }
+        times.iter_mut().for_each(|times| times.sort_unstable());
+        let [gauges, details] = times.map(|times| times[times.len() / 2]);
+        write!(text, "; {name}: gauges {gauges:.1?}, details {details:.1?}").unwrap();
+    }
+    text + "\n"
+}
+
+type CreateJavaVm =
+    unsafe extern "system" fn(*mut *mut sys::JavaVM, *mut *mut c_void, *mut c_void) -> sys::jint;
+
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a launcher in a test: JNI from end to end")]
+unsafe fn run_java(libjvm: &LoadedObject, options: &str, arguments: &str) {
+    let create = libjvm.symbol(c"JNI_CreateJavaVM").unwrap();
+    let texts: Vec<CString> = options.lines().map(|option| CString::new(option).unwrap()).collect();
+    let mut options: Vec<sys::JavaVMOption> = texts
+        .iter()
+        .map(|text| sys::JavaVMOption {
+            optionString: text.as_ptr().cast_mut(),
+            extraInfo: std::ptr::null_mut(),
+        })
+        .collect();
+    let mut init = sys::JavaVMInitArgs {
+        version: sys::JNI_VERSION_1_8,
+        nOptions: i32::try_from(options.len()).unwrap(),
+        options: options.as_mut_ptr(),
+        ignoreUnrecognized: false,
+    };
+    let (mut vm, mut env): (*mut sys::JavaVM, *mut c_void) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: as the caller says.
+    unsafe {
+        let create = std::mem::transmute::<std::ptr::NonNull<c_void>, CreateJavaVm>(create);
+        assert_eq!(create(&raw mut vm, &raw mut env, (&raw mut init).cast()), sys::JNI_OK);
+        let env: *mut sys::JNIEnv = env.cast();
+        let table = &(**env).v1_2;
+        let host = (table.FindClass)(env, c"Host".as_ptr());
+        let natives = [
+            native(c"read", c"()Ljava/lang/String;", read as *mut c_void),
+            native(c"conformance", c"()Ljava/lang/String;", conformance as *mut c_void),
+            native(c"cost", c"()Ljava/lang/String;", cost as *mut c_void),
+            native(c"mallocLive", c"()J", malloc_live as *mut c_void),
+        ];
+        assert_eq!((table.RegisterNatives)(env, host, natives.as_ptr(), 4), sys::JNI_OK);
+        let main = (table.GetStaticMethodID)(env, host, c"main".as_ptr(), c"([Ljava/lang/String;)V".as_ptr());
+        let texts: Vec<CString> = arguments.lines().map(|text| CString::new(text).unwrap()).collect();
+        let string = (table.FindClass)(env, c"java/lang/String".as_ptr());
+        let length = i32::try_from(texts.len()).unwrap();
+        let array = (table.NewObjectArray)(env, length, string, std::ptr::null_mut());
+        for (index, text) in texts.iter().enumerate() {
+            let text = (table.NewStringUTF)(env, text.as_ptr());
+            (table.SetObjectArrayElement)(env, array, i32::try_from(index).unwrap(), text);
+        }
+        let argument = [sys::jvalue { l: array }];
+        (table.CallStaticVoidMethodA)(env, host, main, argument.as_ptr());
+        if (table.ExceptionCheck)(env) {
+            (table.ExceptionDescribe)(env);
+            std::process::exit(1);
+        }
+        assert_eq!(((**vm).v1_1.DestroyJavaVM)(vm), sys::JNI_OK);
+    }
+}
+
+fn native(name: &CStr, signature: &CStr, function: *mut c_void) -> sys::JNINativeMethod {
+    sys::JNINativeMethod {
+        name: name.as_ptr().cast_mut(),
+        signature: signature.as_ptr().cast_mut(),
+        fnPtr: function,
+    }
+}
