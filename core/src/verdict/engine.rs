@@ -1,146 +1,192 @@
 //! Follows a session and judges after each snapshot.
 //!
-//! Bounded: 96 points a series (then every second one is dropped, and from then on only every second one is kept), the
-//! 500 most grown sites of each layer, 20 sites of each layer judged.
+//! What must hold for a leak, of a layer as of a site:
+//! - at least five points after the first reading. The first one, taken while the host or the runtime starts, counts for
+//!   nothing; the one that a reset of the baseline takes does count;
+//! - the 95 % interval of the slope lies above zero;
+//! - growth over the whole time (slope times time) is more than a floor: 64 KiB for a layer, and what it may grow by
+//!   because others do (see `layers`); 4 KiB for a site, and a hundredth of its layer's growth;
+//! - the later half still rises, by at least a quarter of the whole's slope: a warm-up that levels off does not.
+//!
+//! Bounded: 144 points for each layer (every second one goes when there are more), sites as in `sites`, 40 sites of each
+//! leaking layer judged, 20 told of.
+//!
+//! A reading that lacks an input which the series has (a late probe, a figure that was not asked for this time) is
+//! skipped. A new input (a runtime that was found) begins the series anew, and so does one that stays away.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::layers::{Level, levels};
+use super::layers::{JvmMemory, Level, levels};
+use super::series::Series;
+use super::sites::SiteTracks;
 use super::slope::{Point, rate, slope};
 use super::{Kind, Rate, Subject, Verdict};
-use crate::model::{Layer, Profile, Site, SiteId, Snapshot, names};
+use crate::model::{Layer, Snapshot, names};
 
-const MAX_POINTS: usize = 96;
-const MAX_SITES: usize = 500;
-const JUDGED_SITES: usize = 20;
+const MAX_POINTS: usize = 144;
+const JUDGED_SITES: usize = 40;
+const TOLD_SITES: usize = 20;
+/// After so many readings without one of its inputs, a series begins anew without it.
+const PATIENCE: u32 = 32;
 
 /// A layer that grew by less than this is called steady, whatever its slope: runtimes breathe.
 const LAYER_FLOOR_BYTES: f64 = 64.0 * 1024.0;
 const SITE_FLOOR_BYTES: f64 = 4.0 * 1024.0;
-/// Allocators round up and keep headers: of what other layers gained, this share appears where nobody counts it.
-const OVERHEAD_OF_OTHERS: f64 = 0.15;
 /// A site that explains less than this of its layer's growth is not worth a line.
 const WORTH_NAMING: f64 = 0.01;
 /// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
 const STILL_GROWING: f64 = 0.25;
 
 /// Follows a session and says after each snapshot what leaks. Memory and time per snapshot are bounded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct VerdictEngine {
     baseline: Option<u64>,
-    layers: HashMap<Layer, LayerTrack>,
-    sites: HashMap<Layer, SiteTracks>,
+    layers: BTreeMap<Layer, LayerTrack>,
+    /// By probe.
+    sites: HashMap<String, SiteTracks>,
     resident: Series,
-    last_gc: Option<f64>,
+    java_heap: Series,
     heap_max: Option<f64>,
+    jvm: JvmMemory,
+}
+
+impl Default for VerdictEngine {
+    fn default() -> Self {
+        Self {
+            baseline: None,
+            layers: BTreeMap::new(),
+            sites: HashMap::new(),
+            resident: Series::new(MAX_POINTS),
+            java_heap: Series::new(MAX_POINTS),
+            heap_max: None,
+            jvm: JvmMemory::default(),
+        }
+    }
 }
 
 impl VerdictEngine {
     /// Takes the next snapshot and gives the verdicts, the worst first: leaking layers by their rate, each followed by
     /// its leaking sites, then the other layers. `limit` is the bytes that the host may use before it is killed.
-    ///
-    /// The very first snapshot is taken while the host starts and counts for nothing.
     pub fn push(&mut self, snapshot: &Snapshot, limit: Option<u64>) -> Vec<Verdict> {
-        if self.baseline.replace(snapshot.baseline).is_some_and(|before| before != snapshot.baseline) {
-            *self = Self { baseline: self.baseline, ..Self::default() };
+        let is_reset =
+            self.baseline.replace(snapshot.baseline).is_some_and(|before| before != snapshot.baseline);
+        if is_reset {
+            self.begin_anew();
         }
-        if snapshot.number > 0 {
-            self.take(snapshot);
-        }
+        self.take(snapshot, is_reset);
         self.verdicts(limit)
     }
 
-    fn take(&mut self, snapshot: &Snapshot) {
-        let seconds = snapshot.tick.at.boot_nanos as f64 / 1e9;
-        self.heap_max = snapshot.gauge(names::JVM_HEAP_MAX).or(self.heap_max);
-        if let Some(resident) = snapshot.gauge(names::RESIDENT) {
-            self.resident.push((seconds, resident));
+    /// Forgets all points, and keeps in mind what was there: it has started long ago.
+    fn begin_anew(&mut self) {
+        for track in self.layers.values_mut() {
+            track.series = Series::new(MAX_POINTS);
+            track.allowance = Series::new(MAX_POINTS);
+            track.warm = true;
         }
-        for level in levels(snapshot, self.last_gc) {
-            let is_jvm_point = level.layer == Layer::Jvm && level.bytes.is_some();
-            self.layers.entry(level.layer).or_default().push(seconds, level);
-            if is_jvm_point {
-                self.last_gc = snapshot.gauge(names::JVM_GC_COUNT);
+        self.sites.clear();
+        self.resident = Series::new(MAX_POINTS);
+        self.java_heap = Series::new(MAX_POINTS);
+    }
+
+    fn take(&mut self, snapshot: &Snapshot, is_reset: bool) {
+        let seconds = snapshot.tick.at.boot_nanos as f64 / 1e9;
+        let is_first = self.layers.is_empty();
+        self.heap_max = snapshot.gauge(names::JVM_HEAP_MAX).or(self.heap_max);
+        if let Some(resident) = snapshot.gauge(names::RESIDENT).filter(|_| !is_first) {
+            self.resident.push(seconds, resident);
+        }
+        for level in levels(snapshot, &mut self.jvm) {
+            let track = self.layers.entry(level.layer).or_insert_with(|| LayerTrack::new(&level));
+            let taken = track.push(seconds, &level);
+            if level.layer != Layer::Jvm {
+                continue;
+            }
+            if track.series.seen() <= 1 {
+                self.java_heap = Series::new(MAX_POINTS);
+            }
+            if taken {
+                self.java_heap.push(seconds, snapshot.gauge(level.gauge).unwrap_or(0.0));
             }
         }
         for reading in &snapshot.readings {
-            if let Some(profile) = &reading.profile {
-                self.sites.entry(reading.layer).or_default().push(seconds, profile);
+            let Some(profile) = &reading.profile else { continue };
+            match self.sites.get_mut(reading.probe.as_ref()) {
+                Some(tracks) => tracks.push(seconds, profile),
+                None => {
+                    let mut tracks = SiteTracks::new(reading.layer, Arc::clone(profile));
+                    if is_reset {
+                        tracks.push(seconds, profile);
+                    }
+                    self.sites.insert(reading.probe.to_string(), tracks);
+                }
             }
         }
     }
 
     fn verdicts(&self, limit: Option<u64>) -> Vec<Verdict> {
-        let mut layers: Vec<Verdict> =
-            self.layers.iter().map(|(layer, track)| self.judge_layer(*layer, track, limit)).collect();
-        layers.sort_by(|a, b| worst_first(a).total_cmp(&worst_first(b)).then(layer_of(a).cmp(&layer_of(b))));
+        let mut layers: Vec<(Layer, Verdict)> = self
+            .layers
+            .iter()
+            .map(|(layer, track)| (*layer, self.judge_layer(*layer, track, limit)))
+            .collect();
+        // The map has the layers in their own order already, and the sort is stable.
+        layers.sort_by(|a, b| worst_first(&a.1).total_cmp(&worst_first(&b.1)));
         layers
             .into_iter()
-            .flat_map(|verdict| {
-                let sites = match verdict.kind {
-                    Kind::Leaking => self.judge_sites(layer_of(&verdict)),
-                    _ => Vec::new(),
-                };
+            .flat_map(|(layer, verdict)| {
+                let rate = verdict.rate.filter(|_| verdict.kind == Kind::Leaking);
+                let sites = rate.map_or(Vec::new(), |rate| self.judge_sites(layer, rate));
                 std::iter::once(verdict).chain(sites)
             })
             .collect()
     }
 
     fn judge_layer(&self, layer: Layer, track: &LayerTrack, limit: Option<u64>) -> Verdict {
-        let floor = LAYER_FLOOR_BYTES + OVERHEAD_OF_OTHERS * track.beside.growth().max(0.0);
-        let (kind, rate) = match judge(&track.series.points(), floor) {
-            (Kind::Leaking, rate) if !track.conclusive => (Kind::NotEnoughData, rate),
-            judged => judged,
-        };
-        let seconds_to_limit = match layer {
-            Layer::Jvm if kind == Kind::Leaking => time_to(self.heap_max, track.series.last(), rate),
-            Layer::Process => self.time_to_limit(limit),
-            _ => None,
-        };
+        let floor = LAYER_FLOOR_BYTES + growth(&track.allowance.points()).max(0.0);
+        let (kind, rate) = judge(&track.series.points(), floor);
         Verdict {
             subject: Subject::Layer(layer),
-            gauge: track.source.clone(),
+            gauge: track.gauge.to_owned(),
             kind,
             rate,
-            points: track.series.len(),
+            points: track.series.seen(),
             share: None,
-            seconds_to_limit,
+            seconds_to_limit: if kind == Kind::Leaking { self.time_to_limit(layer, limit) } else { None },
         }
     }
 
-    fn time_to_limit(&self, limit: Option<u64>) -> Option<(f64, f64, f64)> {
-        match judge(&self.resident.points(), LAYER_FLOOR_BYTES) {
-            (Kind::Leaking, rate) => time_to(limit.map(|bytes| bytes as f64), self.resident.last(), rate),
-            _ => None,
+    /// Whatever ends first: the host's limit, which the resident size runs into, or for the JVM its maximal heap.
+    fn time_to_limit(&self, layer: Layer, limit: Option<u64>) -> Option<(f64, f64, f64)> {
+        let host = time_to(limit.map(|bytes| bytes as f64), &self.resident);
+        let heap = if layer == Layer::Jvm { time_to(self.heap_max, &self.java_heap) } else { None };
+        match (host, heap) {
+            (Some(host), Some(heap)) => Some(if heap.0 < host.0 { heap } else { host }),
+            (host, heap) => host.or(heap),
         }
     }
 
-    fn judge_sites(&self, layer: Layer) -> Vec<Verdict> {
-        let (Some(tracks), Some(whole)) = (self.sites.get(&layer), self.layers.get(&layer)) else {
-            return Vec::new();
-        };
-        let layer_growth = whole.series.growth();
+    fn judge_sites(&self, layer: Layer, whole: Rate) -> Vec<Verdict> {
+        let tracks = self.sites.values().filter(|tracks| tracks.layer == layer);
         let mut verdicts: Vec<Verdict> = tracks
-            .most_grown(JUDGED_SITES)
-            .map(|(site, points)| {
+            .flat_map(|tracks| tracks.most_grown(JUDGED_SITES))
+            .filter_map(|(site, points)| {
                 let (kind, rate) = judge(&points, SITE_FLOOR_BYTES);
-                let share = (layer_growth > 0.0).then(|| (growth_of(&points) / layer_growth).clamp(0.0, 1.0));
-                Verdict {
-                    subject: Subject::Site(layer, Arc::clone(site)),
+                let share = (rate?.bytes_per_second / whole.bytes_per_second).clamp(0.0, 1.0);
+                (kind == Kind::Leaking && share >= WORTH_NAMING).then(|| Verdict {
+                    subject: Subject::Site(layer, site),
                     gauge: String::new(),
                     kind,
                     rate,
                     points: u32::try_from(points.len()).unwrap_or(u32::MAX),
-                    share,
+                    share: Some(share),
                     seconds_to_limit: None,
-                }
-            })
-            .filter(|verdict| {
-                verdict.kind == Kind::Leaking && verdict.share.is_none_or(|share| share >= WORTH_NAMING)
+                })
             })
             .collect();
-        verdicts.sort_by(|a, b| worst_first(a).total_cmp(&worst_first(b)));
+        verdicts.sort_by(|a, b| worst_first(a).total_cmp(&worst_first(b)).then(site_id(a).cmp(&site_id(b))));
+        verdicts.truncate(TOLD_SITES);
         verdicts
     }
 }
@@ -148,8 +194,7 @@ impl VerdictEngine {
 /// What a series looks like, when growth of less than `floor` bytes is nothing.
 fn judge(points: &[Point], floor: f64) -> (Kind, Option<Rate>) {
     let Some(rate) = rate(points) else { return (Kind::NotEnoughData, None) };
-    let span = points.last().zip(points.first()).map_or(0.0, |(last, first)| last.0 - first.0);
-    let beyond_noise = rate.bytes_per_second.abs() * span > floor;
+    let beyond_noise = rate.bytes_per_second.abs() * span(points) > floor;
     let later_half = slope(&points[points.len() / 2..]).unwrap_or(0.0);
     let kind = if rate.low > 0.0 && beyond_noise && later_half > STILL_GROWING * rate.bytes_per_second {
         Kind::Leaking
@@ -161,9 +206,20 @@ fn judge(points: &[Point], floor: f64) -> (Kind, Option<Rate>) {
     (kind, Some(rate))
 }
 
-/// Seconds from `now` to `limit` at `rate`: the estimate, the soonest, the latest.
-fn time_to(limit: Option<f64>, now: Option<f64>, rate: Option<Rate>) -> Option<(f64, f64, f64)> {
-    let (room, rate) = ((limit? - now?).max(0.0), rate?);
+fn span(points: &[Point]) -> f64 {
+    points.last().zip(points.first()).map_or(0.0, |(last, first)| last.0 - first.0)
+}
+
+/// Slope times time: unlike last minus first, one odd reading at an end does not move it.
+fn growth(points: &[Point]) -> f64 {
+    slope(points).unwrap_or(0.0) * span(points)
+}
+
+/// Seconds until `series` reaches `limit` at its own rate: the estimate, the soonest, the latest. `None` where it does
+/// not surely rise.
+fn time_to(limit: Option<f64>, series: &Series) -> Option<(f64, f64, f64)> {
+    let room = (limit? - series.last()?).max(0.0);
+    let rate = rate(&series.points())?;
     (rate.low > 0.0).then(|| (room / rate.bytes_per_second, room / rate.high, room / rate.low))
 }
 
@@ -173,143 +229,56 @@ fn worst_first(verdict: &Verdict) -> f64 {
     if verdict.kind == Kind::Leaking { -speed } else { 1.0 }
 }
 
-fn layer_of(verdict: &Verdict) -> Layer {
+fn site_id(verdict: &Verdict) -> u64 {
     match &verdict.subject {
-        Subject::Layer(layer) | Subject::Site(layer, _) => *layer,
+        Subject::Site(_, site) => site.id().0,
+        Subject::Layer(_) => 0,
     }
-}
-
-fn growth_of(points: &[Point]) -> f64 {
-    points.last().zip(points.first()).map_or(0.0, |(last, first)| last.1 - first.1)
 }
 
 /// The series of one layer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct LayerTrack {
-    source: String,
-    conclusive: bool,
+    gauge: &'static str,
+    inputs: u16,
+    /// The first reading is over.
+    warm: bool,
+    /// Readings in a row that lacked an input.
+    skipped: u32,
     series: Series,
-    beside: Series,
+    allowance: Series,
 }
 
 impl LayerTrack {
-    fn push(&mut self, seconds: f64, level: Level) {
-        if self.source != level.source {
-            *self = Self { source: level.source.into_owned(), ..Self::default() };
-        }
-        self.conclusive = level.conclusive;
-        if let Some(bytes) = level.bytes {
-            self.series.push((seconds, bytes));
-            self.beside.push((seconds, level.beside));
-        }
-    }
-}
-
-/// Points of one number, thinned evenly when there are too many. The newest is always there.
-#[derive(Debug, Default)]
-struct Series {
-    kept: Vec<Point>,
-    newest: Option<Point>,
-    /// Only each `1 << thinned`th point is kept.
-    thinned: u32,
-    seen: u64,
-}
-
-impl Series {
-    fn push(&mut self, point: Point) {
-        if self.seen.is_multiple_of(1 << self.thinned) {
-            if self.kept.len() == MAX_POINTS {
-                thin(&mut self.kept);
-                self.thinned += 1;
-            }
-            if self.seen.is_multiple_of(1 << self.thinned) {
-                self.kept.push(point);
-            }
-        }
-        self.seen += 1;
-        self.newest = Some(point);
-    }
-
-    fn points(&self) -> Vec<Point> {
-        let newest = self.newest.filter(|newest| self.kept.last() != Some(newest));
-        self.kept.iter().copied().chain(newest).collect()
-    }
-
-    fn growth(&self) -> f64 {
-        growth_of(&self.points())
-    }
-
-    fn last(&self) -> Option<f64> {
-        self.newest.map(|point| point.1)
-    }
-
-    fn len(&self) -> u32 {
-        u32::try_from(self.seen).unwrap_or(u32::MAX)
-    }
-}
-
-/// Drops every second element.
-fn thin<T>(values: &mut Vec<T>) {
-    let mut index = 0;
-    values.retain(|_| {
-        index += 1;
-        index % 2 == 1
-    });
-}
-
-/// The series of one layer's sites, all at the same instants. Before it was seen, a site held nothing.
-#[derive(Debug, Default)]
-struct SiteTracks {
-    seconds: Vec<f64>,
-    sites: HashMap<SiteId, (Arc<Site>, Vec<f64>)>,
-}
-
-impl SiteTracks {
-    fn push(&mut self, seconds: f64, profile: &Profile) {
-        if self.seconds.len() == MAX_POINTS {
-            thin(&mut self.seconds);
-            self.sites.values_mut().for_each(|(_, values)| thin(values));
-        }
-        let before = self.seconds.len();
-        self.seconds.push(seconds);
-        for stat in profile.sites() {
-            let bytes = stat.live.bytes as f64;
-            match self.sites.get_mut(&stat.site.id()) {
-                Some((_, values)) => values.push(bytes),
-                None if bytes >= SITE_FLOOR_BYTES => {
-                    let mut values = vec![0.0; before];
-                    values.push(bytes);
-                    self.sites.insert(stat.site.id(), (Arc::clone(&stat.site), values));
-                }
-                None => {}
-            }
-        }
-        // A site that is not in the profile holds nothing now.
-        self.sites.values_mut().for_each(|(_, values)| values.resize(before + 1, 0.0));
-        self.forget_the_least_grown();
-    }
-
-    fn forget_the_least_grown(&mut self) {
-        if self.sites.len() > MAX_SITES {
-            let kept: Vec<SiteId> = self.by_growth().into_iter().take(MAX_SITES).collect();
-            self.sites.retain(|id, _| kept.contains(id));
+    fn new(level: &Level) -> Self {
+        Self {
+            gauge: level.gauge,
+            inputs: level.inputs,
+            warm: false,
+            skipped: 0,
+            series: Series::new(MAX_POINTS),
+            allowance: Series::new(MAX_POINTS),
         }
     }
 
-    fn by_growth(&self) -> Vec<SiteId> {
-        let growth =
-            |values: &[f64]| values.last().zip(values.first()).map_or(0.0, |(last, first)| last - first);
-        let mut order: Vec<(f64, SiteId)> =
-            self.sites.iter().map(|(id, (_, values))| (growth(values), *id)).collect();
-        order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        order.into_iter().map(|(_, id)| id).collect()
-    }
-
-    fn most_grown(&self, count: usize) -> impl Iterator<Item = (&Arc<Site>, Vec<Point>)> {
-        self.by_growth().into_iter().take(count).filter_map(|id| {
-            let (site, values) = self.sites.get(&id)?;
-            Some((site, self.seconds.iter().copied().zip(values.iter().copied()).collect()))
-        })
+    /// Whether the reading became a point.
+    fn push(&mut self, seconds: f64, level: &Level) -> bool {
+        let lacks = self.inputs & !level.inputs != 0;
+        if lacks && self.skipped < PATIENCE {
+            self.skipped += 1;
+            return false;
+        }
+        if level.inputs != self.inputs {
+            *self = Self::new(level);
+        }
+        self.skipped = 0;
+        let Some(bytes) = level.bytes else { return false };
+        if !std::mem::replace(&mut self.warm, true) {
+            return false;
+        }
+        self.series.push(seconds, bytes);
+        self.allowance.push(seconds, level.allowance);
+        true
     }
 }
 

@@ -2,10 +2,13 @@
 //! Pure: no clock, no I/O, no threads; knows no wire types.
 //!
 //! A first, plain judgement: a robust slope with its interval, a noise floor, and a look at whether the growth goes on.
-//! It does not yet find change points, tell acceleration or fragmentation, or weigh sampling errors.
+//! It does not yet find change points, tell a sawtooth, acceleration or fragmentation by name, or weigh sampling errors;
+//! and it says of a heap that a generational collector has only cleaned in part that it grows, when it does.
 
 mod engine;
 mod layers;
+mod series;
+mod sites;
 mod slope;
 mod words;
 
@@ -58,17 +61,19 @@ pub struct Rate {
 pub struct Verdict {
     /// What it is about.
     pub subject: Subject,
-    /// What a layer's series is made of, such as the name of a gauge; for a site, empty.
+    /// The gauge that a layer's series begins from; for a site, empty. For `native` and `process` what other layers
+    /// explain is taken off it, and for `jvm` direct buffers are added, so `rate` is what this layer alone is to blame for.
     pub gauge: String,
     /// What the series looks like.
     pub kind: Kind,
     /// How fast; `None` where there is not enough data.
     pub rate: Option<Rate>,
-    /// How many readings it rests on.
+    /// How many readings it rests on: for `jvm` only those with a collection since the one before.
     pub points: u32,
     /// The share of its layer's growth that a site explains, from 0 to 1; `None` for layers.
     pub share: Option<f64>,
-    /// Seconds until a limit is reached, with the interval's ends: for the JVM its maximal heap, for the process its
-    /// memory limit at the rate of the resident size. `None` without a limit or without growth.
+    /// Seconds until memory ends: the estimate, the soonest, the latest. The host's limit at the rate of the whole
+    /// resident size, or the Java heap's maximum at the heap's own rate, whichever comes first. Only of layers that leak;
+    /// `None` without a limit, and where the resident size does not surely rise.
     pub seconds_to_limit: Option<(f64, f64, f64)>,
 }

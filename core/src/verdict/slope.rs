@@ -6,13 +6,14 @@ use super::Rate;
 /// One reading of a series: seconds and bytes.
 pub(super) type Point = (f64, f64);
 
+/// With fewer there is no 95 % interval: four points are in a rising order by chance once in 24.
+pub(super) const MIN_POINTS: u32 = 5;
 /// Above this many points Kendall's distribution is as good as normal.
 const EXACT_UP_TO: usize = 20;
 const TAIL: f64 = 0.025;
 const NORMAL_QUANTILE: f64 = 1.959_964;
 
-/// The rate of `points` with its interval; `None` with fewer than five, which no 95 % interval can be had from
-/// (four points in a rising order come by chance once in 24).
+/// The rate of `points` with its interval; `None` with fewer than [`MIN_POINTS`].
 pub(super) fn rate(points: &[Point]) -> Option<Rate> {
     let mut slopes = slopes(points);
     let outside = slopes_outside(points.len(), slopes.len())?;

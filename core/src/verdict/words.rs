@@ -1,38 +1,20 @@
 //! A verdict in one line for people, the same in the log, in the report and at the collector.
 
+use super::slope::MIN_POINTS;
 use super::{Kind, Rate, Subject, Verdict};
-use crate::text::{bytes, signed_bytes, site};
+use crate::model::Layer;
+use crate::text::site;
 
 /// Frames of a site that one line shows.
 const FRAMES: usize = 4;
 
 /// `verdict` in one line; source paths lose the longest of `roots` that they begin with.
 ///
-/// `LEAK  python   +1.4 MiB/min (95 %: 1.3 MiB to 1.5 MiB)`, and for a site
-/// `      96 % of it, +1.3 MiB/min, at RNS/Destination.py:230 < reticulum_wrapper.py:450`
+/// `LEAK  python   +1.38 MiB/min (95 %: 1.31 to 1.45), out of memory in 2 h 10 min (1 h 55 min to 2 h 31 min)`, and for
+/// a site, which follows the line of its layer, `      96 % of it, +1.33 MiB/min, at RNS/Destination.py:230 < wrapper.py:450`
 pub fn verdict_line(verdict: &Verdict, roots: &[String]) -> String {
     match &verdict.subject {
-        Subject::Layer(layer) => {
-            let name = layer.name();
-            let (word, said) = match (verdict.kind, verdict.rate) {
-                (Kind::Leaking, Some(rate)) => {
-                    ("LEAK", format!("{} (95 %: {})", per_minute(&rate), interval(&rate)))
-                }
-                (Kind::Shrinking, Some(rate)) => ("ok", format!("shrinking, {}", per_minute(&rate))),
-                (Kind::Steady, _) => ("ok", "steady".to_owned()),
-                (Kind::NotEnoughData, Some(rate)) => {
-                    ("?", format!("{}, but nothing was collected yet: it may be garbage", per_minute(&rate)))
-                }
-                (Kind::NotEnoughData | Kind::Leaking | Kind::Shrinking, None) => {
-                    ("?", format!("not enough data: {} of 5 readings", verdict.points.min(4)))
-                }
-            };
-            let what = if name == "process" { ", memory that no layer explains" } else { "" };
-            let limit = verdict.seconds_to_limit.map_or(String::new(), |(at, soonest, latest)| {
-                format!("; out of memory in {} ({} to {})", time(at), time(soonest), time(latest))
-            });
-            format!("{word:<5} {name:<8} {said}{what}{limit}")
-        }
+        Subject::Layer(layer) => layer_line(*layer, verdict),
         Subject::Site(_, place) => {
             let share =
                 verdict.share.map_or(String::new(), |share| format!("{:.0} % of it, ", share * 100.0));
@@ -42,12 +24,54 @@ pub fn verdict_line(verdict: &Verdict, roots: &[String]) -> String {
     }
 }
 
-fn per_minute(rate: &Rate) -> String {
-    format!("{}/min", signed_bytes(rate.bytes_per_second * 60.0))
+fn layer_line(layer: Layer, verdict: &Verdict) -> String {
+    let of = if layer == Layer::Process { " that no layer explains" } else { "" };
+    let (word, said) = match (verdict.kind, verdict.rate) {
+        (Kind::Leaking, Some(rate)) => ("LEAK", format!("{}{of}", with_interval(&rate))),
+        (Kind::Shrinking, Some(rate)) => ("ok", format!("shrinking, {}", with_interval(&rate))),
+        (Kind::Steady, Some(rate)) => ("ok", format!("steady, {}", with_interval(&rate))),
+        (Kind::Steady, None) => ("ok", "steady".to_owned()),
+        (Kind::NotEnoughData | Kind::Leaking | Kind::Shrinking, _) => {
+            let readings = if layer == Layer::Jvm { "readings after a collection" } else { "readings" };
+            ("?", format!("not enough data: {} of {MIN_POINTS} {readings}", verdict.points.min(MIN_POINTS)))
+        }
+    };
+    let limit = verdict.seconds_to_limit.map_or(String::new(), |(at, soonest, latest)| {
+        format!(", out of memory in {} ({} to {})", time(at), time(soonest), time(latest))
+    });
+    format!("{word:<5} {:<8} {said}{limit}", layer.name())
 }
 
-fn interval(rate: &Rate) -> String {
-    format!("{} to {}", bytes(rate.low * 60.0), bytes(rate.high * 60.0))
+const UNITS: [(&str, f64); 4] = [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1024.0), ("B", 1.0)];
+
+fn per_minute(rate: &Rate) -> String {
+    let (unit, scale) = unit(rate.bytes_per_second * 60.0);
+    format!("{}{} {unit}/min", sign(rate), number(rate.bytes_per_second * 60.0, scale))
+}
+
+/// The interval in the unit of the estimate: `+1.38 MiB/min (95 %: 1.31 to 1.45)`.
+fn with_interval(rate: &Rate) -> String {
+    let (_, scale) = unit(rate.bytes_per_second * 60.0);
+    let [low, high] = [rate.low, rate.high].map(|end| number(end * 60.0, scale));
+    format!("{} (95 %: {low} to {high})", per_minute(rate))
+}
+
+fn unit(bytes: f64) -> (&'static str, f64) {
+    UNITS.into_iter().find(|(_, scale)| bytes.abs() >= *scale).unwrap_or(("B", 1.0))
+}
+
+/// Two decimals, none for whole bytes; nothing is never negative.
+fn number(bytes: f64, scale: f64) -> String {
+    let decimals = if scale == 1.0 { 0 } else { 2 };
+    let words = format!("{:.decimals$}", bytes / scale);
+    match words.strip_prefix('-') {
+        Some(rest) if rest.chars().all(|digit| matches!(digit, '0' | '.')) => rest.to_owned(),
+        _ => words,
+    }
+}
+
+fn sign(rate: &Rate) -> &'static str {
+    if rate.bytes_per_second * 60.0 >= 0.5 { "+" } else { "" }
 }
 
 /// `2 h 10 min`, `45 s`; more than a year is told as such.
@@ -64,54 +88,76 @@ fn time(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::model::Layer;
+    use std::sync::Arc;
 
-    fn check(kind: Kind, rate: Option<f64>, layer: Layer, to_limit: Option<f64>, expected: &str) {
-        let rate = rate.map(|kib| kib * 1024.0 / 60.0);
-        let verdict = Verdict {
+    use super::*;
+    use crate::model::{Frame, Site};
+
+    fn verdict(layer: Layer, kind: Kind, kib_per_minute: Option<f64>) -> Verdict {
+        let rate = kib_per_minute.map(|kib| kib * 1024.0 / 60.0);
+        Verdict {
             subject: Subject::Layer(layer),
             gauge: String::new(),
             kind,
-            rate: rate.map(|rate| Rate { bytes_per_second: rate, low: rate * 0.5, high: rate * 2.0 }),
+            rate: rate.map(|rate| Rate { bytes_per_second: rate, low: rate - 5.0, high: rate + 5.0 }),
             points: 3,
             share: None,
-            seconds_to_limit: to_limit.map(|seconds| (seconds, seconds / 2.0, seconds * 2.0)),
-        };
-        assert_eq!(verdict_line(&verdict, &[]), expected);
+            seconds_to_limit: None,
+        }
+    }
+
+    fn check(layer: Layer, kind: Kind, kib_per_minute: Option<f64>, expected: &str) {
+        assert_eq!(verdict_line(&verdict(layer, kind, kib_per_minute), &[]), expected);
     }
 
     #[test]
     fn each_kind_has_its_words() {
+        use Kind::*;
+        use Layer::*;
+        check(Python, Leaking, Some(1413.0), "LEAK  python   +1.38 MiB/min (95 %: 1.38 to 1.38)");
+        check(Jvm, Leaking, Some(100.0), "LEAK  jvm      +100.00 KiB/min (95 %: 99.71 to 100.29)");
         check(
-            Kind::Leaking,
+            Process,
+            Leaking,
             Some(100.0),
-            Layer::Python,
-            None,
-            "LEAK  python   +100.0 KiB/min (95 %: 50.0 KiB to 200.0 KiB)",
+            "LEAK  process  +100.00 KiB/min (95 %: 99.71 to 100.29) that no layer explains",
         );
-        check(Kind::Steady, Some(0.1), Layer::Native, None, "ok    native   steady");
-        check(Kind::Shrinking, Some(-100.0), Layer::Jvm, None, "ok    jvm      shrinking, -100.0 KiB/min");
+        check(Native, Steady, Some(0.0), "ok    native   steady, 0 B/min (95 %: -300 to 300)");
+        check(Native, Steady, Some(-0.0004), "ok    native   steady, 0 B/min (95 %: -300 to 300)");
         check(
-            Kind::NotEnoughData,
-            None,
-            Layer::Python,
-            None,
-            "?     python   not enough data: 3 of 5 readings",
+            Jvm,
+            Shrinking,
+            Some(-100.0),
+            "ok    jvm      shrinking, -100.00 KiB/min (95 %: -100.29 to -99.71)",
         );
-        check(
-            Kind::NotEnoughData,
-            Some(100.0),
-            Layer::Jvm,
-            None,
-            "?     jvm      +100.0 KiB/min, but nothing was collected yet: it may be garbage",
+        check(Python, NotEnoughData, None, "?     python   not enough data: 3 of 5 readings");
+        check(Jvm, NotEnoughData, None, "?     jvm      not enough data: 3 of 5 readings after a collection");
+    }
+
+    #[test]
+    fn the_time_that_is_left_follows() {
+        let left = Verdict {
+            seconds_to_limit: Some((7800.0, 45.0, 4e9)),
+            ..verdict(Layer::Python, Kind::Leaking, Some(100.0))
+        };
+        assert_eq!(
+            verdict_line(&left, &[]),
+            "LEAK  python   +100.00 KiB/min (95 %: 99.71 to 100.29), out of memory in 2 h 10 min (45 s to over a year)"
         );
-        check(
-            Kind::Steady,
-            Some(0.0),
-            Layer::Process,
-            Some(7800.0),
-            "ok    process  steady, memory that no layer explains; out of memory in 2 h 10 min (1 h 5 min to 4 h 20 min)",
+    }
+
+    #[test]
+    fn a_site_is_told_by_its_share_its_rate_and_its_path() {
+        let frame = |file: &str, line| Arc::new(Frame { function: "".into(), file: file.into(), line });
+        let frames = vec![frame("/app/RNS/Destination.py", 230), frame("/app/reticulum_wrapper.py", 450)];
+        let site = Verdict {
+            subject: Subject::Site(Layer::Python, Arc::new(Site::call_path(frames, false))),
+            share: Some(0.96),
+            ..verdict(Layer::Python, Kind::Leaking, Some(1362.0))
+        };
+        assert_eq!(
+            verdict_line(&site, &["/app".to_owned()]),
+            "      96 % of it, +1.33 MiB/min, at RNS/Destination.py:230 < reticulum_wrapper.py:450"
         );
     }
 }

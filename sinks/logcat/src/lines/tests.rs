@@ -57,19 +57,19 @@ fn two_snapshots_of_a_growing_host() {
     check(
         &run((0..2).map(|number| sample_snapshot(number, 30))),
         &expect![[r#"
-        I Probe: python ok: python 1.0 tick=2024-01-01T00:05:00Z #0
-        I Probe: native ok: native 1.0 tick=2024-01-01T00:05:00Z #0
-        I Probe: process ok: process 1.0 tick=2024-01-01T00:05:00Z #0
-        I Memory: JVM=- Native=20.0MB Python=0.0MB RSS=80.0MB tick=2024-01-01T00:05:00Z #0
-        I Probe: jvm ok: jvm 1.0 tick=2024-01-01T00:10:00Z #1
-        I Memory: JVM=45.0MB/512MB Native=20.0MB Python=0.0MB RSS=80.0MB tick=2024-01-01T00:10:00Z #1
-        I #1: +1.0 KiB (+1 blocks) at RNS/module_14.py:1 receive < reticulum_wrapper_14.py:464 on_packet tick=2024-01-01T00:10:00Z #1
-        I #2: +1.0 KiB (+1 blocks) at RNS/module_21.py:1 receive < reticulum_wrapper_1.py:451 on_packet < … tick=2024-01-01T00:10:00Z #1
-        I Verdict: ?     python   not enough data: 1 of 5 readings tick=2024-01-01T00:10:00Z #1
-        I Verdict: ?     jvm      not enough data: 1 of 5 readings tick=2024-01-01T00:10:00Z #1
-        I Verdict: ?     native   not enough data: 0 of 5 readings tick=2024-01-01T00:10:00Z #1
-        I Verdict: ?     process  not enough data: 0 of 5 readings, memory that no layer explains tick=2024-01-01T00:10:00Z #1
-    "#]],
+            I Probe: python ok: python 1.0 tick=2024-01-01T00:05:00Z #0
+            I Probe: native ok: native 1.0 tick=2024-01-01T00:05:00Z #0
+            I Probe: process ok: process 1.0 tick=2024-01-01T00:05:00Z #0
+            I Memory: JVM=- Native=20.0MB Python=0.0MB RSS=80.0MB tick=2024-01-01T00:05:00Z #0
+            I Verdict: ?     python   not enough data: 0 of 5 readings tick=2024-01-01T00:05:00Z #0
+            I Verdict: ?     native   not enough data: 0 of 5 readings tick=2024-01-01T00:05:00Z #0
+            I Verdict: ?     process  not enough data: 0 of 5 readings tick=2024-01-01T00:05:00Z #0
+            I Probe: jvm ok: jvm 1.0 tick=2024-01-01T00:10:00Z #1
+            I Memory: JVM=45.0MB/512MB Native=20.0MB Python=0.0MB RSS=80.0MB tick=2024-01-01T00:10:00Z #1
+            I #1: +1.0 KiB (+1 blocks) at RNS/module_14.py:1 receive < reticulum_wrapper_14.py:464 on_packet tick=2024-01-01T00:10:00Z #1
+            I #2: +1.0 KiB (+1 blocks) at RNS/module_21.py:1 receive < reticulum_wrapper_1.py:451 on_packet < … tick=2024-01-01T00:10:00Z #1
+            I Verdict: ?     jvm      not enough data: 0 of 5 readings after a collection tick=2024-01-01T00:10:00Z #1
+        "#]],
     );
 }
 
@@ -81,13 +81,14 @@ fn a_leak_is_told_with_its_sites_at_each_tick() {
     check(
         &last,
         &expect![[r#"
-        I Memory: JVM=45.0MB/512MB Native=20.0MB Python=0.5MB RSS=80.5MB tick=2024-01-01T00:40:00Z #7
-        I #1: +7.0 KiB (+7 blocks) at RNS/module_43.py:7 receive < reticulum_wrapper_3.py:453 on_packet tick=2024-01-01T00:40:00Z #7
-        I #2: +7.0 KiB (+7 blocks) at RNS/module_31.py:5 receive < reticulum_wrapper_11.py:461 on_packet < … tick=2024-01-01T00:40:00Z #7
-        W Verdict: LEAK  python   +14.4 KiB/min (95 %: 14.4 KiB to 14.4 KiB) tick=2024-01-01T00:40:00Z #7
-        W Verdict:       2 % of it, +248 B/min, at RNS/module_43.py:7 receive < reticulum_wrapper_3.py:453 on_packet tick=2024-01-01T00:40:00Z #7
-        W Verdict:       2 % of it, +248 B/min, at RNS/module_31.py:5 receive < reticulum_wrapper_11.py:461 on_packet < … tick=2024-01-01T00:40:00Z #7
-    "#]],
+            I Memory: JVM=45.0MB/512MB Native=20.0MB Python=0.5MB RSS=80.5MB tick=2024-01-01T00:40:00Z #7
+            I #1: +7.0 KiB (+7 blocks) at RNS/module_43.py:7 receive < reticulum_wrapper_3.py:453 on_packet tick=2024-01-01T00:40:00Z #7
+            I #2: +7.0 KiB (+7 blocks) at RNS/module_31.py:5 receive < reticulum_wrapper_11.py:461 on_packet < … tick=2024-01-01T00:40:00Z #7
+            W Verdict: LEAK  python   +14.40 KiB/min (95 %: 14.40 to 14.40) tick=2024-01-01T00:40:00Z #7
+            W Verdict:       1 % of it, +205 B/min, at RNS/module_43.py:7 receive < reticulum_wrapper_3.py:453 on_packet tick=2024-01-01T00:40:00Z #7
+            W Verdict:       1 % of it, +205 B/min, at RNS/module_31.py:5 receive < reticulum_wrapper_11.py:461 on_packet < … tick=2024-01-01T00:40:00Z #7
+            W Verdict: LEAK  process  +14.40 KiB/min (95 %: 14.40 to 14.40) that no layer explains tick=2024-01-01T00:40:00Z #7
+        "#]],
     );
 }
 
@@ -129,16 +130,16 @@ fn a_probe_is_told_of_when_something_changes() {
     check(
         &lines,
         &expect![[r#"
-        I Probe: python ok: python 1.0 tick=2024-01-01T00:10:00Z #1
-        I Note: python: 2 frames only tick=2024-01-01T00:10:00Z #1
-        I Verdict: ?     python   not enough data: 1 of 5 readings tick=2024-01-01T00:10:00Z #1
-        W Probe: python late: for 1s tick=2024-01-01T00:15:00Z #2
-        W Probe: python failed: no GIL, again in 1s tick=2024-01-01T00:25:00Z #4
-        I Probe: python ok: python 1.0 tick=2024-01-01T00:30:00Z #5
-        I Verdict: ok    python   steady tick=2024-01-01T00:30:00Z #5
-        I Note: python: over the limit of sites tick=2024-01-01T00:35:00Z #6
-        I Probe: python absent: the interpreter ended tick=2024-01-01T00:40:00Z #7
-    "#]],
+            I Verdict: ?     python   not enough data: 0 of 5 readings tick=2024-01-01T00:05:00Z #0
+            I Probe: python ok: python 1.0 tick=2024-01-01T00:10:00Z #1
+            I Note: python: 2 frames only tick=2024-01-01T00:10:00Z #1
+            W Probe: python late: for 1s tick=2024-01-01T00:15:00Z #2
+            W Probe: python failed: no GIL, again in 1s tick=2024-01-01T00:25:00Z #4
+            I Probe: python ok: python 1.0 tick=2024-01-01T00:30:00Z #5
+            I Verdict: ok    python   steady, 0 B/min (95 %: 0 to 0) tick=2024-01-01T00:30:00Z #5
+            I Note: python: over the limit of sites tick=2024-01-01T00:35:00Z #6
+            I Probe: python absent: the interpreter ended tick=2024-01-01T00:40:00Z #7
+        "#]],
     );
 }
 

@@ -1,0 +1,171 @@
+//! The sites of one probe's profiles over time.
+//!
+//! Bounded: at most 2,000 sites are followed, those that have grown most since the baseline, with at most 64 points each.
+//! A site is followed from its first growth on, and before that it had not grown, so its series is exact; only when more
+//! than 2,000 sites have grown, one that comes back into the list counts as not having grown before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::series::Timeline;
+use super::slope::Point;
+use crate::growth::Growth;
+use crate::model::{Layer, Profile, Site, SiteId};
+
+const MAX_SITES: usize = 2000;
+const MAX_POINTS: usize = 64;
+
+/// The sites of one probe.
+#[derive(Debug)]
+pub(super) struct SiteTracks {
+    pub(super) layer: Layer,
+    /// Growth is counted from here. Shared with whoever else keeps the baseline.
+    base: Arc<Profile>,
+    timeline: Timeline,
+    /// Growth since the base at each point of the timeline.
+    sites: HashMap<SiteId, Track>,
+}
+
+#[derive(Debug)]
+struct Track {
+    site: Arc<Site>,
+    growth: Vec<f64>,
+}
+
+impl Track {
+    fn now(&self) -> f64 {
+        self.growth.last().copied().unwrap_or(0.0)
+    }
+
+    fn gain(&self) -> f64 {
+        self.now() - self.growth.first().copied().unwrap_or(0.0)
+    }
+}
+
+impl SiteTracks {
+    pub(super) fn new(layer: Layer, base: Arc<Profile>) -> Self {
+        Self { layer, base, timeline: Timeline::new(MAX_POINTS), sites: HashMap::new() }
+    }
+
+    /// Takes the profile of the next reading.
+    pub(super) fn push(&mut self, seconds: f64, profile: &Profile) {
+        let edit = self.timeline.push(seconds);
+        for track in self.sites.values_mut() {
+            edit.apply(&mut track.growth);
+        }
+        let points = self.timeline.seconds().len();
+        let growth = Growth::between(&self.base, profile);
+        for (rank, change) in growth.sites.iter().enumerate() {
+            let id = change.site.id();
+            if let Some(track) = self.sites.get_mut(&id) {
+                track.growth.push(change.bytes as f64);
+            } else if rank < MAX_SITES && change.bytes > 0 {
+                let mut growth = vec![0.0; points - 1];
+                growth.push(change.bytes as f64);
+                self.sites.insert(id, Track { site: Arc::clone(&change.site), growth });
+            }
+        }
+        // A site that is not in the list holds as much as at the base.
+        self.sites.values_mut().for_each(|track| track.growth.resize(points, 0.0));
+        self.forget_the_least_grown();
+    }
+
+    fn forget_the_least_grown(&mut self) {
+        if self.sites.len() <= MAX_SITES {
+            return;
+        }
+        let mut grown: Vec<f64> = self.sites.values().map(Track::now).collect();
+        let (_, least, _) = grown.select_nth_unstable_by(MAX_SITES - 1, |a, b| b.total_cmp(a));
+        let least = *least;
+        self.sites.retain(|_, track| track.now() >= least);
+        // Equal ones at the end of the list: which of them stay must not depend on the map's order.
+        if self.sites.len() > MAX_SITES {
+            let mut equal: Vec<SiteId> =
+                self.sites.iter().filter(|(_, track)| track.now() == least).map(|(id, _)| *id).collect();
+            equal.sort_unstable();
+            for id in equal.iter().rev().take(self.sites.len() - MAX_SITES) {
+                self.sites.remove(id);
+            }
+        }
+    }
+
+    /// The `count` sites that gained most since the first point, with their series.
+    pub(super) fn most_grown(&self, count: usize) -> Vec<(Arc<Site>, Vec<Point>)> {
+        let mut order: Vec<(f64, SiteId, &Track)> = self
+            .sites
+            .iter()
+            .map(|(id, track)| (track.gain(), *id, track))
+            .filter(|(gain, ..)| *gain > 0.0)
+            .collect();
+        order.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let seconds = self.timeline.seconds();
+        order
+            .into_iter()
+            .take(count)
+            .map(|(.., track)| {
+                (Arc::clone(&track.site), seconds.iter().copied().zip(track.growth.iter().copied()).collect())
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Amount, SiteStat};
+
+    fn profile(sites: impl IntoIterator<Item = (String, u64)>) -> Profile {
+        Profile::new(
+            sites
+                .into_iter()
+                .map(|(name, bytes)| SiteStat {
+                    site: Arc::new(Site::class(name)),
+                    live: Amount { bytes, blocks: 1 },
+                })
+                .collect(),
+        )
+    }
+
+    /// Each word is a reading of site `a`, in bytes; the first is the base. The answer is its series.
+    fn check(words: &str, expected: &[f64]) {
+        let values: Vec<u64> = words.split_whitespace().map(|word| word.parse().unwrap()).collect();
+        let of = |bytes: u64| profile((bytes > 0).then(|| ("a".to_owned(), bytes)));
+        let mut tracks = SiteTracks::new(Layer::Python, Arc::new(of(values[0])));
+        for (index, bytes) in values.iter().enumerate().skip(1) {
+            tracks.push(index as f64, &of(*bytes));
+        }
+        let found = tracks.most_grown(1);
+        let values: Vec<f64> =
+            found.first().map_or(Vec::new(), |(_, points)| points.iter().map(|p| p.1).collect());
+        assert_eq!(values, expected, "{words}");
+    }
+
+    #[test]
+    fn before_it_was_seen_a_site_held_nothing() {
+        check("0 0 0 5 7", &[0.0, 0.0, 5.0, 7.0]);
+    }
+
+    #[test]
+    fn growth_is_counted_from_the_base_and_a_gone_site_is_back_below_it() {
+        check("100 100 130 0 160", &[0.0, 30.0, -100.0, 60.0]);
+    }
+
+    #[test]
+    fn a_site_that_only_shrank_is_not_followed() {
+        check("100 90 80", &[]);
+    }
+
+    #[test]
+    fn of_too_many_sites_the_most_grown_are_kept_within_bounds() {
+        let mut tracks = SiteTracks::new(Layer::Python, Arc::new(Profile::default()));
+        for reading in 1..=70_u64 {
+            let sites = (0..2100_u64).map(|site| (format!("{site}"), site * reading));
+            tracks.push(reading as f64, &profile(sites));
+            assert!(tracks.sites.len() <= MAX_SITES);
+        }
+        let (site, points) = tracks.most_grown(1).remove(0);
+        assert_eq!(site.holder(), Site::class("2099").holder());
+        assert!(points.len() <= MAX_POINTS + 1);
+        assert!(points.iter().all(|(seconds, bytes)| *bytes == seconds * 2099.0));
+    }
+}
