@@ -127,11 +127,8 @@ impl Live {
         if snapshot.missed_ticks > 0 {
             words.push(paint(CAUTION, format!("{} missed", plural(snapshot.missed_ticks, "tick", "ticks"))));
         }
-        let leaking: Vec<Layer> = verdicts
-            .iter()
-            .filter(|verdict| verdict.kind == Kind::Leaking)
-            .filter_map(|verdict| layer_of(verdict))
-            .collect();
+        let leaking: Vec<Layer> =
+            verdicts.iter().filter(|verdict| verdict.kind == Kind::Leaking).filter_map(layer_of).collect();
         let object = json!({
             "event": "snapshot",
             "number": snapshot.number,

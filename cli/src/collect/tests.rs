@@ -118,13 +118,13 @@ fn each_event_is_a_line_and_a_leak_is_told_when_it_begins_and_when_it_is_over() 
             09:16:40 4f4f4f4f started python3 app.py�[2J pid 4711, every 5 min, Debian GNU/Linux 12, x86_64, leakline 0.1.0
             09:00:00 4f4f4f4f #0  Python=30.2MiB RSS=212.0MiB skew 0.1 ms
             09:05:00 4f4f4f4f #1  Python=31.2MiB RSS=212.0MiB skew 0.1 ms
-            09:05:00 4f4f4f4f LEAK  python   +1.4 MiB/min (95 %: 1.3 MiB to 1.4 MiB)
+            09:05:00 4f4f4f4f LEAK  python   +1.38 MiB/min (95 %: 1.32 to 1.43)
             09:05:10 4f4f4f4f mark reconnect
             09:10:00 4f4f4f4f #2  Python=32.1MiB RSS=212.0MiB skew 0.1 ms
             09:16:40 4f4f4f4f lost 1 snapshot, 2.0 KiB
             09:16:40 4f4f4f4f missing 3 entries
             09:15:00 4f4f4f4f #3  Python=33.1MiB RSS=212.0MiB skew 0.1 ms 1 tick missed
-            09:15:00 4f4f4f4f ok    python   steady
+            09:15:00 4f4f4f4f ok    python   steady, +1.38 MiB/min (95 %: 1.32 to 1.43)
             09:16:40 4f4f4f4f disconnected connection reset; it may come back
             09:16:40 4f4f4f4f back python3 app.py�[2J pid 4711, every 5 min, Debian GNU/Linux 12, x86_64, leakline 0.1.0
             09:16:40 4f4f4f4f ended; see it with: leakline report 4f4f4f4f
@@ -147,7 +147,7 @@ fn for_a_machine_each_line_is_an_object() {
             {"address":"127.0.0.1:7474","event":"listening","folder":"/data/leakline/sessions"}
             {"agent_version":"0.1.0","at":{"unix_seconds":1795425400.0,"utc":"2026-11-23T09:16:40.000Z"},"event":"started","host":"python3 app.py\u001b[2J","interval_seconds":300.0,"pid":4711,"platform":"Debian GNU/Linux 12, x86_64","resumed":false,"session":"4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f"}
             {"at":{"unix_seconds":1795424700.0,"utc":"2026-11-23T09:05:00.000Z"},"event":"snapshot","layers":{"python_bytes":32667978.0,"rss_bytes":222298112.0},"leaking":["python"],"missed_ticks":0,"number":1,"session":"4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f","skew_seconds":0.00012}
-            {"at":{"unix_seconds":1795424700.0,"utc":"2026-11-23T09:05:00.000Z"},"bytes_per_second":24117.0,"event":"leak","layer":"python","session":"4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f","words":"LEAK  python   +1.4 MiB/min (95 %: 1.3 MiB to 1.4 MiB)"}
+            {"at":{"unix_seconds":1795424700.0,"utc":"2026-11-23T09:05:00.000Z"},"bytes_per_second":24117.0,"event":"leak","layer":"python","session":"4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f","words":"LEAK  python   +1.38 MiB/min (95 %: 1.32 to 1.43)"}
             {"at":{"unix_seconds":1795425400.0,"utc":"2026-11-23T09:16:40.000Z"},"event":"ended","session":"4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f"}
             {"at":{"unix_seconds":1795425400.0,"utc":"2026-11-23T09:16:40.000Z"},"event":"refused","peer":null,"session":null,"why":"no hello came"}
         "#]],

@@ -14,8 +14,6 @@ use super::model::{ProbeGrowth, ProbeHealth, Report, Row};
 
 /// Problems that are told one by one; a file of noise has thousands.
 const MAX_PROBLEMS: usize = 8;
-/// Different notes that are kept of one probe.
-const MAX_NOTES: usize = 8;
 
 /// Which snapshots a report is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,7 +58,8 @@ pub(crate) struct Builder {
     engine: VerdictEngine,
     growth: Baseline,
     marks: Vec<Mark>,
-    runtimes: BTreeMap<String, (String, Vec<String>)>,
+    /// By probe: its layer, the runtime's name, its source roots.
+    runtimes: BTreeMap<String, (Layer, String, Vec<String>)>,
     probes: BTreeMap<String, ProbeHealth>,
     /// Gauge names, each once.
     names: BTreeSet<Arc<str>>,
@@ -175,7 +174,7 @@ impl Builder {
     fn readings(&mut self, snapshot: &Snapshot) {
         for reading in &snapshot.readings {
             if let Some(runtime) = reading.runtime.as_ref().filter(|runtime| !runtime.name.is_empty()) {
-                let known = (runtime.name.clone(), runtime.source_roots.clone());
+                let known = (reading.layer, runtime.name.clone(), runtime.source_roots.clone());
                 self.runtimes.insert(reading.probe.to_string(), known);
             }
             let health = self.probes.entry(reading.probe.to_string()).or_default();
@@ -192,9 +191,7 @@ impl Builder {
                 }
             }
             for note in &reading.notes {
-                if health.notes.len() < MAX_NOTES && !health.notes.contains(note) {
-                    health.notes.push(note.clone());
-                }
+                health.note(note);
             }
         }
     }
@@ -229,11 +226,12 @@ impl Builder {
         };
         let marks =
             self.marks.into_iter().filter(|mark| whole || (begin..=end).contains(&mark.at.boot_nanos));
-        let (names, roots): (Vec<String>, Vec<Vec<String>>) = self.runtimes.into_values().unzip();
+        let roots = self.runtimes.values().flat_map(|(_, _, roots)| roots.iter().cloned()).collect();
+        let runtimes = self.runtimes.into_values().map(|(layer, name, _)| (layer, name)).collect();
         Ok(Report {
             session,
-            runtimes: names,
-            roots: roots.concat(),
+            runtimes,
+            roots,
             ended: self.ended,
             rows: self.rows,
             verdicts: self.verdicts,

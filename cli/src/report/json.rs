@@ -30,7 +30,7 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
                 "limit_bytes": host.limit.as_ref().map(|(bytes, _)| *bytes),
                 "limit_source": host.limit.as_ref().map(|(_, source)| source),
             },
-            "runtimes": report.runtimes,
+            "runtimes": report.runtimes.iter().map(|(layer, name)| json!({ "layer": layer.name(), "name": name })).collect::<Vec<_>>(),
         },
         "coverage": {
             "snapshots": report.rows.len(),
@@ -58,7 +58,7 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
             "failed": health.failed,
             "absent": health.absent,
             "last_words": health.last_words,
-            "notes": health.notes,
+            "notes": health.notes.iter().map(|(note, count)| json!({ "note": note, "count": count })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "own": own_object(report),
     })

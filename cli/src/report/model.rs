@@ -12,8 +12,8 @@ use leakline_core::{Cause, Growth, Layer, Ledger, Loss, Mark, OwnCost, Session, 
 pub(crate) struct Report {
     /// The host and its run.
     pub(crate) session: Session,
-    /// Runtimes that were found in it.
-    pub(crate) runtimes: Vec<String>,
+    /// What was found in it, by layer: runtimes, an allocator, a kernel.
+    pub(crate) runtimes: Vec<(Layer, String)>,
     /// Prefixes that are left out of source paths.
     pub(crate) roots: Vec<String>,
     /// When it ended in an orderly way; `None`: a kill, or it still runs.
@@ -103,8 +103,27 @@ pub(crate) struct ProbeHealth {
     pub(crate) absent: u64,
     /// The last failure, or why it is absent.
     pub(crate) last_words: String,
-    /// Degraded modes and limits, each once.
-    pub(crate) notes: Vec<String>,
+    /// Degraded modes and limits: as last said, and how often.
+    pub(crate) notes: Vec<(String, u64)>,
+}
+
+/// Different notes that are kept of one probe.
+const MAX_NOTES: usize = 8;
+
+impl ProbeHealth {
+    /// Counts a note. Those that differ in their numbers only are the same.
+    pub(crate) fn note(&mut self, note: &str) {
+        let words = |note: &str| note.split(|c: char| c.is_ascii_digit()).collect::<String>();
+        let is_full = self.notes.len() >= MAX_NOTES;
+        match self.notes.iter_mut().find(|(known, _)| words(known) == words(note)) {
+            Some((known, count)) => {
+                *count += 1;
+                note.clone_into(known);
+            }
+            None if is_full => {}
+            None => self.notes.push((note.to_owned(), 1)),
+        }
+    }
 }
 
 impl Report {
@@ -170,5 +189,20 @@ impl Report {
         }
         slopes.sort_unstable_by(f64::total_cmp);
         slopes.get(slopes.len() / 2).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_that_differ_in_numbers_only_are_one() {
+        let mut health = ProbeHealth::default();
+        for note in ["held for 12 ms", "held for 9 ms", "no profile", "held for 130 ms"] {
+            health.note(note);
+        }
+        let expected = [("held for 130 ms".to_owned(), 3), ("no profile".to_owned(), 1)];
+        assert_eq!(health.notes, expected);
     }
 }

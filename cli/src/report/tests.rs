@@ -85,6 +85,7 @@ fn snapshot(tick: u64) -> Snapshot {
     python.runtime = Some(Arc::new(runtime));
     let mut jvm =
         reading("jvm", Layer::Jvm, vec![bytes(names::JVM_HEAP_USED, [45.0, 61.0][tick as usize % 2])]);
+    jvm.notes.extend((tick > 4).then(|| format!("buffers not asked: the last answer took {tick} ms")));
     if tick == 2 {
         jvm.status = ReadingStatus::Late { since: Duration::from_secs(2) };
         jvm.gauges.clear();
@@ -129,11 +130,7 @@ fn snapshot(tick: u64) -> Snapshot {
     }
 }
 
-/// As the agent would say, with a word that the engine does not have of itself.
 fn verdicts(tick: u64) -> Vec<Verdict> {
-    if tick == 0 {
-        return Vec::new();
-    }
     let verdict = |subject, gauge: &str, kind, rate| Verdict {
         subject,
         gauge: gauge.to_owned(),
@@ -208,22 +205,23 @@ fn the_answer_comes_first_then_its_numbers() {
             com.example.app:reticulum  pid 4711  Pixel 8, Android 15  CPython 3.11.7
             17 snapshots every 5 min, 2026-11-23 09:00 to 10:20 UTC, none missed, skew 0.7 ms (most 1.3 ms)
 
-            LEAK  python   +1.4 MiB/min (95 %: 1.3 MiB to 1.4 MiB); out of memory in 2 h 10 min (1 h 55 min to 2 h 31 min)
+            LEAK  python   +1.38 MiB/min (95 %: 1.31 to 1.45), out of memory in 2 h 10 min (1 h 55 min to 2 h 31 min)
                            96 % of it here, +106.0 MiB in +6592 blocks, +1.3 MiB/min:
                              RNS/Destination.py:230 receive
                              < reticulum_wrapper.py:450 on_packet
                              < … cut off here; more frames with `run --frames`
-            ok    jvm      steady
-            ok    native   steady
+            ok    jvm      steady, 0 B/min (95 %: 0 to 0)
+            ok    native   steady, 0 B/min (95 %: 0 to 0)
 
-                                      09:00      09:20      09:40      10:00      10:20  per minute
-            resident              190.0 MiB  217.6 MiB  245.2 MiB  272.8 MiB  300.4 MiB    +1.4 MiB
-              files (code, data)   50.0 MiB   50.0 MiB   50.0 MiB   50.0 MiB   50.0 MiB        none
-              python objects       11.0 MiB   38.6 MiB   66.2 MiB   93.8 MiB  121.4 MiB    +1.4 MiB
-              malloc in use        30.0 MiB   30.0 MiB   30.0 MiB   30.0 MiB   30.0 MiB        none
-              jvm heap used        45.0 MiB   45.0 MiB   45.0 MiB   45.0 MiB   45.0 MiB        none
-              malloc free           6.2 MiB    6.2 MiB    6.2 MiB    6.2 MiB    6.2 MiB        none
-              unexplained          47.8 MiB   47.8 MiB   47.8 MiB   47.8 MiB   47.8 MiB        none
+                                        09:00      09:20      09:40      10:00      10:20  per minute
+            resident                190.0 MiB  217.6 MiB  245.2 MiB  272.8 MiB  300.4 MiB    +1.4 MiB
+              files (code, data)     50.0 MiB   50.0 MiB   50.0 MiB   50.0 MiB   50.0 MiB        none
+              python objects         11.0 MiB   38.6 MiB   66.2 MiB   93.8 MiB  121.4 MiB    +1.4 MiB
+              jvm heap used          45.0 MiB   45.0 MiB   45.0 MiB   45.0 MiB   45.0 MiB        none
+              python large objects    1.0 MiB    1.0 MiB    1.0 MiB    1.0 MiB    1.0 MiB        none
+              other malloc           29.0 MiB   29.0 MiB   29.0 MiB   29.0 MiB   29.0 MiB        none
+              malloc free             6.2 MiB    6.2 MiB    6.2 MiB    6.2 MiB    6.2 MiB        none
+              unexplained            47.8 MiB   47.8 MiB   47.8 MiB   47.8 MiB   47.8 MiB        none
 
                                           first     lowest    highest       last      change  per minute
             python.traced_bytes        12.0 MiB   12.0 MiB  122.4 MiB  122.4 MiB  +110.4 MiB    +1.4 MiB
@@ -242,6 +240,7 @@ fn the_answer_comes_first_then_its_numbers() {
 
             Readings
               jvm: late at 1 of 17 snapshots
+              jvm: buffers not asked: the last answer took 16 ms (12 times)
               lost: 2 snapshots, 4.0 KiB (a queue was full)
 
             leakline itself: 0.03 % of a core, 3.1 MiB, longest stall 0.2 ms
@@ -260,16 +259,17 @@ fn a_session_with_one_snapshot_says_that_it_is_too_early() {
             1 snapshot every 5 min, 2026-11-23 09:00 UTC, none missed, skew 0.1 ms (most 0.1 ms)
             no end was recorded: the program still runs, or was killed
 
-            ?     no verdict yet: it takes some more readings
+            ?     python   not enough data: 1 of 5 readings
 
-                                      09:00  per minute
-            resident              190.0 MiB           -
-              files (code, data)   50.0 MiB           -
-              python objects       11.0 MiB           -
-              malloc in use        30.0 MiB           -
-              jvm heap used        45.0 MiB           -
-              malloc free           6.2 MiB           -
-              unexplained          47.8 MiB           -
+                                        09:00  per minute
+            resident                190.0 MiB           -
+              files (code, data)     50.0 MiB           -
+              python objects         11.0 MiB           -
+              jvm heap used          45.0 MiB           -
+              python large objects    1.0 MiB           -
+              other malloc           29.0 MiB           -
+              malloc free             6.2 MiB           -
+              unexplained            47.8 MiB           -
 
                                           first     lowest    highest       last  change  per minute
             python.traced_bytes        12.0 MiB   12.0 MiB   12.0 MiB   12.0 MiB     0 B           -
@@ -483,6 +483,6 @@ fn the_json_object_has_the_documented_fields() {
             "id": "e4e3b30b41a8cc5b",
             "truncated": true
           },
-          "words": "96 % of it, +1.3 MiB/min, at RNS/Destination.py:230 receive < reticulum_wrapper.py:450 on_packet < …"
+          "words": "96 % of it, +1.32 MiB/min, at RNS/Destination.py:230 receive < reticulum_wrapper.py:450 on_packet < …"
         }"#]].assert_eq(&format!("{:#}", value["verdicts"][1]));
 }

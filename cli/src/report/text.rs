@@ -54,7 +54,7 @@ fn header(report: &Report) -> String {
     let host = &report.session.host;
     let mut out = paint(STRONG, clean(&host.name));
     let _ = write!(out, "  pid {}", host.pid);
-    for word in [host.platform.clone(), report.runtimes.join(", ")].iter().filter(|word| !word.is_empty()) {
+    for word in [host.platform.clone(), runtimes(report)].iter().filter(|word| !word.is_empty()) {
         let _ = write!(out, "  {}", clean(word));
     }
     out.push('\n');
@@ -72,6 +72,12 @@ fn header(report: &Report) -> String {
         );
     }
     out
+}
+
+/// What a user calls a runtime; the allocator and the kernel are for machines.
+fn runtimes(report: &Report) -> String {
+    let named = report.runtimes.iter().filter(|(layer, _)| matches!(layer, Layer::Python | Layer::Jvm));
+    named.map(|(_, name)| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn coverage(report: &Report) -> String {
@@ -265,7 +271,10 @@ fn readings(report: &Report) -> String {
         if !words.is_empty() {
             lines.push(format!("{}: {}", clean(probe), words.join(", ")));
         }
-        lines.extend(health.notes.iter().map(|note| format!("{}: {}", clean(probe), clean(note))));
+        for (note, count) in &health.notes {
+            let times = if *count > 1 { format!(" ({count} times)") } else { String::new() };
+            lines.push(format!("{}: {}{times}", clean(probe), clean(note)));
+        }
     }
     let jumps = report.rows.iter().filter(|row| row.clock_jump_nanos != 0).count() as u64;
     if let Some(most) =
