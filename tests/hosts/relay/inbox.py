@@ -21,22 +21,22 @@ class Inbox:
     def on_delivery(self, message):
         self.delivered += 1
         text = message.content
-        count = self.queue_packets(message.source_hash, text)
+        count = self.queue_packets(text)
         for reader in self.readers:
             reader(text)
         if not self.leaks:
             self.cache.release(count)
 
-    def queue_packets(self, source, text):
+    def queue_packets(self, text):
         payload = bytearray(text.ljust(PAYLOAD)[:PAYLOAD])
         count = self.pace.due(PACKET_BYTES)
         for _ in range(count):
-            self.cache.hold(self.cache.pending_inbound, source, payload)
+            self.cache.hold(self.cache.pending_inbound, payload)
         return count
 
     def on_receipt(self, message):
         for _ in range(20):
-            self.cache.hold(self.cache.receipts, message.source_hash, bytearray(PAYLOAD))
+            self.cache.hold(self.cache.receipts, bytearray(message.hash.ljust(PAYLOAD)))
 
     def kept_bytes(self):
         return len(self.cache.pending_inbound) * PACKET_BYTES
