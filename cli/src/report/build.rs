@@ -67,6 +67,7 @@ pub(crate) struct Builder {
     missing_entries: u64,
     problems: Vec<String>,
     more_problems: u64,
+    damaged: bool,
 }
 
 /// The profiles that growth is counted from, and the latest.
@@ -106,6 +107,7 @@ impl Builder {
             missing_entries: 0,
             problems: Vec::new(),
             more_problems: 0,
+            damaged: false,
         }
     }
 
@@ -136,8 +138,9 @@ impl Builder {
         self.session = Some(session);
     }
 
-    /// Takes a line about a part that could not be read.
-    pub(crate) fn problem(&mut self, line: String) {
+    /// Takes a line about a part that could not be read; `damage`: not just an end that is not written yet.
+    pub(crate) fn problem(&mut self, line: String, damage: bool) {
+        self.damaged |= damage;
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(line);
         } else {
@@ -179,7 +182,13 @@ impl Builder {
             }
             let health = self.probes.entry(reading.probe.to_string()).or_default();
             match &reading.status {
-                ReadingStatus::Ok => health.ok += 1,
+                ReadingStatus::Ok => {
+                    health.ok += 1;
+                    // Why it was not there before is of no interest once it is; why it failed is.
+                    if health.failed == 0 {
+                        health.last_words.clear();
+                    }
+                }
                 ReadingStatus::Late { .. } => health.late += 1,
                 ReadingStatus::Failed { error, .. } => {
                     health.failed += 1;
@@ -243,6 +252,7 @@ impl Builder {
             own: last.own.clone(),
             problems: self.problems,
             more_problems: self.more_problems,
+            damaged: self.damaged,
         })
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Report {
     pub(crate) problems: Vec<String>,
     /// Problems after those that are told.
     pub(crate) more_problems: u64,
+    /// Whether one of them is more than an end that is not whole.
+    pub(crate) damaged: bool,
 }
 
 /// One snapshot without its profiles.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow, bail};
 use leakline_collector::CollectorError;
-use leakline_collector::sessions::{self, Predecessors, StoredSession};
+use leakline_collector::sessions::{self, Predecessors, Problem, StoredSession};
 use leakline_proto::recording::RecordingError;
 
 use super::build::{Builder, NoReport, Range};
@@ -94,7 +94,10 @@ pub(crate) fn report(path: &Path, range: Range) -> Result<Report> {
     for event in sessions::open(path, Predecessors::Read).map_err(cannot_read)? {
         match event {
             Ok(event) => builder.event(event),
-            Err(problem) => builder.problem(problem.to_string()),
+            Err(problem) => {
+                let damage = !matches!(problem, Problem::Truncated { .. });
+                builder.problem(problem.to_string(), damage);
+            }
         }
     }
     let problems: String = builder.problems().iter().map(|line| format!("\n  {line}")).collect();
