@@ -1,5 +1,7 @@
 //! Records to entries and back.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by it")]
+
 mod common;
 
 use std::sync::Arc;

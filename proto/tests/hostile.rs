@@ -1,5 +1,7 @@
 //! Entries that no encoder of ours makes: each is refused with the name of the field, and the decoder stays usable.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by it")]
+
 mod common;
 
 use common::{encode, fixed_records};

@@ -1,5 +1,7 @@
 //! Entries to the bytes of a file and back, whatever happened to the file.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which fail by it")]
+
 mod common;
 
 use std::path::PathBuf;

@@ -12,7 +12,8 @@ use leakline_proto::v1::{self, entry::Body};
 pub(crate) enum Existing {
     /// No entry, at most a header.
     Nothing,
-    /// At most one snapshot of the same process: it replaced its program by another (exec) as soon as it was started.
+    /// At most one snapshot of the same process in an earlier session that did not end: the process replaced its program
+    /// by another (exec) as soon as it was started.
     SameProcess,
     /// A recording to be kept.
     Recording,
@@ -77,7 +78,10 @@ impl Seen {
             Item::Entry { entry: v1::Entry { body, .. }, .. } => {
                 self.entries += 1;
                 match body {
-                    Some(Body::Session(old)) => self.others |= !same_process(&old, session),
+                    // Our own comes back where a folder or a file system was away for a while.
+                    Some(Body::Session(old)) => {
+                        self.others |= !same_process(&old, session) || old.id == session.id;
+                    }
                     Some(Body::Snapshot(_)) => self.snapshots += 1,
                     // An orderly end is no change of program: another session of the same process.
                     Some(Body::End(_)) => self.others = true,
