@@ -13,6 +13,8 @@ use crate::style::{CAUTION, FAINT, STRONG, paint};
 use crate::when::{self, Detail};
 use crate::words::{clean, painted, plural};
 
+/// Two clocks that are read one after the other, or that a time server steers, differ by less than this.
+const CLOCK_DRIFT_NANOS: u64 = 100_000_000;
 /// Where the text of a verdict begins.
 const INDENT: &str = "               ";
 
@@ -65,11 +67,11 @@ fn header(report: &Report) -> String {
     if report.more_problems > 0 {
         let _ = writeln!(out, "{} and {} more places", paint(CAUTION, "unreadable:"), report.more_problems);
     }
-    if !report.problems.is_empty() {
-        let _ = writeln!(
-            out,
-            "{INDENT}What was readable follows. Copy the file again where the original is whole."
-        );
+    if report.damaged {
+        out += "What was readable follows. Where the original is whole, copy it again.\n";
+    } else if !report.problems.is_empty() {
+        out +=
+            "The program was killed while it wrote this, or is writing it: nothing before it is missing.\n";
     }
     out
 }
@@ -257,6 +259,10 @@ fn marks(report: &Report) -> String {
 fn readings(report: &Report) -> String {
     let mut lines: Vec<String> = Vec::new();
     for (probe, health) in &report.probes {
+        if health.absent == report.rows.len() as u64 {
+            lines.push(format!("{}: {}", clean(probe), clean(&health.last_words)));
+            continue;
+        }
         let mut words = Vec::new();
         let counts = [(health.late, "late"), (health.failed, "failed"), (health.absent, "not there")];
         for (count, what) in counts.into_iter().filter(|(count, _)| *count > 0) {
@@ -276,12 +282,14 @@ fn readings(report: &Report) -> String {
             lines.push(format!("{}: {}{times}", clean(probe), clean(note)));
         }
     }
-    let jumps = report.rows.iter().filter(|row| row.clock_jump_nanos != 0).count() as u64;
-    if let Some(most) =
-        report.rows.iter().map(|row| row.clock_jump_nanos.unsigned_abs()).max().filter(|most| *most > 0)
-    {
-        let most = time_words(Duration::from_nanos(most));
-        lines.push(format!("the wall clock was set {}, by {most} at most", plural(jumps, "time", "times")));
+    let jumps = report.rows.iter().map(|row| row.clock_jump_nanos.unsigned_abs());
+    let set: Vec<u64> = jumps.filter(|nanos| *nanos >= CLOCK_DRIFT_NANOS).collect();
+    if let Some(most) = set.iter().max() {
+        let most = time_words(Duration::from_nanos(*most));
+        lines.push(format!(
+            "the wall clock was set {}, by {most} at most",
+            plural(set.len() as u64, "time", "times")
+        ));
     }
     if report.lost.snapshots > 0 {
         let count = plural(report.lost.snapshots, "snapshot", "snapshots");
