@@ -80,6 +80,7 @@ fn native(snapshot: &Snapshot) -> Option<Level> {
     {
         sum.explain((traced - small).max(0.0), 0.25);
     }
+    sum.allow_unsplit_python();
     sum.subtract(names::PYTHON_TRACER, 1.5);
     sum.subtract(names::JVM_DIRECT, 0.25);
     Some(sum.level(Layer::Native, names::MALLOC_LIVE))
@@ -98,6 +99,7 @@ fn process(snapshot: &Snapshot, java_touched: f64) -> Option<Level> {
         }
     };
     sum.add(names::SWAPPED);
+    sum.allow_unsplit_python();
     sum.subtract(names::PYTHON_TRACED_SMALL, 0.5);
     sum.subtract(names::MALLOC_LIVE, 0.25);
     sum.subtract(names::MALLOC_FREE, 0.25);
@@ -134,6 +136,14 @@ impl<'a> Sum<'a> {
         let value = self.take(name);
         self.bytes -= value;
         self.allowance += share * value;
+    }
+
+    /// Where Python's small requests are not told from its large ones, its growth may be in malloc or beside it: both
+    /// may grow by it.
+    fn allow_unsplit_python(&mut self) {
+        if self.snapshot.gauge(names::PYTHON_TRACED_SMALL).is_none() {
+            self.allowance += 1.25 * self.snapshot.gauge(names::PYTHON_TRACED).unwrap_or(0.0);
+        }
     }
 
     /// As `subtract`, for a number that is known and not a gauge itself.

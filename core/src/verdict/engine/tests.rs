@@ -109,6 +109,18 @@ fn what_tracemalloc_does_not_tell_of_its_own_tables_is_not_a_native_leak() {
 }
 
 #[test]
+fn where_pythons_growth_lives_may_be_unknown_and_is_still_pythons() {
+    let gauges = [names::RESIDENT, names::MALLOC_LIVE, names::PYTHON_TRACED];
+    let arenas: Vec<String> =
+        (0..9).map(|tick| format!("{}/500/{}", 9000 + 110 * tick, 100 * tick)).collect();
+    check(&gauges, &arenas.join(" "), Layer::Process, Kind::Steady);
+    let malloc: Vec<String> =
+        (0..9).map(|tick| format!("{}/{}/{}", 9000 + 110 * tick, 500 + 110 * tick, 100 * tick)).collect();
+    check(&gauges, &malloc.join(" "), Layer::Native, Kind::Steady);
+    check(&gauges, &malloc.join(" "), Layer::Python, Kind::Leaking);
+}
+
+#[test]
 fn direct_buffers_are_the_jvms() {
     let gauges = [
         names::MALLOC_LIVE,
@@ -208,10 +220,12 @@ fn a_java_heap_ends_at_its_maximum_and_direct_buffers_do_not_fill_it() {
         names::JVM_DIRECT,
         names::JVM_GC_COUNT,
     ];
-    let heap = "0/100/1060/0/0 9/100/1060/0/1 9/200/1060/0/2 9/300/1060/0/3 9/400/1060/0/4 9/500/1060/0/5 9/600/1060/0/6 9/700/1060/0/7";
+    let heap = "0/100/1060/0/0 9/100/1060/0/1 9/200/1060/0/2 9/300/1060/0/3 9/400/1060/0/4 9/500/1060/0/5 \
+                9/600/1060/0/6 9/700/1060/0/7";
     let found = verdict(&gauges, heap, Layer::Jvm);
     assert!((found.seconds_to_limit.unwrap().0 - 216.0).abs() < 1.0, "{found:?}");
-    let direct = "0/1/1060/0/0 9/1/1060/0/1 9/1/1060/100/2 9/1/1060/200/3 9/1/1060/300/4 9/1/1060/400/5 9/1/1060/500/6 9/1/1060/600/7";
+    let direct = "0/1/1060/0/0 9/1/1060/0/1 9/1/1060/100/2 9/1/1060/200/3 9/1/1060/300/4 9/1/1060/400/5 \
+                  9/1/1060/500/6 9/1/1060/600/7";
     let found = verdict(&gauges, direct, Layer::Jvm);
     assert_eq!((found.kind, found.seconds_to_limit), (Kind::Leaking, None));
 }
@@ -250,18 +264,51 @@ fn a_new_baseline_begins_anew() {
     assert_eq!((after.kind, after.points), (Kind::NotEnoughData, 1));
 }
 
+/// Normal noise from a seed: sums of twelve uniform numbers.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> f64 {
+        let uniform = |state: &mut u64| {
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*state >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        (0..12).map(|_| uniform(&mut self.0)).sum::<f64>() - 6.0
+    }
+}
+
+/// Of 200 series of so many points, how many percent are judged to leak. `next` makes a point, in KiB, from its number
+/// and the noise.
+fn percent_leaking(points: u32, mut next: impl FnMut(u32, &mut Noise) -> f64) -> f64 {
+    let mut noise = Noise(1);
+    let leaking = (0..200).filter(|_| {
+        let points: Vec<Point> =
+            (0..points).map(|at| (60.0 * f64::from(at), KIB * next(at, &mut noise))).collect();
+        judge(&points, LAYER_FLOOR_BYTES).0 == Kind::Leaking
+    });
+    leaking.count() as f64 / 2.0
+}
+
 #[test]
 fn noise_without_a_slope_raises_few_alarms() {
-    let mut state = 1_u64;
-    let mut noise = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 11) as f64 / (1_u64 << 53) as f64
-    };
-    let alarms = (0..400)
-        .filter(|_| {
-            let words: Vec<String> = (0..24).map(|_| format!("{:.0}", 50_000.0 + 1000.0 * noise())).collect();
-            verdict(&[names::PYTHON_TRACED], &words.join(" "), Layer::Python).kind == Kind::Leaking
-        })
-        .count();
-    assert!(alarms <= 16, "{alarms} of 400");
+    for points in [5, 8, 12, 24, 48] {
+        let alarms = percent_leaking(points, |_, noise| 50_000.0 + 1000.0 * noise.next());
+        assert!(alarms <= 4.0, "{alarms} % with {points} points");
+    }
+}
+
+#[test]
+fn a_level_that_wanders_and_comes_back_raises_few_alarms_once_that_can_be_seen() {
+    let mut level = 0.0;
+    let alarms = percent_leaking(48, |at, noise| {
+        level = if at == 0 { 0.0 } else { 0.8 * level } + 300.0 * noise.next();
+        level
+    });
+    assert!(alarms <= 8.0, "{alarms} %");
+}
+
+#[test]
+fn a_slope_of_a_third_of_the_noise_is_found_within_24_readings() {
+    let found = percent_leaking(24, |at, noise| 100.0 * f64::from(at) + 300.0 * noise.next());
+    assert!(found >= 97.0, "{found} %");
 }

@@ -87,7 +87,6 @@ fn a_leak_is_told_with_its_sites_at_each_tick() {
             W Verdict: LEAK  python   +14.40 KiB/min (95 %: 14.40 to 14.40) tick=2024-01-01T00:40:00Z #7
             W Verdict:       1 % of it, +205 B/min, at RNS/module_43.py:7 receive < reticulum_wrapper_3.py:453 on_packet tick=2024-01-01T00:40:00Z #7
             W Verdict:       1 % of it, +205 B/min, at RNS/module_31.py:5 receive < reticulum_wrapper_11.py:461 on_packet < … tick=2024-01-01T00:40:00Z #7
-            W Verdict: LEAK  process  +14.40 KiB/min (95 %: 14.40 to 14.40) that no layer explains tick=2024-01-01T00:40:00Z #7
         "#]],
     );
 }
