@@ -19,7 +19,7 @@ pub const MAX_FRAMES: usize = 256;
 /// Readings in one snapshot: one per probe.
 pub const MAX_READINGS: usize = 256;
 
-/// What the interned strings, frames and sites of one epoch may take in a reader's memory, by [`Budget`]'s count.
+/// What the interned strings, frames and sites of one epoch may take in a reader's memory, by an estimate that both ends share.
 /// Room for about 400,000 call paths of 10 frames.
 pub const MAX_TABLE_BYTES: u64 = 64 << 20;
 
