@@ -1,5 +1,7 @@
 //! The inside of a host: makes a JVM in this process, as a launcher would, and reads it from a lane of its own.
 
+#![expect(clippy::multiple_unsafe_ops_per_block, reason = "a launcher in a test: JNI from end to end")]
+
 use std::ffi::{CStr, CString, c_void};
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -25,11 +27,15 @@ pub(crate) fn run() {
     let arguments = std::env::var("HOST_ARGUMENTS").unwrap();
     let libjvm = LoadedObject::load(&PathBuf::from(std::env::var_os("HOST_LIBJVM").unwrap())).unwrap();
     // What the test harness prints goes before, and what Java prints comes after.
-    println!("HOST BEGIN");
+    write_line("HOST BEGIN");
     // SAFETY: the arguments are what JNI asks for, and this process has no other JVM.
     unsafe { run_java(&libjvm, &options, &arguments) };
-    println!("HOST END");
+    write_line("HOST END");
     std::process::exit(0);
+}
+
+fn write_line(line: &str) {
+    std::io::Write::write_all(&mut std::io::stdout(), format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// A thread with the probe, as the scheduler would have it.
@@ -138,7 +144,6 @@ fn costs() -> String {
 type CreateJavaVm =
     unsafe extern "system" fn(*mut *mut sys::JavaVM, *mut *mut c_void, *mut c_void) -> sys::jint;
 
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "a launcher in a test: JNI from end to end")]
 unsafe fn run_java(libjvm: &LoadedObject, options: &str, arguments: &str) {
     let create = libjvm.symbol(c"JNI_CreateJavaVM").unwrap();
     let texts: Vec<CString> = options.lines().map(|option| CString::new(option).unwrap()).collect();
