@@ -58,22 +58,24 @@ impl Engine {
         self.look_for_runtimes();
         let wait = self.options.first_attach_wait;
         self.answers_until(wait, |slots| !slots.iter().any(Slot::is_busy)).await;
-        let begun = self.clock.now();
-        self.take(Cause::Baseline, begun, begun, self.options.deadline_at(self.interval)).await;
-
+        if !self.shared.stopping() {
+            let begun = self.clock.now();
+            self.take(Cause::Baseline, begun, begun, self.options.deadline_at(self.interval)).await;
+        }
         while !self.shared.stopping() {
             while let Ok(answer) = self.answers.try_recv() {
                 self.answered(answer);
             }
             let now = self.clock.now();
-            match self.alignment.check(now, self.options.grace_at(self.interval)) {
-                Due::Now(instant) => self.take_aligned(instant, now).await,
-                Due::At(next) => {
-                    if !self.obey().await {
-                        let look_at = self.look_for_runtimes();
-                        self.wait(now, next, look_at).await;
-                    }
-                }
+            let due = self.alignment.check(now, self.options.grace_at(self.interval));
+            if let Due::Now(instant) = due {
+                self.take_aligned(instant, now).await;
+            }
+            // After each tick too, so that ticks which take all the time keep nobody waiting.
+            let obeyed = self.obey().await;
+            if let (Due::At(next), false) = (due, obeyed) {
+                let look_at = self.look_for_runtimes();
+                self.wait(now, next, look_at).await;
             }
         }
     }

@@ -42,6 +42,9 @@ pub use self::options::SchedulerOptions;
 /// Threads of the host that may wait for a snapshot before one more has to try again.
 const MAX_REQUESTS: usize = 256;
 
+/// What a scheduler is started with.
+type Plugged = (Vec<Box<dyn Probe>>, Vec<Box<dyn Sink>>);
+
 /// Why the scheduler could not be started. Nothing of it runs then.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -108,7 +111,7 @@ impl Scheduler {
         options: SchedulerOptions,
         session: Session,
         clock: Arc<dyn Clock>,
-        (probes, sinks): (Vec<Box<dyn Probe>>, Vec<Box<dyn Sink>>),
+        (probes, sinks): Plugged,
         commands: (CommandSender, CommandReceiver),
         held_bytes: fn() -> Option<u64>,
         judge: Judge,

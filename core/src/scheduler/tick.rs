@@ -81,11 +81,11 @@ impl Engine {
     pub(super) async fn answers_until(&mut self, wait: Duration, done: impl Fn(&[Slot]) -> bool) {
         let timeout = tokio::time::sleep(wait);
         tokio::pin!(timeout);
-        while !done(&self.slots) {
+        while !done(&self.slots) && !self.shared.stopping() {
             tokio::select! {
                 biased;
                 Some(answer) = self.answers.recv() => self.answered(answer),
-                () = self.shared.wake.notified() => if self.shared.stopping() { return },
+                () = self.shared.wake.notified() => {}
                 () = &mut timeout => return,
             }
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::kit::{MINUTE, PATIENCE, Rig, Script, eventually, impatient, options, scripted_sink, status};
 use crate::conformance::{TestClock, sample_session};
-use crate::{Cause, Clock, Command, Scheduler, StartError, command_channel};
+use crate::{Cause, Clock, Command, Layer, Scheduler, StartError, command_channel};
 
 #[test]
 fn a_reset_takes_a_snapshot_at_once_that_growth_is_counted_from() {
@@ -188,11 +188,37 @@ fn stop_leaves_behind_what_is_stuck_and_says_so() {
     assert_eq!(status(&rig.handle.latest().unwrap(), "stuck"), "late 0");
 
     // Later they come back, find that all has ended, and end too; the probe is not called again.
-    (stuck.release(1), sink.release(1));
+    stuck.release(1);
+    sink.release(1);
     let stopped = rig.handle.stop(PATIENCE);
     assert_eq!(stopped.left_behind, [""; 0]);
     assert!(!stopped.clean, "a probe that had attached was not detached");
     assert_eq!((stuck.log(), sink.log()), ("attach gauges".to_owned(), "open 0 close".to_owned()));
+}
+
+#[test]
+fn stop_does_not_wait_for_those_that_read_first() {
+    let stuck = Script::of("stuck", Layer::Python, true, "", "h");
+    // With these options, others would wait a minute for it.
+    let rig = Rig::start(options(), &[&stuck], Vec::new());
+    eventually("asked", || stuck.log() == "attach gauges");
+    assert_eq!(rig.handle.stop(Duration::from_secs(2)).left_behind, ["leakline-stuck"]);
+    stuck.release(1);
+}
+
+#[test]
+fn an_agent_that_is_stopped_before_it_began_takes_nothing() {
+    let (stuck, sink) = (Script::new("stuck", "h", ""), Script::new("sink", "", ""));
+    let rig = Rig::start(options(), &[&stuck], vec![scripted_sink(&sink)]);
+    eventually("asked", || stuck.log() == "attach");
+    std::thread::scope(|scope| {
+        let stopped = scope.spawn(|| rig.handle.stop(PATIENCE));
+        eventually("closed", || sink.log() == "open close");
+        stuck.release(1);
+        assert!(stopped.join().unwrap().clean);
+    });
+    assert_eq!(stuck.log(), "attach detach", "what it took meanwhile is given back");
+    assert!(rig.handle.latest().is_none());
 }
 
 #[test]
@@ -240,8 +266,8 @@ impl crate::Probe for Named {
         assert!(self.0 != "panic", "a name's bug");
         self.0.into()
     }
-    fn layer(&self) -> crate::Layer {
-        crate::Layer::Process
+    fn layer(&self) -> Layer {
+        Layer::Process
     }
     async fn gauges(&mut self, _: &crate::Tick) -> Result<crate::GaugeReading, crate::ProbeError> {
         Err(crate::ProbeError::failed("reading", "never"))
