@@ -1,6 +1,7 @@
 //! Makes probes and sinks from a config and starts the scheduler with them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use leakline_core::{
     Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, command_channel,
@@ -51,6 +52,8 @@ pub(crate) fn start(
         interval: config.interval,
         max_queue_snapshots: config.queue_snapshots,
         max_queue_bytes: config.queue_bytes,
+        // Python is attached to while it starts, and is in the first snapshot when that waits for its first imports.
+        first_attach_wait: Duration::from_millis(100),
         ..SchedulerOptions::default()
     };
     Scheduler::start(

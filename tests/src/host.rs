@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use leakline_core::Snapshot;
-use leakline_proto::Event;
-use std::sync::Arc;
+use leakline_proto::recording::{Item, Reader};
+use leakline_proto::{Decoder, Event};
 
 use crate::machine::dist;
 
@@ -200,4 +201,19 @@ fn snapshots(events: &[Event]) -> impl Iterator<Item = Arc<Snapshot>> + '_ {
         Event::Snapshot { snapshot, .. } => Some(Arc::clone(snapshot)),
         _ => None,
     })
+}
+
+/// Everything in the recording at `path`, up to its last whole entry; panics on damage before that.
+pub fn read_recording(path: &Path) -> Vec<Event> {
+    let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{error}: {}", path.display()));
+    let mut decoder = Decoder::default();
+    Reader::new(&bytes)
+        .unwrap_or_else(|error| panic!("{error}: {}", path.display()))
+        .flat_map(|item| match item {
+            Item::Entry { entry, .. } => decoder.push(entry).expect("an entry that can be decoded"),
+            Item::Problem { offset, what, .. } => panic!("{what} at byte {offset}: {}", path.display()),
+            // A torn tail: the host was killed, or is writing.
+            _ => Vec::new(),
+        })
+        .collect()
 }

@@ -25,7 +25,8 @@ pub fn workspace() -> PathBuf {
 /// # Panics
 /// When they were not built.
 pub fn dist() -> Dist {
-    let root = std::env::var_os("LEAKLINE_DIST").map_or_else(|| workspace().join("target/leakline"), PathBuf::from);
+    let root =
+        std::env::var_os("LEAKLINE_DIST").map_or_else(|| workspace().join("target/leakline"), PathBuf::from);
     let root = if root.is_absolute() { root } else { workspace().join(root) };
     let dist = Dist { leakline: root.join("bin/leakline"), libraries: root.join("lib/leakline"), root };
     assert!(
@@ -75,7 +76,8 @@ fn python_candidates() -> Vec<PathBuf> {
 /// Asks the interpreter itself, which sees through shims and links. `None` where it does not run.
 fn ask_python(program: &Path) -> Option<Python> {
     let script = "import os,sys; print(os.path.realpath(sys.executable)); print(*sys.version_info[:2])";
-    let answer = Command::new(program).args(["-S", "-c", script]).output().ok().filter(|out| out.status.success())?;
+    let answer =
+        Command::new(program).args(["-S", "-c", script]).output().ok().filter(|out| out.status.success())?;
     let text = String::from_utf8(answer.stdout).ok()?;
     let mut lines = text.lines();
     let path = PathBuf::from(lines.next()?);
@@ -105,6 +107,10 @@ pub fn venv_python() -> PathBuf {
 /// A host program that `cargo xtask hosts` compiled.
 pub fn built_host(name: &str) -> PathBuf {
     let path = workspace().join(".leakline/hosts").join(name);
-    assert!(path.exists(), "no host program at {}: run `cargo xtask hosts` first (`./x test` does)", path.display());
+    assert!(
+        path.exists(),
+        "no host program at {}: run `cargo xtask hosts` first (`./x test` does)",
+        path.display()
+    );
     path
 }

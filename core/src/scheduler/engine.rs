@@ -68,7 +68,8 @@ impl Engine {
             }
             let now = self.clock.now();
             let due = self.alignment.check(now, self.options.grace_at(self.interval));
-            if let Due::Now(instant) = due {
+            // After the last snapshot the host ends: a tick would only show runtimes that are gone already.
+            if let (Due::Now(instant), None) = (due, self.shared.last()) {
                 self.take_aligned(instant, now).await;
             }
             // After each tick too, so that ticks which take all the time keep nobody waiting.

@@ -1,6 +1,8 @@
 //! The agent finds what is in the process: a runtime that is there, one that comes later, and none.
 
-use leakline_core::{Layer, ReadingStatus, Snapshot, names};
+use std::sync::Arc;
+
+use leakline_core::{Cause, Layer, ReadingStatus, Snapshot, names};
 use leakline_tests::{Host, Outcome, built_host, jdks, pythons, venv_python, workspace};
 
 const TICK: [&str; 2] = ["--interval", "200ms"];
@@ -16,7 +18,8 @@ fn check_layers(outcome: &Outcome, expected: &[&str]) {
     assert!(!snapshots.is_empty(), "no snapshots; {}", outcome.stderr);
     for probe in ["python", "jvm", "native", "process"] {
         let read = snapshots.iter().any(|snapshot| was_read(snapshot, probe));
-        let last = snapshots.last().and_then(|snapshot| snapshot.reading(probe).map(|reading| &reading.status));
+        let last =
+            snapshots.last().and_then(|snapshot| snapshot.reading(probe).map(|reading| &reading.status));
         assert_eq!(read, expected.contains(&probe), "{probe}: {last:?}; {}", outcome.stderr);
     }
 }
@@ -31,21 +34,24 @@ fn a_host_without_any_runtime_has_the_native_layers() {
 }
 
 #[test]
-fn a_host_that_exits_at_once_leaves_one_snapshot() {
+fn a_host_that_exits_at_once_leaves_its_last_snapshot() {
     let outcome = Host::new(["true"]).run().succeeded();
-    assert_eq!(outcome.snapshots().len(), 1, "{}", outcome.stderr);
+    let last = outcome.snapshots().last().map(|snapshot| snapshot.tick.cause);
+    assert_eq!(last, Some(Cause::Final), "{}", outcome.stderr);
 }
 
 #[test]
 fn every_installed_cpython_is_read_and_traced_from_its_first_module_on() {
     let modules = tempfile::tempdir().expect("a folder");
-    std::fs::write(modules.path().join("held.py"), "DATA = [bytearray(1000) for _ in range(500)]\n").expect("written");
+    std::fs::write(modules.path().join("held.py"), "DATA = [bytearray(1000) for _ in range(500)]\n")
+        .expect("written");
     for python in pythons() {
-        let outcome = Host::new([python.path.as_os_str(), "-c".as_ref(), "import held, time; time.sleep(0.7)".as_ref()])
-            .variable("PYTHONPATH", modules.path())
-            .options(TICK)
-            .run()
-            .succeeded();
+        let outcome =
+            Host::new([python.path.as_os_str(), "-c".as_ref(), "import held, time; time.sleep(1)".as_ref()])
+                .variable("PYTHONPATH", modules.path())
+                .options(TICK)
+                .run()
+                .succeeded();
         check_layers(&outcome, &["python", "native", "process"]);
         let held = outcome
             .snapshots()
@@ -61,10 +67,11 @@ fn every_installed_cpython_is_read_and_traced_from_its_first_module_on() {
 
 #[test]
 fn a_cpython_in_a_virtual_environment_is_read() {
-    let outcome = Host::new([venv_python().into_os_string(), "-c".into(), "import time; time.sleep(0.7)".into()])
-        .options(TICK)
-        .run()
-        .succeeded();
+    let outcome =
+        Host::new([venv_python().into_os_string(), "-c".into(), "import time; time.sleep(0.7)".into()])
+            .options(TICK)
+            .run()
+            .succeeded();
     check_layers(&outcome, &["python", "native", "process"]);
 }
 
@@ -81,7 +88,8 @@ fn the_jvm_of_every_installed_jdk_is_read() {
         ];
         let outcome = Host::new(command).options(TICK).run().succeeded();
         check_layers(&outcome, &["jvm", "native", "process"]);
-        let heap = outcome.snapshots().iter().filter_map(|snapshot| snapshot.gauge(names::JVM_HEAP_USED)).count();
+        let heap =
+            outcome.snapshots().iter().filter_map(|snapshot| snapshot.gauge(names::JVM_HEAP_USED)).count();
         assert!(heap > 0, "{java:?}");
     }
 }
@@ -91,8 +99,8 @@ fn a_jvm_that_python_starts_later_is_found() {
     let command = [venv_python().into_os_string(), host_program("late_jvm.py").into_os_string()];
     let outcome = Host::new(command).options(TICK).run().succeeded();
     check_layers(&outcome, &["python", "jvm", "native", "process"]);
-    let first = outcome.snapshots().first().cloned().expect("a snapshot");
-    assert!(was_read(&first, "python") && !was_read(&first, "jvm"), "the JVM came second");
+    let only_python = |snapshot: &Arc<Snapshot>| was_read(snapshot, "python") && !was_read(snapshot, "jvm");
+    assert!(outcome.snapshots().iter().any(only_python), "the JVM came second");
 }
 
 #[test]
@@ -105,4 +113,19 @@ fn all_layers_are_told_apart_and_their_skew_is_recorded() {
     assert!(mixed.skew_nanos.is_some());
     let layers: Vec<Layer> = mixed.readings.iter().map(|reading| reading.layer).collect();
     assert_eq!(layers, [Layer::Python, Layer::Jvm, Layer::Native, Layer::Process]);
+}
+
+#[test]
+fn a_python_that_a_jvm_embeds_later_is_found() {
+    let java = jdks().into_iter().next().expect("a JDK");
+    let arguments =
+        std::fs::read_to_string(built_host("jep_host.arguments")).expect("written by `cargo xtask hosts`");
+    let command = [java.into_os_string()]
+        .into_iter()
+        .chain(arguments.lines().map(Into::into))
+        .chain(["--python-after", "1", "--seconds", "3"].map(Into::into));
+    let outcome = Host::new(command).options(["--interval", "500ms"]).run().succeeded();
+    check_layers(&outcome, &["python", "jvm", "native", "process"]);
+    let only_jvm = |snapshot: &Arc<Snapshot>| was_read(snapshot, "jvm") && !was_read(snapshot, "python");
+    assert!(outcome.snapshots().iter().any(only_jvm), "Python came second");
 }

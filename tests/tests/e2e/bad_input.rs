@@ -44,7 +44,10 @@ fn a_file_that_is_no_recording_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let foreign = folder.path().join("foreign.leak");
     std::fs::write(&foreign, b"\x7fELF and more that leakline never wrote").expect("written");
-    check_refused(&["report", foreign.to_str().expect("a path")], &["foreign.leak", "not a leakline recording"]);
+    check_refused(
+        &["report", foreign.to_str().expect("a path")],
+        &["foreign.leak", "not a leakline recording"],
+    );
     check_refused(&["report", "/no/such/recording.leak"], &["/no/such/recording.leak"]);
 }
 
@@ -64,7 +67,8 @@ fn a_damaged_recording_is_shown_as_far_as_it_goes() {
 
     for file in [truncated, flipped] {
         let output = leakline(&["report", file.to_str().expect("a path")]);
-        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{stderr}");
         assert!(stdout.contains("resident"), "{stdout}");
         assert!(format!("{stdout}{stderr}").contains("byte"), "says where: {stdout}{stderr}");

@@ -30,13 +30,19 @@ fn death_by_a_signal_passes_through() {
 
 #[test]
 fn a_signal_from_outside_reaches_the_program_and_its_handler() {
-    let host = Host::new(["sh", "-c", "trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.05; done"])
-        .options(["--interval", "100ms"])
-        .spawn();
+    let host =
+        Host::new(["sh", "-c", "trap 'echo caught; exit 5' TERM; echo ready; while :; do sleep 0.05; done"])
+            .options(["--interval", "100ms"])
+            .spawn();
     host.wait_for_snapshots(1);
     host.signal(libc::SIGTERM);
     let outcome = host.wait();
-    assert_eq!((outcome.status.code(), outcome.stdout.as_str()), (Some(5), "ready\ncaught\n"), "{}", outcome.stderr);
+    assert_eq!(
+        (outcome.status.code(), outcome.stdout.as_str()),
+        (Some(5), "ready\ncaught\n"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -48,7 +54,9 @@ fn children_see_nothing_of_leakline_and_are_not_watched() {
     let seen: Vec<&str> = outcome
         .stdout
         .lines()
-        .filter(|line| line.starts_with("LEAKLINE_") || (line.starts_with("LD_PRELOAD=") && line.contains("leakline")))
+        .filter(|line| {
+            line.starts_with("LEAKLINE_") || (line.starts_with("LD_PRELOAD=") && line.contains("leakline"))
+        })
         .collect();
     assert_eq!(seen, Vec::<&str>::new());
 }
@@ -66,7 +74,8 @@ fn a_chain_of_execs_is_one_session() {
         .run()
         .succeeded();
     let folder = outcome.recording().parent().expect("a folder").to_owned();
-    let recordings: Vec<_> = std::fs::read_dir(folder).expect("the folder").flatten().map(|file| file.file_name()).collect();
+    let recordings: Vec<_> =
+        std::fs::read_dir(folder).expect("the folder").flatten().map(|file| file.file_name()).collect();
     assert_eq!(recordings, ["host.leak"]);
     assert!(outcome.snapshots().len() >= 2);
 }
@@ -89,7 +98,10 @@ fn a_forked_child_that_goes_on_is_left_alone() {
 
 #[test]
 fn a_program_that_is_not_there_is_told_as_a_shell_would() {
-    let outcome = Command::new(dist().leakline).args(["run", "--", "/no/such/program"]).output().expect("leakline runs");
+    let outcome = Command::new(dist().leakline)
+        .args(["run", "--", "/no/such/program"])
+        .output()
+        .expect("leakline runs");
     assert_eq!(outcome.status.code(), Some(127));
     let stderr = String::from_utf8_lossy(&outcome.stderr);
     assert!(stderr.contains("/no/such/program"), "{stderr}");

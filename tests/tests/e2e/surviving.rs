@@ -24,9 +24,10 @@ fn a_recording_is_readable_after_the_host_was_killed() {
 
 #[test]
 fn an_orderly_end_has_a_final_snapshot_with_python_in_it() {
-    let outcome = Host::new([venv_python().into_os_string(), "-c".into(), "import time; time.sleep(0.3)".into()])
-        .run()
-        .succeeded();
+    let outcome =
+        Host::new([venv_python().into_os_string(), "-c".into(), "import time; time.sleep(0.3)".into()])
+            .run()
+            .succeeded();
     let last = outcome.snapshots().last().cloned().expect("a snapshot");
     assert_eq!(last.tick.cause, leakline_core::Cause::Final);
     let python = last.reading("python").expect("a Python reading");
