@@ -66,7 +66,8 @@ impl Sink for GrpcSink {
             what: Cow::Borrowed("the collector's address cannot be used"),
             reason: error.to_string(),
         })?;
-        let encoder = Encoder::new(session);
+        let mut encoder = Encoder::new(session);
+        push(&mut self.shared.lock().buffer, encoder.start());
         let connection = Connection {
             options: self.options.clone(),
             url,
