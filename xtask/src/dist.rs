@@ -27,7 +27,8 @@ pub(crate) fn files() -> impl Iterator<Item = &'static str> {
     PARTS.iter().map(|(_, _, place)| *place)
 }
 
-fn target() -> PathBuf {
+/// Cargo's target folder.
+pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
@@ -69,7 +70,7 @@ fn lay_out(prefix: &Path) -> anyhow::Result<()> {
 }
 
 /// The user's own flags, and those that take this machine's paths out of the result.
-fn flags() -> anyhow::Result<Vec<String>> {
+pub(crate) fn flags() -> anyhow::Result<Vec<String>> {
     let mut flags: Vec<String> = match env::var("CARGO_ENCODED_RUSTFLAGS") {
         Ok(encoded) => encoded.split('\u{1f}').filter(|flag| !flag.is_empty()).map(str::to_owned).collect(),
         Err(_) => env::var("RUSTFLAGS").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),

@@ -1,6 +1,6 @@
 //! The probe, as the agent runs it, behind a few C functions: a Python program loads this through ctypes (which lets go
-//! of the GIL around each call, so the calling thread is like the probe's lane) and compares what comes out with what
-//! Python says itself. Preloaded with `LEAKLINE_DRIVER_EARLY` set to a number of frames, it attaches while Python starts.
+//! of the GIL around each call) and compares what comes out with what Python says itself. Each call runs on a thread of
+//! its own, as the probe does on its lane. Preloaded with `LEAKLINE_DRIVER_EARLY` set to a number of frames, it attaches while Python starts.
 //!
 //! For tests and benchmarks only. Every function answers with JSON text, to be freed with `driver_free`.
 
@@ -31,11 +31,7 @@ struct MachineClock;
 impl Clock for MachineClock {
     fn now(&self) -> Timestamp {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut boot = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `boot` is ours to write.
-        unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut boot) };
-        let boot_nanos = boot.tv_sec as u64 * 1_000_000_000 + boot.tv_nsec as u64;
-        Timestamp { unix_nanos: unix.as_nanos() as u64, boot_nanos }
+        Timestamp { unix_nanos: unix.as_nanos() as u64, boot_nanos: leakline_python::boot_nanos() }
     }
 
     async fn sleep_until(&self, unix_nanos: u64) {
@@ -72,18 +68,19 @@ pub unsafe extern "C" fn driver_attach(options: *const c_char) -> *mut c_char {
     // SAFETY: the caller promises it.
     let options = unsafe { CStr::from_ptr(options) }.to_string_lossy();
     let options: Value = serde_json::from_str(&options).unwrap_or_default();
-    let mut driver = DRIVER.lock().unwrap();
-    let made = driver.get_or_insert_with(|| Driver {
-        probe: PythonProbe::new(Arc::new(MachineClock), python_options(&options)),
-        runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
-        profiles: Vec::new(),
-    });
-    let Driver { probe, runtime, .. } = made;
-    text_of(match runtime.block_on(probe.attach()) {
-        Ok(Attachment::Attached(info)) => json!({"name": info.name, "roots": info.source_roots}),
-        Ok(Attachment::Absent { reason }) => json!({"absent": reason}),
-        Err(error) => json!({"error": error.to_string()}),
-    })
+    text_of(on_a_lane(|| {
+        let mut driver = DRIVER.lock().unwrap();
+        let Driver { probe, runtime, .. } = driver.get_or_insert_with(|| Driver {
+            probe: PythonProbe::new(Arc::new(MachineClock), python_options(&options)),
+            runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
+            profiles: Vec::new(),
+        });
+        match runtime.block_on(probe.attach()) {
+            Ok(Attachment::Attached(info)) => json!({"name": info.name, "roots": info.source_roots}),
+            Ok(Attachment::Absent { reason }) => json!({"absent": reason}),
+            Err(error) => json!({"error": error.to_string()}),
+        }
+    }))
 }
 
 fn python_options(options: &Value) -> PythonOptions {
@@ -200,7 +197,7 @@ pub extern "C" fn driver_conformance() -> *mut c_char {
     let make = |clock: Arc<dyn Clock>| -> Box<dyn Probe> {
         Box::new(PythonProbe::new(clock, PythonOptions::default()))
     };
-    text_of(json!(leakline_core::conformance::probe_violations(make)))
+    text_of(on_a_lane(|| json!(leakline_core::conformance::probe_violations(make))))
 }
 
 /// Gives back what the probe took.
@@ -259,13 +256,34 @@ pub unsafe extern "C" fn driver_free(answer: *mut c_char) {
     drop(unsafe { CString::from_raw(answer) });
 }
 
-fn with(work: impl FnOnce(&mut Driver) -> Result<Value, ProbeError>) -> *mut c_char {
-    let mut driver = DRIVER.lock().unwrap();
-    let answer = match driver.as_mut() {
+fn with(work: impl FnOnce(&mut Driver) -> Result<Value, ProbeError> + Send) -> *mut c_char {
+    text_of(on_a_lane(|| match DRIVER.lock().unwrap().as_mut() {
         Some(driver) => work(driver).unwrap_or_else(|error| json!({"error": error.to_string()})),
         None => json!({"error": "no probe"}),
+    }))
+}
+
+/// Runs `work` on a thread that Python has never seen, and adds the CPU time that it took.
+fn on_a_lane(work: impl FnOnce() -> Value + Send) -> Value {
+    let timed = || {
+        let before = thread_cpu_nanos();
+        let mut answer = work();
+        if let Some(answer) = answer.as_object_mut() {
+            answer.insert("cpu_nanos".to_owned(), json!(thread_cpu_nanos() - before));
+        }
+        answer
     };
-    text_of(answer)
+    std::thread::scope(|scope| {
+        let lane = std::thread::Builder::new().name("leakline-python".into()).spawn_scoped(scope, timed);
+        lane.unwrap().join().unwrap()
+    })
+}
+
+fn thread_cpu_nanos() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is ours to write.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
 fn text_of(answer: Value) -> *mut c_char {

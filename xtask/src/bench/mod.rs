@@ -2,6 +2,7 @@
 //! A figure that is over its limit is an error. Nothing is measured here that was not run here.
 
 mod idle;
+mod python_profile;
 mod skew;
 mod start;
 
@@ -10,7 +11,12 @@ use anyhow::ensure;
 /// Measures and prints; the smoke run is short and keeps the same limits.
 type Bench = fn(smoke: bool) -> anyhow::Result<()>;
 
-const BENCHES: &[(&str, Bench)] = &[("start", start::run), ("idle", idle::run), ("skew", skew::run)];
+const BENCHES: &[(&str, Bench)] = &[
+    ("start", start::run),
+    ("idle", idle::run),
+    ("skew", skew::run),
+    ("python-profile", python_profile::run),
+];
 
 /// The benchmarks' names.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {

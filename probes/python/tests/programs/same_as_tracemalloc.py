@@ -1,8 +1,8 @@
 """The profile equals tracemalloc's own statistics of the same instant: every site, its frames, bytes and blocks."""
 
-import gc
 import tracemalloc
 
+import _tracemalloc
 import driver
 
 FRAMES = 6
@@ -34,62 +34,80 @@ def work():
     kept.append({number: str(number) for number in range(2000)})
 
 
-def look():
-    return driver.details(), tracemalloc.take_snapshot()
-
-
-LOOKED_AT = (__file__, look.__code__.co_firstlineno + 1)
-
-
 def lossy(file):
     return file.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
+def path(traceback):
+    return tuple((lossy(frame.filename), frame.lineno) for frame in reversed(traceback))
+
+
+def added(sites, key, size, count):
+    before = sites.get(key, (0, 0))
+    sites[key] = (before[0] + size, before[1] + count)
+
+
 def theirs(snapshot):
-    sites = {}
+    """By call path, which is what statistics() tells apart; and by call path and whether it was cut off."""
+    paths, sites = {}, {}
     for statistic in snapshot.statistics("traceback"):
-        frames = tuple((lossy(frame.filename), frame.lineno) for frame in reversed(statistic.traceback))
-        total = statistic.traceback.total_nframe
-        key = (frames, total is not None and total > len(frames))
-        size, count = sites.get(key, (0, 0))
-        sites[key] = (size + statistic.size, count + statistic.count)
-    return sites
+        added(paths, path(statistic.traceback), statistic.size, statistic.count)
+    for trace in snapshot.traces:
+        frames = path(trace.traceback)
+        added(sites, (frames, trace.traceback.total_nframe > len(frames)), trace.size, 1)
+    return paths, sites
 
 
 def ours(details):
-    sites = {}
+    paths, sites = {}, {}
     for frames, truncated, size, count in details["sites"]:
-        key = (tuple((file, line) for file, line in frames), truncated)
-        assert key not in sites, key
-        sites[key] = (size, count)
-    return sites
+        frames = tuple((file, line) for file, line in frames)
+        assert (frames, truncated) not in sites, frames
+        added(paths, frames, size, count)
+        added(sites, (frames, truncated), size, count)
+    return paths, sites
 
 
-def looks_at_itself(key):
-    # Between the two looks, only the looking itself allocates.
-    return any(file.endswith(("/tracemalloc.py", "/driver.py", "/ctypes/__init__.py")) or "/json/" in file
-               for file, _ in key[0]) or key[0][0] == LOOKED_AT
+def look():
+    """Both at the very same instant: what the probe gets from tracemalloc is kept for tracemalloc itself to analyse."""
+    arenas = "python.allocated_blocks" in driver.gauges()["gauges"]
+    details = driver.details()
+    assert arenas == ("python.traced_small_bytes" in details["gauges"])
+    return details, tracemalloc.Snapshot(copies.pop(), tracemalloc.get_traceback_limit())
 
 
+def copying():
+    traces = get_traces()
+    copies.append(list(traces))
+    return traces
+
+
+copies = []
+get_traces = _tracemalloc._get_traces
+_tracemalloc._get_traces = copying
 attached = driver.attach(frames=FRAMES, filters=[])
+_tracemalloc._get_traces = get_traces
 assert attached["name"].startswith("CPython 3."), attached
 work()
-gc.collect()
-gc.disable()
 
 for again in range(3):
     details, snapshot = look()
-    expected, found = theirs(snapshot), ours(details)
-    expected = {key: value for key, value in expected.items() if not looks_at_itself(key)}
-    found = {key: value for key, value in found.items() if not looks_at_itself(key)}
-    for key in expected.keys() | found.keys():
-        if expected.get(key) != found.get(key):
-            raise AssertionError((again, key, "expected", expected.get(key), "found", found.get(key)))
-    assert len(found) > 200, len(found)
+    for expected, found in zip(theirs(snapshot), ours(details)):
+        for key in expected.keys() | found.keys():
+            if expected.get(key) != found.get(key):
+                raise AssertionError((again, key, "expected", expected.get(key), "found", found.get(key)))
+        assert len(found) > 200, len(found)
     assert any(truncated for _, truncated in found) and not all(truncated for _, truncated in found)
-    del details, snapshot, expected, found
+    small = sum(trace.size for trace in snapshot.traces if trace.size <= 512)
+    # Absent where there are no arenas for small requests.
+    assert details["gauges"].get("python.traced_small_bytes", small) == small, (details["gauges"], small)
     for size in range(100):
         run_as("/made/up/later%d.py" % again, size)
+
+# Without the copy in between, at nearly the same instant: within what looking itself allocates.
+details, snapshot = driver.details(sites=False), tracemalloc.take_snapshot()
+total = sum(size for _, size, *_ in snapshot.traces._traces)
+assert abs(details["total"][0] - total) < 500_000, (details["total"], total)
 
 # The gauges belong to the same instant, too.
 current, _ = tracemalloc.get_traced_memory()
