@@ -8,10 +8,8 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use serde_json::Value;
 
-use super::keep;
-use crate::process::stdout_of;
+use super::{keep, recording, report};
 use crate::{dist, hosts};
 
 /// Ticks come this often while their cost is measured; at 5 minutes there would be too few.
@@ -22,10 +20,7 @@ const WARM_UP: Duration = Duration::from_secs(6);
 
 pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
     let span = Duration::from_secs(if smoke { 8 } else { 60 });
-    let folder = dist::folder().join("bench");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let recording = folder.join("idle.leak");
-    let _ = fs::remove_file(&recording);
+    let recording = recording("idle")?;
 
     let between = cpu_share("1h", span, None)?;
     let ticking = cpu_share("500ms", span, Some(&recording))?;
@@ -34,11 +29,7 @@ pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
     println!("{:<58}{:>9.4} % of a core", "between ticks", between * 100.0);
     keep("at the 5-minute interval", (between + per_tick / 300.0) * 100.0, 0.1, "% of a core")?;
 
-    let report = stdout_of(
-        Command::new(dist::folder().join("bin/leakline")).args(["report", "--json"]).arg(&recording),
-    )?;
-    let report: Value =
-        serde_json::from_str(&report).context("leakline report --json wrote something else")?;
+    let report = report(&recording)?;
     let held = report["own"]["held_bytes"].as_f64().context("the report has no own.held_bytes")?;
     keep("held by the agent, as it says itself", held / f64::from(1 << 20), 8.0, "MiB")
 }

@@ -6,7 +6,15 @@ mod python_profile;
 mod skew;
 mod start;
 
-use anyhow::ensure;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+
+use crate::dist;
+use crate::process::stdout_of;
 
 /// Measures and prints; the smoke run is short and keeps the same limits.
 type Bench = fn(smoke: bool) -> anyhow::Result<()>;
@@ -37,6 +45,22 @@ pub(crate) fn run(only: Option<&str>, smoke: bool) -> anyhow::Result<()> {
         bench(smoke)?;
     }
     Ok(())
+}
+
+/// A recording of a benchmark's own that is not there yet.
+fn recording(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = dist::folder().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let path = folder.join(name).with_extension("leak");
+    let _ = fs::remove_file(&path);
+    Ok(path)
+}
+
+/// What `leakline report --json` says of a recording.
+fn report(recording: &Path) -> anyhow::Result<Value> {
+    let mut report = Command::new(dist::folder().join("bin/leakline"));
+    let text = stdout_of(report.args(["report", "--json"]).arg(recording))?;
+    serde_json::from_str(&text).context("leakline report --json wrote something that is not JSON")
 }
 
 /// Prints a figure beside its limit; an error when it is over.

@@ -1,4 +1,4 @@
-//! What `leakline run -- true` costs more than `true`: start, one snapshot, end.
+//! What `leakline run -- true` costs more than `true`: start, one snapshot in a recording, end.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -10,11 +10,13 @@ use crate::{dist, process};
 
 /// The two alternate, so that both see the same machine; the difference of each pair counts.
 pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
+    let recording = super::recording("start")?;
     let mut differences = Vec::new();
     for _ in 0..if smoke { 15 } else { 100 } {
         let plain = milliseconds(&mut Command::new("true"))?;
         let mut watched = Command::new(dist::folder().join("bin/leakline"));
-        differences.push(milliseconds(watched.args(["run", "--quiet", "--", "true"]))? - plain);
+        watched.args(["run", "--quiet", "-o"]).arg(&recording).args(["--", "true"]);
+        differences.push(milliseconds(&mut watched)? - plain);
     }
     keep("`leakline run -- true` over `true`, median", median(differences), 20.0, "ms")
 }
