@@ -237,3 +237,65 @@ fn last_number(path: &Path) -> Result<Option<u64>, CollectorError> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use leakline_core::conformance::{sample_record, sample_session};
+    use leakline_proto::Encoder;
+
+    use super::*;
+
+    fn entries(encoder: &mut Encoder, number: u64) -> Vec<v1::Entry> {
+        encoder.record(&sample_record(number, 5))
+    }
+
+    #[test]
+    fn what_was_not_synced_is_not_there_the_next_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.leak");
+        let session = sample_session();
+        let mut encoder = Encoder::new(&session);
+        let mut recording = Recording::open(path.clone(), &session, u64::MAX).unwrap();
+        entries(&mut encoder, 0).into_iter().for_each(|entry| drop(recording.add(entry).unwrap()));
+        recording.sync().unwrap();
+        let synced = recording.next_number();
+        entries(&mut encoder, 1).into_iter().for_each(|entry| drop(recording.add(entry).unwrap()));
+        assert!(recording.next_number() > synced);
+        drop(recording);
+        assert_eq!(Recording::open(path, &session, u64::MAX).unwrap().next_number(), synced);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_an_error_that_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.leak");
+        let session = sample_session();
+        let mut recording = Recording::open(path, &session, u64::MAX).unwrap();
+        recording.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        entries(&mut Encoder::new(&session), 0)
+            .into_iter()
+            .for_each(|entry| drop(recording.add(entry).unwrap()));
+        let error = recording.sync().unwrap_err();
+        assert!(
+            matches!(&error, CollectorError::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull),
+            "{error:?}"
+        );
+        assert!(error.to_string().ends_with("x.leak"), "{error}");
+    }
+
+    #[test]
+    fn a_crash_between_renaming_and_beginning_anew_loses_no_numbers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.leak");
+        let session = sample_session();
+        let mut recording = Recording::open(path.clone(), &session, u64::MAX).unwrap();
+        entries(&mut Encoder::new(&session), 0)
+            .into_iter()
+            .for_each(|entry| drop(recording.add(entry).unwrap()));
+        recording.sync().unwrap();
+        let next = recording.next_number();
+        fs::rename(&path, predecessor(&path)).unwrap();
+        assert_eq!(Recording::open(path, &session, u64::MAX).unwrap().next_number(), next);
+    }
+}

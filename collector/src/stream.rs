@@ -73,13 +73,6 @@ struct Live {
     finished: bool,
 }
 
-/// What a turn of a stream begins with.
-enum Turn {
-    Stop(Stop),
-    Command(Command),
-    Message(Result<Option<v1::AgentMessage>, Status>),
-}
-
 impl Service {
     async fn stream(&self, peer: Option<SocketAddr>, mut incoming: Incoming, answers: Answers) {
         let mut live = match self.welcome(peer, &mut incoming, &answers).await {
@@ -178,25 +171,16 @@ impl Service {
         answers: &Answers,
     ) -> Result<Ended, Status> {
         loop {
-            let turn = tokio::select! {
+            let ended = tokio::select! {
                 biased;
-                stop = stop_reason(&mut live.place.stop) => Turn::Stop(stop),
-                Some(command) = live.commands.recv() => Turn::Command(command),
-                message = incoming.message() => Turn::Message(message),
+                stop = stop_reason(&mut live.place.stop) => Some(Ended::Stopped(stop)),
+                Some(command) = live.commands.recv() => {
+                    self.answer(live, answers, Some(Out::Command((&command).into()))).await
+                }
+                message = incoming.message() => self.batch(live, message, incoming, answers).await?,
             };
-            match turn {
-                Turn::Stop(stop) => return Ok(Ended::Stopped(stop)),
-                Turn::Command(command) => {
-                    let body = Some(Out::Command((&command).into()));
-                    if let Some(ended) = self.answer(live, answers, body).await {
-                        return Ok(ended);
-                    }
-                }
-                Turn::Message(message) => {
-                    if let Some(ended) = self.batch(live, message, incoming, answers).await? {
-                        return Ok(ended);
-                    }
-                }
+            if let Some(ended) = ended {
+                return Ok(ended);
             }
         }
     }

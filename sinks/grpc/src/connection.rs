@@ -198,7 +198,7 @@ impl Connection {
             return Err(self.failure(&what, true));
         }
         let mut state = self.shared.lock();
-        let cursor = state.buffer.resume(welcome.next_entry).map_err(|error| self.from_the_future(error))?;
+        let cursor = state.buffer.resume(welcome.next_entry).map_err(|error| self.never_made(error))?;
         if !state.last_error.is_empty() {
             tracing::info!("connected to the collector at {}", self.options.collector);
             state.last_error.clear();
@@ -270,14 +270,14 @@ impl Connection {
         match message.body {
             Some(In::Ack(ack)) if ack.next_entry > sent => {
                 let error = FromTheFuture { asked: ack.next_entry, next: sent };
-                Err(Ended::Failed(self.from_the_future(error)))
+                Err(Ended::Failed(self.never_made(error)))
             }
             Some(In::Ack(ack)) => {
                 let released = self.shared.lock().buffer.acknowledge(ack.next_entry);
                 match released {
                     Ok(true) => self.shared.progress.notify_one(),
                     Ok(false) => {}
-                    Err(error) => return Err(Ended::Failed(self.from_the_future(error))),
+                    Err(error) => return Err(Ended::Failed(self.never_made(error))),
                 }
                 Ok(())
             }
@@ -306,7 +306,7 @@ impl Connection {
         Failure { message: format!("{what}: {}", self.options.collector), lasting }
     }
 
-    fn from_the_future(&self, error: FromTheFuture) -> Failure {
+    fn never_made(&self, error: FromTheFuture) -> Failure {
         let FromTheFuture { asked, next } = error;
         self.failure(&format!("the collector asks for entry {asked}, but only {next} were made"), true)
     }

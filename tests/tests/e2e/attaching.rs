@@ -1,5 +1,6 @@
 //! The agent finds what is in the process: a runtime that is there, one that comes later, and none.
 
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use leakline_core::{Cause, Layer, ReadingStatus, Snapshot, names};
@@ -118,12 +119,10 @@ fn all_layers_are_told_apart_and_their_skew_is_recorded() {
 #[test]
 fn a_python_that_a_jvm_embeds_later_is_found() {
     let java = jdks().into_iter().next().expect("a JDK");
-    let arguments =
-        std::fs::read_to_string(built_host("jep_host.arguments")).expect("written by `cargo xtask hosts`");
-    let command = [java.into_os_string()]
-        .into_iter()
-        .chain(arguments.lines().map(Into::into))
-        .chain(["--python-after", "1", "--seconds", "3"].map(Into::into));
+    let mut arguments = OsString::from("@");
+    arguments.push(built_host("jep_host.arguments"));
+    let own = ["--python-after", "1", "--seconds", "3"].map(OsString::from);
+    let command = [java.into_os_string(), arguments].into_iter().chain(own);
     let outcome = Host::new(command).options(["--interval", "500ms"]).run().succeeded();
     check_layers(&outcome, &["python", "jvm", "native", "process"]);
     let only_jvm = |snapshot: &Arc<Snapshot>| was_read(snapshot, "jvm") && !was_read(snapshot, "python");
