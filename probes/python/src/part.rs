@@ -85,9 +85,11 @@ impl Part {
         }
     }
 
-    pub(crate) fn start(self, frames: u16) -> Result<Tracing, ProbeError> {
+    /// Who traces now; or why nobody can, in CPython's words.
+    pub(crate) fn start(self, frames: u16) -> Result<Result<Tracing, String>, ProbeError> {
         match self.call(&Request::Start { frames })? {
-            Response::Tracing(tracing) => Ok(tracing),
+            Response::Tracing(tracing) => Ok(Ok(tracing)),
+            Response::CannotTrace { reason } => Ok(Err(reason)),
             other => Err(unexpected(other)),
         }
     }
@@ -121,7 +123,7 @@ impl Part {
         }
         let Some(frames) = frames else { return Ok(()) };
         match self.exchange(self.0.call_attached, &Request::Start { frames })? {
-            Response::Tracing(_) => Ok(()),
+            Response::Tracing(_) | Response::CannotTrace { .. } => Ok(()),
             other => Err(unexpected(other)),
         }
     }

@@ -35,6 +35,8 @@ pub struct PythonProbe {
     python: Option<CPython>,
     part: Option<Part>,
     tracing: Option<Tracing>,
+    /// Why this interpreter cannot trace.
+    cannot_trace: Option<String>,
     tables: Tables,
     budget: Budget,
     /// Whether the last gauges had tracemalloc's numbers.
@@ -61,6 +63,7 @@ impl PythonProbe {
             python: None,
             part: None,
             tracing: None,
+            cannot_trace: None,
             tables: Tables::default(),
             budget,
             traced: false,
@@ -124,13 +127,20 @@ impl PythonProbe {
     /// Starts tracing that was asked for, and takes note of who traces.
     fn trace(&mut self, part: Part) -> Result<(), ProbeError> {
         if self.options.mode == Mode::Tracemalloc {
-            self.tracing = Some(part.start(self.options.max_frames)?);
+            let started = part.start(self.options.max_frames)?;
+            self.tracing = started.as_ref().ok().copied();
+            self.cannot_trace = started.err();
         }
         Ok(())
     }
 
     /// What a user should know about who traces.
     fn tracing_notes(&self) -> Vec<String> {
+        if let Some(reason) = &self.cannot_trace {
+            return vec![format!(
+                "no call paths: CPython cannot trace allocations in this interpreter: {reason}"
+            )];
+        }
         match self.tracing {
             Some(Tracing { ours: false, frames })
                 if self.traced && frames != u32::from(self.options.max_frames) =>

@@ -110,6 +110,11 @@ pub enum Response {
     Attached(Interpreter),
     /// To `Start`.
     Tracing(Tracing),
+    /// To `Start`: this interpreter has no tracemalloc. CPython loses it for good when its first interpreter ends.
+    CannotTrace {
+        /// In CPython's words.
+        reason: String,
+    },
     /// To `Gauges`.
     Gauges(GaugeValues),
     /// To `Profile`.

@@ -3,6 +3,8 @@
 //! Needs `libleakline_cpython.so`; it is built if it has to be. Interpreters are looked for in `PATH`, in `/usr/bin`
 //! and in `~/.pyenv/versions`; `LEAKLINE_TEST_PYTHONS` (paths, separated by `:`) names others.
 
+#![expect(clippy::unwrap_used, reason = "a panic fails the test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -15,6 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// Where the driver and the Python part are.
 struct Built {
     driver: PathBuf,
+    embed: PathBuf,
     part: PathBuf,
 }
 
@@ -24,17 +27,21 @@ fn built() -> &'static Built {
         // This program is in target/PROFILE/deps.
         let program = std::env::current_exe().unwrap();
         let folder = program.parent().and_then(Path::parent).unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--package", "leakline-python-extension", "--target-dir"]);
-        cargo.arg(folder.parent().unwrap());
-        match folder.file_name().and_then(|name| name.to_str()) {
-            Some("debug") => {}
-            Some(profile) => drop(cargo.args(["--profile", profile])),
-            None => {}
+        for wanted in [&["leakline-python-extension"][..], &["leakline-python", "--examples"]] {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.args(["build", "--quiet", "--target-dir"]).arg(folder.parent().unwrap());
+            match folder.file_name().and_then(|name| name.to_str()) {
+                Some("debug") | None => {}
+                Some(profile) => drop(cargo.args(["--profile", profile])),
+            }
+            assert!(
+                cargo.arg("--package").args(wanted).status().unwrap().success(),
+                "{wanted:?} does not build"
+            );
         }
-        assert!(cargo.status().unwrap().success(), "the Python part does not build");
         let built = Built {
             driver: folder.join("examples/libdriver.so"),
+            embed: folder.join("examples/embed"),
             part: folder.join("libleakline_cpython.so"),
         };
         assert!(built.driver.is_file() && built.part.is_file(), "built, but not in {}", folder.display());
@@ -253,4 +260,28 @@ fn debug_hooks_and_other_allocators_change_nothing() {
 #[test]
 fn subinterpreters_come_and_go() {
     check("interpreters.py", &[]);
+}
+
+#[test]
+fn a_libpython_that_was_loaded_privately_is_read_and_may_start_and_end_several_times() {
+    let asked = "import os, sys, sysconfig as s; print(sys.base_prefix + '\\n' + \
+                 os.path.join(s.get_config_var('LIBDIR') or '', s.get_config_var('INSTSONAME') or ''))";
+    for interpreter in interpreters() {
+        let output = Command::new(interpreter).args(["-Ic", asked]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (prefix, library) = text.trim_end().split_once('\n').unwrap();
+        // A static build has none.
+        if !library.contains(".so") || !Path::new(library).is_file() {
+            continue;
+        }
+        let mut embed = Command::new(&built().embed);
+        embed.arg(library).env("PYTHONHOME", prefix).env("LEAKLINE_PYTHON_LIBRARY", &built().part);
+        let output = embed.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && output.stdout == b"ok\n",
+            "{library}: {}\n{stderr}",
+            output.status
+        );
+    }
 }

@@ -105,8 +105,11 @@ fn respond(request: &Request, attached: bool) -> Response {
     match request {
         Request::Attach => attach(attached),
         Request::Start { frames } => with(|runtime, inside| {
-            let tracing = Stretches::default().run(inside, |py, _| runtime.start(py, *frames))?;
-            Ok(Response::Tracing(tracing))
+            let tracer = match runtime.tracer() {
+                Ok(tracer) => tracer,
+                Err(reason) => return Ok(Response::CannotTrace { reason: reason.to_owned() }),
+            };
+            Stretches::default().run(inside, |py, _| tracer.start(py, *frames)).map(Response::Tracing)
         }),
         Request::Gauges => with(|runtime, inside| {
             let mut stretch = Stretches::default();
@@ -119,7 +122,9 @@ fn respond(request: &Request, attached: bool) -> Response {
         }
         Request::Detach => {
             let response = with(|runtime, inside| {
-                Stretches::default().run(inside, |py, _| runtime.stop(py))?;
+                if let Ok(tracer) = runtime.tracer() {
+                    Stretches::default().run(inside, |py, _| tracer.stop(py))?;
+                }
                 Ok(Response::Detached)
             });
             GATE.shut();

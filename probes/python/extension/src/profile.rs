@@ -83,17 +83,18 @@ enum Copied {
 
 /// tracemalloc's own copy of all traces, if it traces and the copy will not take too long.
 fn copy(runtime: &mut Runtime, py: Python<'_>, request: &ProfileRequest) -> PyResult<Copied> {
-    if !runtime.is_tracing(py)? {
+    let Ok(tracer) = runtime.tracer() else { return Ok(Copied::Not(Outcome::NotTracing)) };
+    if !tracer.is_tracing(py)? {
         return Ok(Copied::Not(Outcome::NotTracing));
     }
-    let tracer_bytes = runtime.tracer_bytes(py)?;
+    let tracer_bytes = tracer.tracer_bytes(py)?;
     let expected = expected_copy(runtime.last_copy, tracer_bytes);
     if expected > Duration::from_micros(request.max_copy_micros) {
         return Ok(Copied::Not(Outcome::TooMany { expected_micros: expected.as_micros() as u64 }));
     }
     let begun = Instant::now();
     let traces = runtime.without_collections(py, || {
-        let traces = runtime.get_traces.bind(py).call0()?.cast_into::<PyList>()?;
+        let traces = tracer.get_traces.bind(py).call0()?.cast_into::<PyList>()?;
         untrack(&traces);
         Ok(traces)
     })?;

@@ -19,6 +19,17 @@ static OURS: AtomicU32 = AtomicU32::new(0);
 
 /// What is kept of an interpreter between two calls.
 pub(crate) struct Runtime {
+    /// Or why there is none, in CPython's words.
+    tracer: Result<Tracer, String>,
+    allocated_blocks: Option<Py<PyAny>>,
+    gc: Collector,
+    pub(crate) interner: Interner,
+    /// The last copy of all traces: how long it took for how many bytes of tracemalloc's tables.
+    pub(crate) last_copy: Option<(Duration, u64)>,
+}
+
+/// tracemalloc.
+pub(crate) struct Tracer {
     pub(crate) get_traces: Py<PyAny>,
     start: Py<PyAny>,
     stop: Py<PyAny>,
@@ -26,11 +37,6 @@ pub(crate) struct Runtime {
     traceback_limit: Py<PyAny>,
     traced_memory: Py<PyAny>,
     tracer_memory: Py<PyAny>,
-    allocated_blocks: Option<Py<PyAny>>,
-    gc: Collector,
-    pub(crate) interner: Interner,
-    /// The last copy of all traces: how long it took for how many bytes of tracemalloc's tables.
-    pub(crate) last_copy: Option<(Duration, u64)>,
 }
 
 struct Collector {
@@ -44,18 +50,10 @@ struct Collector {
 impl Runtime {
     /// Takes hold of the interpreter, and has itself called when it ends or forks.
     pub(crate) fn new(py: Python<'_>, on_closing: extern "C" fn()) -> PyResult<Self> {
-        let tracemalloc = import(py, c"_tracemalloc")?;
         let gc = import(py, c"gc")?;
         let sys = import(py, c"sys")?;
-        let get = |module: &Bound<'_, PyAny>, name: &str| module.getattr(name).map(Bound::unbind);
         let runtime = Self {
-            get_traces: get(&tracemalloc, "_get_traces")?,
-            start: get(&tracemalloc, "start")?,
-            stop: get(&tracemalloc, "stop")?,
-            is_tracing: get(&tracemalloc, "is_tracing")?,
-            traceback_limit: get(&tracemalloc, "get_traceback_limit")?,
-            traced_memory: get(&tracemalloc, "get_traced_memory")?,
-            tracer_memory: get(&tracemalloc, "get_tracemalloc_memory")?,
+            tracer: Tracer::new(py).map_err(|error| error.value(py).to_string()),
             allocated_blocks: get(&sys, "getallocatedblocks").ok(),
             gc: Collector {
                 get_count: get(&gc, "get_count")?,
@@ -73,44 +71,17 @@ impl Runtime {
         Ok(runtime)
     }
 
-    pub(crate) fn is_tracing(&self, py: Python<'_>) -> PyResult<bool> {
-        self.is_tracing.call0(py)?.extract(py)
-    }
-
-    /// Starts tracing unless somebody traces already.
-    pub(crate) fn start(&self, py: Python<'_>, frames: u16) -> PyResult<Tracing> {
-        if !self.is_tracing(py)? {
-            self.start.call1(py, (frames.max(1),))?;
-            OURS.store(u32::from(frames.max(1)), SeqCst);
-        }
-        let limit: u32 = self.traceback_limit.call0(py)?.extract(py)?;
-        // A host that stopped our tracing and started its own most likely asked for another depth.
-        let ours = OURS.load(SeqCst) == limit;
-        Ok(Tracing { ours, frames: limit })
-    }
-
-    /// Stops tracing that was started here.
-    pub(crate) fn stop(&self, py: Python<'_>) -> PyResult<()> {
-        let ours = OURS.swap(0, SeqCst);
-        let limit: u32 = self.traceback_limit.call0(py)?.extract(py)?;
-        if ours == limit && self.is_tracing(py)? {
-            self.stop.call0(py)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn tracer_bytes(&self, py: Python<'_>) -> PyResult<u64> {
-        self.tracer_memory.call0(py)?.extract(py)
+    /// tracemalloc, where this interpreter has it.
+    pub(crate) fn tracer(&self) -> Result<&Tracer, &str> {
+        self.tracer.as_ref().map_err(String::as_str)
     }
 
     /// The gauges, with the time at which they were read.
     pub(crate) fn gauges(&self, py: Python<'_>) -> PyResult<GaugeValues> {
         let taken_boot_nanos = leakline_python::boot_nanos();
-        let traced = if self.is_tracing(py)? {
-            let (current, peak) = self.traced_memory.call0(py)?.extract(py)?;
-            Some(Traced { current, peak, tracer: self.tracer_bytes(py)? })
-        } else {
-            None
+        let traced = match &self.tracer {
+            Ok(tracer) => tracer.traced(py)?,
+            Err(_) => None,
         };
         let blocks = match &self.allocated_blocks {
             Some(blocks) => blocks.call0(py)?.extract(py)?,
@@ -153,6 +124,59 @@ impl Runtime {
     }
 }
 
+impl Tracer {
+    fn new(py: Python<'_>) -> PyResult<Self> {
+        let module = import(py, c"_tracemalloc")?;
+        Ok(Self {
+            get_traces: get(&module, "_get_traces")?,
+            start: get(&module, "start")?,
+            stop: get(&module, "stop")?,
+            is_tracing: get(&module, "is_tracing")?,
+            traceback_limit: get(&module, "get_traceback_limit")?,
+            traced_memory: get(&module, "get_traced_memory")?,
+            tracer_memory: get(&module, "get_tracemalloc_memory")?,
+        })
+    }
+
+    pub(crate) fn is_tracing(&self, py: Python<'_>) -> PyResult<bool> {
+        self.is_tracing.call0(py)?.extract(py)
+    }
+
+    /// Starts tracing unless somebody traces already.
+    pub(crate) fn start(&self, py: Python<'_>, frames: u16) -> PyResult<Tracing> {
+        if !self.is_tracing(py)? {
+            self.start.call1(py, (frames.max(1),))?;
+            OURS.store(u32::from(frames.max(1)), SeqCst);
+        }
+        let limit: u32 = self.traceback_limit.call0(py)?.extract(py)?;
+        // A host that stopped our tracing and started its own most likely asked for another depth.
+        let ours = OURS.load(SeqCst) == limit;
+        Ok(Tracing { ours, frames: limit })
+    }
+
+    /// Stops tracing that was started here.
+    pub(crate) fn stop(&self, py: Python<'_>) -> PyResult<()> {
+        let ours = OURS.swap(0, SeqCst);
+        let limit: u32 = self.traceback_limit.call0(py)?.extract(py)?;
+        if ours == limit && self.is_tracing(py)? {
+            self.stop.call0(py)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tracer_bytes(&self, py: Python<'_>) -> PyResult<u64> {
+        self.tracer_memory.call0(py)?.extract(py)
+    }
+
+    fn traced(&self, py: Python<'_>) -> PyResult<Option<Traced>> {
+        if !self.is_tracing(py)? {
+            return Ok(None);
+        }
+        let (current, peak) = self.traced_memory.call0(py)?.extract(py)?;
+        Ok(Some(Traced { current, peak, tracer: self.tracer_bytes(py)? }))
+    }
+}
+
 /// The interpreter's version and its source roots as they are now.
 pub(crate) fn interpreter(py: Python<'_>) -> PyResult<Interpreter> {
     let version = Python::version_str();
@@ -189,6 +213,10 @@ fn source_roots(py: Python<'_>) -> PyResult<Vec<String>> {
     roots.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     roots.dedup();
     Ok(roots)
+}
+
+fn get(module: &Bound<'_, PyAny>, name: &str) -> PyResult<Py<PyAny>> {
+    module.getattr(name).map(Bound::unbind)
 }
 
 /// Imports a built-in module; unlike `__import__`, this cannot have been replaced by the host.
