@@ -4,8 +4,8 @@
 //! - at least five points after the first reading. The first one, taken while the host or the runtime starts, counts for
 //!   nothing; the one that a reset of the baseline takes does count;
 //! - the 95 % interval of the slope lies above zero;
-//! - growth over the whole time (slope times time) is more than a floor: 64 KiB for a layer, and what it may grow by
-//!   because others do (see `layers`); 4 KiB for a site, and a hundredth of its layer's growth;
+//! - growth over the whole time (slope times time) is more than a floor: 64 KiB for a layer (1 MiB for the JVM), and what
+//!   it may grow by because others do (see `layers`); 4 KiB for a site, and a hundredth of its layer's growth;
 //! - the later half still rises, by at least a quarter of the whole's slope: a warm-up that levels off does not.
 //!
 //! How often noise alone passes for a leak, of 400 made-up series of 5, 8, 12, 24, 48, 96 points: independent noise 1 to 3 %;
@@ -21,7 +21,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::layers::{JvmMemory, Level, levels};
+use super::layers::{Level, Memory, levels};
 use super::series::Series;
 use super::sites::SiteTracks;
 use super::slope::{Point, rate, slope};
@@ -36,6 +36,8 @@ const PATIENCE: u32 = 32;
 
 /// A layer that grew by less than this is called steady, whatever its slope: runtimes breathe.
 const LAYER_FLOOR_BYTES: f64 = 64.0 * 1024.0;
+/// A Java heap is counted in regions of a megabyte or more, and a JVM that is warming up keeps some for good.
+const JAVA_FLOOR_BYTES: f64 = 1024.0 * 1024.0;
 const SITE_FLOOR_BYTES: f64 = 4.0 * 1024.0;
 /// A site that explains less than this of its layer's growth is not worth a line.
 const WORTH_NAMING: f64 = 0.01;
@@ -52,7 +54,7 @@ pub struct VerdictEngine {
     resident: Series,
     java_heap: Series,
     heap_max: Option<f64>,
-    jvm: JvmMemory,
+    memory: Memory,
 }
 
 impl Default for VerdictEngine {
@@ -64,7 +66,7 @@ impl Default for VerdictEngine {
             resident: Series::new(MAX_POINTS),
             java_heap: Series::new(MAX_POINTS),
             heap_max: None,
-            jvm: JvmMemory::default(),
+            memory: Memory::default(),
         }
     }
 }
@@ -101,7 +103,7 @@ impl VerdictEngine {
         if let Some(resident) = snapshot.gauge(names::RESIDENT).filter(|_| !is_first) {
             self.resident.push(seconds, resident);
         }
-        for level in levels(snapshot, &mut self.jvm) {
+        for level in levels(snapshot, &mut self.memory) {
             let track = self.layers.entry(level.layer).or_insert_with(|| LayerTrack::new(&level));
             let taken = track.push(seconds, &level);
             if level.layer != Layer::Jvm {
@@ -148,7 +150,8 @@ impl VerdictEngine {
     }
 
     fn judge_layer(&self, layer: Layer, track: &LayerTrack, limit: Option<u64>) -> Verdict {
-        let floor = LAYER_FLOOR_BYTES + growth(&track.allowance.points()).max(0.0);
+        let own = if layer == Layer::Jvm { JAVA_FLOOR_BYTES } else { LAYER_FLOOR_BYTES };
+        let floor = own + growth(&track.allowance.points()).max(0.0);
         let (kind, rate) = judge(&track.series.points(), floor);
         Verdict {
             subject: Subject::Layer(layer),

@@ -29,9 +29,12 @@ pub(super) struct Level {
     pub(super) allowance: f64,
 }
 
-/// What must be remembered of the JVM from one snapshot to the next.
+/// What must be remembered from one snapshot to the next.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct JvmMemory {
+pub(super) struct Memory {
+    /// Small requests' share of what Python has traced, when it was told last: a profile that is left out (it was too
+    /// dear, or late) leaves it out too, and it moves slowly.
+    small_share: Option<f64>,
     /// Collections at the last point, or the heap after it where collections are not counted.
     collected: Option<f64>,
     /// Most of the Java heap that was seen in use: so much was touched, and stays resident while it is committed.
@@ -39,12 +42,23 @@ pub(super) struct JvmMemory {
 }
 
 /// The layers that `snapshot` tells of.
-pub(super) fn levels(snapshot: &Snapshot, memory: &mut JvmMemory) -> Vec<Level> {
+pub(super) fn levels(snapshot: &Snapshot, memory: &mut Memory) -> Vec<Level> {
     let jvm = jvm(snapshot, memory);
-    [python(snapshot), jvm, native(snapshot), process(snapshot, memory.touched)]
+    let small = python_small(snapshot, memory);
+    [python(snapshot), jvm, native(snapshot, small), process(snapshot, small, memory.touched)]
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// Python's requests of up to 512 bytes, told or by their last share.
+fn python_small(snapshot: &Snapshot, memory: &mut Memory) -> Option<f64> {
+    let traced = snapshot.gauge(names::PYTHON_TRACED).filter(|traced| *traced > 0.0);
+    let small = snapshot.gauge(names::PYTHON_TRACED_SMALL);
+    if let (Some(traced), Some(small)) = (traced, small) {
+        memory.small_share = Some((small / traced).clamp(0.0, 1.0));
+    }
+    small.or_else(|| Some(memory.small_share? * traced?))
 }
 
 fn python(snapshot: &Snapshot) -> Option<Level> {
@@ -52,7 +66,7 @@ fn python(snapshot: &Snapshot) -> Option<Level> {
 }
 
 /// One point per collection: growth without any collection is garbage as likely as not.
-fn jvm(snapshot: &Snapshot, memory: &mut JvmMemory) -> Option<Level> {
+fn jvm(snapshot: &Snapshot, memory: &mut Memory) -> Option<Level> {
     let used = snapshot.gauge(names::JVM_HEAP_USED)?;
     let committed = snapshot.gauge(names::JVM_HEAP_COMMITTED).unwrap_or(f64::INFINITY);
     memory.touched = memory.touched.max(used).min(committed.max(used));
@@ -72,21 +86,19 @@ fn jvm(snapshot: &Snapshot, memory: &mut JvmMemory) -> Option<Level> {
     Some(Level { bytes: level.bytes.filter(|_| is_point), ..level })
 }
 
-fn native(snapshot: &Snapshot) -> Option<Level> {
+fn native(snapshot: &Snapshot, small: Option<f64>) -> Option<Level> {
     let mut sum = Sum::of(snapshot, names::MALLOC_LIVE)?;
     // Both or neither: traced bytes alone do not tell what of them is in malloc.
-    if let (Some(traced), Some(small)) =
-        (snapshot.gauge(names::PYTHON_TRACED), snapshot.gauge(names::PYTHON_TRACED_SMALL))
-    {
+    if let (Some(traced), Some(small)) = (snapshot.gauge(names::PYTHON_TRACED), small) {
         sum.explain((traced - small).max(0.0), 0.25);
     }
-    sum.allow_unsplit_python();
+    sum.allow_unsplit_python(small);
     sum.subtract(names::PYTHON_TRACER, 1.5);
     sum.subtract(names::JVM_DIRECT, 0.25);
     Some(sum.level(Layer::Native, names::MALLOC_LIVE))
 }
 
-fn process(snapshot: &Snapshot, java_touched: f64) -> Option<Level> {
+fn process(snapshot: &Snapshot, small: Option<f64>, java_touched: f64) -> Option<Level> {
     let mut sum = match Sum::of(snapshot, names::ANONYMOUS) {
         Some(mut anonymous) => {
             anonymous.add(names::SHARED);
@@ -99,8 +111,8 @@ fn process(snapshot: &Snapshot, java_touched: f64) -> Option<Level> {
         }
     };
     sum.add(names::SWAPPED);
-    sum.allow_unsplit_python();
-    sum.subtract(names::PYTHON_TRACED_SMALL, 0.5);
+    sum.allow_unsplit_python(small);
+    sum.subtract_value(small, 0.5);
     sum.subtract(names::MALLOC_LIVE, 0.25);
     sum.subtract(names::MALLOC_FREE, 0.25);
     sum.subtract(names::JVM_NON_HEAP_USED, 0.25);
@@ -133,15 +145,19 @@ impl<'a> Sum<'a> {
 
     /// Takes off what another layer explains; by `share` of its growth, this one may grow too.
     fn subtract(&mut self, name: &str, share: f64) {
-        let value = self.take(name);
+        self.subtract_value(self.snapshot.gauge(name), share);
+    }
+
+    fn subtract_value(&mut self, value: Option<f64>, share: f64) {
+        let value = self.note(value);
         self.bytes -= value;
         self.allowance += share * value;
     }
 
     /// Where Python's small requests are not told from its large ones, its growth may be in malloc or beside it: both
     /// may grow by it.
-    fn allow_unsplit_python(&mut self) {
-        if self.snapshot.gauge(names::PYTHON_TRACED_SMALL).is_none() {
+    fn allow_unsplit_python(&mut self, small: Option<f64>) {
+        if small.is_none() {
             self.allowance += 1.25 * self.snapshot.gauge(names::PYTHON_TRACED).unwrap_or(0.0);
         }
     }
@@ -154,7 +170,12 @@ impl<'a> Sum<'a> {
     }
 
     fn take(&mut self, name: &str) -> f64 {
-        let value = self.snapshot.gauge(name).filter(|value| value.is_finite());
+        self.note(self.snapshot.gauge(name))
+    }
+
+    /// Remembers whether the value was there.
+    fn note(&mut self, value: Option<f64>) -> f64 {
+        let value = value.filter(|value| value.is_finite());
         self.inputs |= u16::from(value.is_some()) << self.asked;
         self.asked += 1;
         value.unwrap_or(0.0)

@@ -29,6 +29,9 @@ fn layer_line(layer: Layer, verdict: &Verdict) -> String {
     let (word, said) = match (verdict.kind, verdict.rate) {
         (Kind::Leaking, Some(rate)) => ("LEAK", format!("{}{of}", with_interval(&rate))),
         (Kind::Shrinking, Some(rate)) => ("ok", format!("shrinking, {}", with_interval(&rate))),
+        (Kind::Steady, Some(rate)) if rate.low > 0.0 => {
+            ("ok", format!("levelled off, or too little to tell: {}", with_interval(&rate)))
+        }
         (Kind::Steady, Some(rate)) => ("ok", format!("steady, {}", with_interval(&rate))),
         (Kind::Steady, None) => ("ok", "steady".to_owned()),
         (Kind::NotEnoughData | Kind::Leaking | Kind::Shrinking, _) => {

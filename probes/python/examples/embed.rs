@@ -25,29 +25,23 @@ struct Python {
     finalize: unsafe extern "C" fn() -> c_int,
 }
 
+/// The function `name`, whose type the caller knows from CPython's headers.
+fn function<F: Copy>(library: &LoadedObject, name: &CStr) -> F {
+    assert_eq!(size_of::<F>(), size_of::<*mut c_void>());
+    let address = library.symbol(name).unwrap().as_ptr();
+    // SAFETY: `F` is a function pointer of the type that this name has had in every CPython 3.
+    unsafe { std::mem::transmute_copy::<*mut c_void, F>(&address) }
+}
+
 impl Python {
     fn load(path: &Path) -> Self {
         let library = LoadedObject::load(path).unwrap();
-        let symbol = |name: &CStr| library.symbol(name).unwrap().as_ptr();
-        // SAFETY: these names have had these signatures in every CPython 3.
-        unsafe {
-            Self {
-                initialize: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int)>(symbol(
-                    c"Py_InitializeEx",
-                )),
-                run: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*const c_char) -> c_int>(
-                    symbol(c"PyRun_SimpleString"),
-                ),
-                save: std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> *mut c_void>(symbol(
-                    c"PyEval_SaveThread",
-                )),
-                restore: std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(symbol(
-                    c"PyEval_RestoreThread",
-                )),
-                finalize: std::mem::transmute::<*mut c_void, unsafe extern "C" fn() -> c_int>(symbol(
-                    c"Py_FinalizeEx",
-                )),
-            }
+        Self {
+            initialize: function(&library, c"Py_InitializeEx"),
+            run: function(&library, c"PyRun_SimpleString"),
+            save: function(&library, c"PyEval_SaveThread"),
+            restore: function(&library, c"PyEval_RestoreThread"),
+            finalize: function(&library, c"Py_FinalizeEx"),
         }
     }
 

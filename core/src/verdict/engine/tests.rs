@@ -79,7 +79,7 @@ fn a_java_heap_is_judged_by_what_collections_leave() {
     );
     check(
         &gauges,
-        "0/0/0 900/100/1 900/200/2 900/300/3 900/400/4 900/500/5 900/600/6",
+        "0/0/0 9000/1000/1 9000/2000/2 9000/3000/3 9000/4000/4 9000/5000/5 9000/6000/6",
         Layer::Jvm,
         Kind::Leaking,
     );
@@ -130,7 +130,7 @@ fn direct_buffers_are_the_jvms() {
         names::JVM_GC_COUNT,
     ];
     let words: Vec<String> =
-        (0..9).map(|tick| format!("{}/500/50/{}/{tick}", 9000 + 100 * tick, 100 * tick)).collect();
+        (0..9).map(|tick| format!("{}/500/50/{}/{tick}", 9000 + 1000 * tick, 1000 * tick)).collect();
     check(&gauges, &words.join(" "), Layer::Jvm, Kind::Leaking);
     check(&gauges, &words.join(" "), Layer::Native, Kind::Steady);
 }
@@ -139,7 +139,12 @@ fn direct_buffers_are_the_jvms() {
 fn a_heap_without_a_figure_after_collections_is_judged_where_collections_were() {
     let gauges = [names::JVM_HEAP_USED, names::JVM_GC_COUNT];
     check(&gauges, "0/5 100/5 200/5 300/5 400/5 500/5 600/5 700/5 800/5", Layer::Jvm, Kind::NotEnoughData);
-    check(&gauges, "0/5 100/6 200/7 300/8 400/9 500/10 600/11 700/12 800/13", Layer::Jvm, Kind::Leaking);
+    check(
+        &gauges,
+        "0/5 1000/6 2000/7 3000/8 4000/9 5000/10 6000/11 7000/12 8000/13",
+        Layer::Jvm,
+        Kind::Leaking,
+    );
     check(&gauges, "0/5 900/6 200/7 700/8 300/9 800/10 500/11 200/12 600/13", Layer::Jvm, Kind::Steady);
 }
 
@@ -220,13 +225,12 @@ fn a_java_heap_ends_at_its_maximum_and_direct_buffers_do_not_fill_it() {
         names::JVM_DIRECT,
         names::JVM_GC_COUNT,
     ];
-    let heap = "0/100/1060/0/0 9/100/1060/0/1 9/200/1060/0/2 9/300/1060/0/3 9/400/1060/0/4 9/500/1060/0/5 \
-                9/600/1060/0/6 9/700/1060/0/7";
-    let found = verdict(&gauges, heap, Layer::Jvm);
+    let heap: Vec<String> = (0..8_u32).map(|n| format!("9/{}/10600/0/{n}", 1000 * n.max(1))).collect();
+    let found = verdict(&gauges, &heap.join(" "), Layer::Jvm);
     assert!((found.seconds_to_limit.unwrap().0 - 216.0).abs() < 1.0, "{found:?}");
-    let direct = "0/1/1060/0/0 9/1/1060/0/1 9/1/1060/100/2 9/1/1060/200/3 9/1/1060/300/4 9/1/1060/400/5 \
-                  9/1/1060/500/6 9/1/1060/600/7";
-    let found = verdict(&gauges, direct, Layer::Jvm);
+    let direct: Vec<String> =
+        (0..8_u32).map(|n| format!("9/1/10600/{}/{n}", 1000 * n.saturating_sub(1))).collect();
+    let found = verdict(&gauges, &direct.join(" "), Layer::Jvm);
     assert_eq!((found.kind, found.seconds_to_limit), (Kind::Leaking, None));
 }
 
@@ -311,4 +315,19 @@ fn a_level_that_wanders_and_comes_back_raises_few_alarms_once_that_can_be_seen()
 fn a_slope_of_a_third_of_the_noise_is_found_within_24_readings() {
     let found = percent_leaking(24, |at, noise| 100.0 * f64::from(at) + 300.0 * noise.next());
     assert!(found >= 97.0, "{found} %");
+}
+
+#[test]
+fn a_java_heap_that_warms_up_by_some_hundred_kib_is_breathing() {
+    let gauges = [names::JVM_HEAP_USED, names::JVM_HEAP_AFTER_GC, names::JVM_GC_COUNT];
+    let words = "0/0/0 900/100/1 900/150/2 900/200/3 900/250/4 900/300/5 900/350/6 900/400/7";
+    check(&gauges, words, Layer::Jvm, Kind::Steady);
+}
+
+#[test]
+fn ticks_without_pythons_profile_cost_the_native_layer_no_points() {
+    let gauges = [names::MALLOC_LIVE, names::PYTHON_TRACED, names::PYTHON_TRACED_SMALL];
+    let words = "0/0/0 9000/8000/4000 9500/8000/- 10000/8000/- 10500/8000/4000 11000/8000/- 11500/8000/- 12000/8000/-";
+    let found = verdict(&gauges, words, Layer::Native);
+    assert_eq!((found.kind, found.points), (Kind::Leaking, 7));
 }
