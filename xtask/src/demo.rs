@@ -37,7 +37,8 @@ pub(crate) fn run_all() -> anyhow::Result<()> {
     let collector = demo.collect()?;
     println!(
         "A relay of messages: Reticulum and LXMF in Python, Gson in a JVM, a codec in C, all in one process. It is run\n\
-         three times, each time with a leak in another layer. leakline is not told where.\n"
+         three times, each time with a leak in another layer. leakline is not told where. Of its lines, readings and\n\
+         leaks are shown.\n"
     );
     let mut findings = Vec::new();
     for (layer, rate) in PLANTED {
@@ -123,10 +124,10 @@ impl Demo {
             .args(["run", "--interval", "1s", "--collector", &collector.address, "-o"])
             .arg(&recording)
             .arg("--");
-        run(watched.arg(&self.python).arg(&mixed).args(words))?;
+        show_in_short(watched.arg(&self.python).arg(&mixed).args(words))?;
         println!();
-        tell(&format!("leakline report {file}"));
-        run(Command::new(&self.leakline).arg("report").arg(&recording))?;
+        tell(&format!("leakline report --top 2 {file}"));
+        run(Command::new(&self.leakline).args(["report", "--top", "2"]).arg(&recording))?;
         println!();
         let report = stdout_of(Command::new(&self.leakline).args(["report", "--json"]).arg(&recording))?;
         let report = serde_json::from_str(&report)
@@ -139,6 +140,24 @@ impl Demo {
         let files = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
         Ok(files.flatten().filter(|file| file.path().extension().is_some_and(|kind| kind == "leak")).count())
     }
+}
+
+/// Runs a watched program and shows one line per reading, and every leak that is told; everything when it fails.
+fn show_in_short(watched: &mut Command) -> anyhow::Result<()> {
+    let mut child = watched.stderr(Stdio::piped()).spawn().context("cannot start leakline run")?;
+    let lines = BufReader::new(child.stderr.take().context("the program's errors are a pipe")?).lines();
+    let mut all = Vec::new();
+    for line in lines.map_while(Result::ok) {
+        if line.contains("Leakline: Memory:") || line.contains("Verdict: LEAK") {
+            println!("{}", line.split(" tick=").next().unwrap_or(&line));
+        }
+        all.push(line);
+    }
+    let status = child.wait().context("cannot wait for leakline run")?;
+    if !status.success() {
+        bail!("the program under leakline run failed: {status}\n{}", all.join("\n"));
+    }
+    Ok(())
 }
 
 fn finding(layer: &'static str, planted: f64, report: &Value) -> Finding {
