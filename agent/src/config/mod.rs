@@ -314,6 +314,16 @@ mod tests {
     }
 
     #[test]
+    fn every_setting_stands_in_the_readme_with_its_default() {
+        let readme = include_str!("../../../README.md");
+        for Key { name, variable, default, meaning, .. } in KEYS {
+            let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+            let row = format!("| `{name}` | `{variable}` | {default} | {meaning} |");
+            assert!(readme.contains(&row), "README.md lacks: {row}");
+        }
+    }
+
+    #[test]
     fn every_default_is_what_its_key_says() {
         for key in KEYS.iter().filter(|key| !key.default.is_empty()) {
             let mut config = Config::default();

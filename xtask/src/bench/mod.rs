@@ -1,5 +1,6 @@
 //! Benchmarks: what leakline costs, measured from outside on real processes, each beside the limit that it must keep.
-//! A figure that is over its limit is an error. Nothing is measured here that was not run here.
+//! A figure that is over its limit is an error, but not in a smoke run: that shows that the benchmark works, on machines
+//! that others use too. Nothing is measured here that was not run here.
 
 mod idle;
 mod python_profile;
@@ -9,6 +10,7 @@ mod start;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -16,7 +18,7 @@ use serde_json::Value;
 use crate::dist;
 use crate::process::stdout_of;
 
-/// Measures and prints; the smoke run is short and keeps the same limits.
+/// Measures and prints; the smoke run is short.
 type Bench = fn(smoke: bool) -> anyhow::Result<()>;
 
 const BENCHES: &[(&str, Bench)] = &[
@@ -44,8 +46,13 @@ pub(crate) fn run(only: Option<&str>, smoke: bool) -> anyhow::Result<()> {
         println!("── {name}");
         bench(smoke)?;
     }
+    let over = OVER.load(Ordering::Relaxed);
+    ensure!(smoke || over == 0, "{over} figures are over their limits");
     Ok(())
 }
+
+/// Figures over their limits so far.
+static OVER: AtomicUsize = AtomicUsize::new(0);
 
 /// A recording of a benchmark's own that is not there yet.
 fn recording(name: &str) -> anyhow::Result<PathBuf> {
@@ -63,11 +70,12 @@ fn report(recording: &Path) -> anyhow::Result<Value> {
     serde_json::from_str(&text).context("leakline report --json wrote something that is not JSON")
 }
 
-/// Prints a figure beside its limit; an error when it is over.
-fn keep(what: &str, figure: f64, limit: f64, unit: &str) -> anyhow::Result<()> {
-    println!("{what:<58}{figure:>9.3} {unit} (limit {limit} {unit})");
-    ensure!(figure <= limit, "{what}: {figure:.3} {unit}, limit {limit} {unit}");
-    Ok(())
+/// Prints a figure beside its limit, and counts it when it is over.
+fn keep(what: &str, figure: f64, limit: f64, unit: &str) {
+    let is_over = figure.is_nan() || figure > limit;
+    OVER.fetch_add(usize::from(is_over), Ordering::Relaxed);
+    let word = if is_over { ", OVER" } else { "" };
+    println!("{what:<58}{figure:>9.3} {unit} (limit {limit} {unit}{word})");
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
