@@ -1,6 +1,7 @@
 //! Shows on a real program what leakline finds: one leak in each layer in turn, planted at a known rate, and then what
 //! was found beside what was planted. Fails when a leak was missed, or seen where there is none.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -142,13 +143,16 @@ impl Demo {
     }
 }
 
-/// Runs a watched program and shows one line per reading, and every leak that is told; everything when it fails.
+/// Runs a watched program and shows one line per reading, and each layer's first verdict of a leak; everything when it
+/// fails.
 fn show_in_short(watched: &mut Command) -> anyhow::Result<()> {
     let mut child = watched.stderr(Stdio::piped()).spawn().context("cannot start leakline run")?;
     let lines = BufReader::new(child.stderr.take().context("the program's errors are a pipe")?).lines();
-    let mut all = Vec::new();
+    let (mut all, mut told) = (Vec::new(), BTreeSet::new());
     for line in lines.map_while(Result::ok) {
-        if line.contains("Leakline: Memory:") || line.contains("Verdict: LEAK") {
+        let leaking = line.split_once("Verdict: LEAK").and_then(|(_, rest)| rest.split_whitespace().next());
+        let news = leaking.is_some_and(|layer| told.insert(layer.to_owned()));
+        if news || line.contains("Leakline: Memory:") {
             println!("{}", line.split(" tick=").next().unwrap_or(&line));
         }
         all.push(line);
