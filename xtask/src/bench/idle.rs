@@ -20,29 +20,25 @@ const WARM_UP: Duration = Duration::from_secs(6);
 
 pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
     let span = Duration::from_secs(if smoke { 8 } else { 60 });
+    let between = cpu_share("1h", span, &recording("idle-between")?)?;
     let recording = recording("idle")?;
-
-    let between = cpu_share("1h", span, None)?;
-    let ticking = cpu_share("500ms", span, Some(&recording))?;
+    let ticking = cpu_share("500ms", span, &recording)?;
     let per_tick = (ticking - between).max(0.0) * TICK.as_secs_f64();
     println!("{:<58}{:>9.3} ms", "one tick, all gauges", per_tick * 1e3);
     println!("{:<58}{:>9.4} % of a core", "between ticks", between * 100.0);
-    keep("at the 5-minute interval", (between + per_tick / 300.0) * 100.0, 0.1, "% of a core");
+    keep("at the 5-minute interval", (between + per_tick / 300.0) * 100.0, 0.1, "% of a core", smoke);
 
     let report = report(&recording)?;
     let held = report["own"]["held_bytes"].as_f64().context("the report has no own.held_bytes")?;
-    keep("held by the agent, as it says itself", held / f64::from(1 << 20), 8.0, "MiB");
+    keep("held by the agent, as it says itself", held / f64::from(1 << 20), 8.0, "MiB", smoke);
     Ok(())
 }
 
 /// The share of a core that the agent's threads used over `span`, once warm.
-fn cpu_share(interval: &str, span: Duration, recording: Option<&Path>) -> anyhow::Result<f64> {
+fn cpu_share(interval: &str, span: Duration, recording: &Path) -> anyhow::Result<f64> {
     let hosts = hosts::build()?;
     let mut command = Command::new(dist::folder().join("bin/leakline"));
-    command.args(["run", "--quiet", "--interval", interval]);
-    if let Some(recording) = recording {
-        command.arg("-o").arg(recording);
-    }
+    command.args(["run", "--quiet", "--interval", interval, "-o"]).arg(recording);
     command.arg("--").arg(&hosts.python).arg(hosts::source("late_jvm.py")).args([
         "--idle",
         "--after",
