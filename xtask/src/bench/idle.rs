@@ -26,11 +26,11 @@ pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
     let per_tick = (ticking - between).max(0.0) * TICK.as_secs_f64();
     println!("{:<58}{:>9.3} ms", "one tick, all gauges", per_tick * 1e3);
     println!("{:<58}{:>9.4} % of a core", "between ticks", between * 100.0);
-    keep("at the 5-minute interval", (between + per_tick / 300.0) * 100.0, 0.1, "% of a core", smoke);
+    keep("at the 5-minute interval", (between + per_tick / 300.0) * 100.0, 0.1, "% of a core");
 
     let report = report(&recording)?;
     let held = report["own"]["held_bytes"].as_f64().context("the report has no own.held_bytes")?;
-    keep("held by the agent, as it says itself", held / f64::from(1 << 20), 8.0, "MiB", smoke);
+    keep("held by the agent, as it says itself", held / f64::from(1 << 20), 8.0, "MiB");
     Ok(())
 }
 
