@@ -22,7 +22,7 @@
 //! | `start_profiling(nframes=10)` | `config.python_frames = 10;` [`start`]`(config)` |
 //! | `take_snapshot()` | [`snapshot_now`] |
 //! | `schedule_periodic_snapshots(300)` | `config.interval`, aligned; or [`set_interval`] while it runs |
-//! | `get_memory_stats()` | [`stats`] |
+//! | `get_memory_stats()` | [`stats()`] |
 //! | the baseline that was taken at start | the first snapshot; [`reset_baseline`] takes a new one |
 //! | `stop_profiling()` | [`stop`] |
 //! | top 10 growing lines in logcat, one tag | `config.logcat_top_sites = 10`, tag `Leakline` |
