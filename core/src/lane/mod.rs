@@ -1,6 +1,7 @@
 //! A lane: a named thread of its own with a current-thread runtime, on which foreign code (a probe, a sink) is called.
 //! A panic of that code ends at the lane. Nothing here waits for a lane: one that hangs is left alone.
 
+mod gate;
 mod probe;
 
 use std::any::Any;
@@ -11,6 +12,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::thread::{Builder, JoinHandle};
 
+pub(crate) use gate::{Gate, Gated};
 pub(crate) use probe::{Answer, Job, Outcome, ProbeLane};
 
 /// Room for an interpreter or a JVM that is called from a lane; the kernel backs only what is touched.

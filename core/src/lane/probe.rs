@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::gate::Gated;
 use super::{guard, spawn};
 use crate::clock::Clock;
 use crate::model::Tick;
@@ -49,7 +50,7 @@ pub(crate) struct Answer {
 /// The scheduler's end of a lane. The lane ends when this is dropped and the job in hand is done.
 #[derive(Debug)]
 pub(crate) struct ProbeLane {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::Sender<(Job, Gated)>,
 }
 
 impl ProbeLane {
@@ -68,8 +69,8 @@ impl ProbeLane {
     }
 
     /// Asks for `job`; `false` when the lane has ended or has a job already.
-    pub(crate) fn ask(&self, job: Job) -> bool {
-        self.jobs.try_send(job).is_ok()
+    pub(crate) fn ask(&self, job: Job, gated: Gated) -> bool {
+        self.jobs.try_send((job, gated)).is_ok()
     }
 }
 
@@ -81,10 +82,14 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(job) = jobs.recv().await {
+    async fn run(mut self, mut jobs: mpsc::Receiver<(Job, Gated)>) {
+        while let Some((job, gated)) = jobs.recv().await {
+            if let Gated::Waits(gate, longest) = &gated {
+                gate.wait(*longest);
+            }
             let begun = (self.clock.now().boot_nanos, self.cpu());
             let outcome = self.work(job).await;
+            drop(gated);
             let cpu_total = self.cpu();
             let answer = Answer {
                 lane: self.index,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::alignment::nanos;
 use crate::fanout::Backoff;
-use crate::lane::{Answer, Job, Outcome, ProbeLane};
+use crate::lane::{Answer, Gated, Job, Outcome, ProbeLane};
 use crate::model::{Layer, ReadCost, Reading, ReadingStatus, RuntimeInfo, Tick};
 use crate::probe::{Attachment, Details, GaugeReading, ProbeError};
 
@@ -101,13 +101,13 @@ impl Slot {
     }
 
     /// A new tick begins: asks for gauges if the probe can be asked.
-    pub(super) fn ask_gauges(&mut self, tick: Tick, now: u64) {
+    pub(super) fn ask_gauges(&mut self, tick: Tick, now: u64, gated: Gated) {
         let late_since = self.busy.as_ref().filter(|busy| busy.late).map(|busy| busy.since);
         self.current = Current { late_since, ..Current::default() };
         let waits =
             self.failure.as_ref().is_some_and(|failure| !failure.only_details && now < failure.retry_at);
         if self.busy.is_none() && !waits && matches!(self.presence, Presence::Attached(_)) {
-            self.ask(Job::Gauges(tick), now);
+            self.ask_gated(Job::Gauges(tick), gated, now);
         }
     }
 
@@ -220,7 +220,11 @@ impl Slot {
     }
 
     fn ask(&mut self, job: Job, now: u64) {
-        if self.lane.ask(job) {
+        self.ask_gated(job, Gated::Free, now);
+    }
+
+    fn ask_gated(&mut self, job: Job, gated: Gated, now: u64) {
+        if self.lane.ask(job, gated) {
             self.busy = Some(Busy { job, since: now, late: false });
         } else {
             // The lane's thread ended, which it does only by a panic outside of the probe's own calls.

@@ -7,7 +7,7 @@ use super::alignment::{jump_nanos, nanos};
 use super::engine::Engine;
 use super::slot::Slot;
 use crate::clock::{Clock, Timestamp};
-use crate::lane::Answer;
+use crate::lane::{Answer, Gate, Gated};
 use crate::model::{Cause, OwnCost, Reading, ReadingStatus, SkewNanos, Snapshot, Tick};
 use crate::sink::Record;
 
@@ -33,16 +33,19 @@ impl Engine {
         snapshot
     }
 
-    /// All gauges close together: first those that may have to wait for a lock, then the rest.
+    /// All gauges close together: first those that may have to wait for a lock, then the rest, who are woken meanwhile.
     async fn read_gauges(&mut self, tick: Tick, allowed: Duration) {
-        for first in [true, false] {
-            let now = self.clock.now().boot_nanos;
-            for slot in self.slots.iter_mut().filter(|slot| slot.identity.reads_first == first) {
-                slot.ask_gauges(tick, now);
-            }
-            let wait = if first { self.options.first_reader_wait } else { self.options.gauges_wait };
-            self.answers_until(wait.min(allowed), |slots| !slots.iter().any(Slot::gauges_pending)).await;
+        let now = self.clock.now().boot_nanos;
+        let gate = Arc::new(Gate::default());
+        let wait = self.options.first_reader_wait.min(allowed);
+        for slot in self.slots.iter_mut().filter(|slot| slot.identity.reads_first) {
+            slot.ask_gauges(tick, now, Gated::Opens(gate.opener()));
         }
+        for slot in self.slots.iter_mut().filter(|slot| !slot.identity.reads_first) {
+            slot.ask_gauges(tick, now, Gated::Waits(Arc::clone(&gate), wait));
+        }
+        let wait = wait.saturating_add(self.options.gauges_wait).min(allowed);
+        self.answers_until(wait, |slots| !slots.iter().any(Slot::gauges_pending)).await;
     }
 
     /// Details on all lanes at once. A lane whose gauges come only now is asked for its details when they do.
