@@ -29,6 +29,11 @@ pub trait Probe: Send + 'static {
         Ok(Attachment::Attached(RuntimeInfo::default()))
     }
 
+    /// Gets ready to be read. Called right before `gauges`, while probes that read first may still be at it: what takes
+    /// time and does not change the numbers (entering a runtime that needs no lock for it) is done here, so that the
+    /// layers' numbers are of the same instant. An error shows in `gauges`, which is called in any case.
+    async fn prepare(&mut self) {}
+
     /// Reads the gauges. Called at the tick, close together with all other probes' gauges, so it must be quick
     /// (well under a millisecond) and leave slow things to `details`. Must return before `tick.deadline_boot_nanos`;
     /// a later answer is dropped and counted. After an error the probe stays usable.

@@ -1,9 +1,12 @@
 //! Lets the lanes that read at one tick begin together: all are woken at once, and those that wait for the first reader
-//! go on the moment it is done, without a way through the scheduler's thread.
+//! go on the moment it is done, without a way through the scheduler's thread. It begins when they are ready.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+/// How long a first reader waits for the others to be ready: a lane that hangs must not hold it up.
+const READY_WITHIN: Duration = Duration::from_millis(2);
 
 /// A first reader that has nothing to wait for is done within this; sleeping and waking would take longer.
 const SPIN: Duration = Duration::from_micros(200);
@@ -21,14 +24,32 @@ pub(crate) struct Gate {
 pub(crate) enum Gated {
     /// Nothing.
     Free,
-    /// The gate stays closed until this is dropped.
-    Opens(#[expect(dead_code, reason = "it is there to be dropped")] Opener),
-    /// The job begins when the gate is open, or after so long.
-    Waits(Arc<Gate>, Duration),
+    /// A first reader: it begins when everybody else is ready, and they go on when it is done.
+    First { others: Arc<Gate>, done: Opener },
+    /// Waits for the first readers, though no longer than so long.
+    Waits { ready: Opener, first: Arc<Gate>, longest: Duration },
+}
+
+impl Gated {
+    /// Waits for what this job has to wait for. Then what is given must be kept until the job is done.
+    pub(crate) fn wait(self) -> Option<Opener> {
+        match self {
+            Self::Free => None,
+            Self::First { others, done } => {
+                others.wait(READY_WITHIN);
+                Some(done)
+            }
+            Self::Waits { ready, first, longest } => {
+                drop(ready);
+                first.wait(longest);
+                None
+            }
+        }
+    }
 }
 
 impl Gate {
-    /// One more first reader.
+    /// One more to wait for.
     pub(crate) fn opener(self: &Arc<Self>) -> Opener {
         self.reading.fetch_add(1, Ordering::AcqRel);
         Opener(Arc::clone(self))
@@ -54,7 +75,7 @@ impl Gate {
     }
 }
 
-/// A first reader's part of the gate; open when all are dropped.
+/// Keeps a gate closed; it is open when all of its openers are dropped.
 #[derive(Debug)]
 pub(crate) struct Opener(Arc<Gate>);
 

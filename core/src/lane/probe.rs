@@ -84,12 +84,15 @@ struct Worker {
 impl Worker {
     async fn run(mut self, mut jobs: mpsc::Receiver<(Job, Gated)>) {
         while let Some((job, gated)) = jobs.recv().await {
-            if let Gated::Waits(gate, longest) = &gated {
-                gate.wait(*longest);
-            }
             let begun = (self.clock.now().boot_nanos, self.cpu());
+            if matches!(job, Job::Gauges(_))
+                && let Err(message) = guard(self.probe.prepare()).await
+            {
+                tracing::warn!(message, "a probe panicked while it got ready");
+            }
+            let done = gated.wait();
             let outcome = self.work(job).await;
-            drop(gated);
+            drop(done);
             let cpu_total = self.cpu();
             let answer = Answer {
                 lane: self.index,

@@ -36,13 +36,19 @@ impl Engine {
     /// All gauges close together: first those that may have to wait for a lock, then the rest, who are woken meanwhile.
     async fn read_gauges(&mut self, tick: Tick, allowed: Duration) {
         let now = self.clock.now().boot_nanos;
-        let gate = Arc::new(Gate::default());
+        let (first, others) = (Arc::new(Gate::default()), Arc::new(Gate::default()));
         let wait = self.options.first_reader_wait.min(allowed);
-        for slot in self.slots.iter_mut().filter(|slot| slot.identity.reads_first) {
-            slot.ask_gauges(tick, now, Gated::Opens(gate.opener()));
+        // All are counted in before any is asked.
+        let mut gates: Vec<Gated> = Vec::with_capacity(self.slots.len());
+        for slot in &self.slots {
+            gates.push(match slot.identity.reads_first {
+                true => Gated::First { others: Arc::clone(&others), done: first.opener() },
+                false => Gated::Waits { ready: others.opener(), first: Arc::clone(&first), longest: wait },
+            });
         }
-        for slot in self.slots.iter_mut().filter(|slot| !slot.identity.reads_first) {
-            slot.ask_gauges(tick, now, Gated::Waits(Arc::clone(&gate), wait));
+        // What is not asked drops its part and holds up nobody.
+        for (slot, gated) in self.slots.iter_mut().zip(gates) {
+            slot.ask_gauges(tick, now, gated);
         }
         let wait = wait.saturating_add(self.options.gauges_wait).min(allowed);
         self.answers_until(wait, |slots| !slots.iter().any(Slot::gauges_pending)).await;

@@ -110,6 +110,16 @@ pub(crate) struct Attached<'vm> {
 }
 
 impl Attached<'_> {
+    /// Leaves the thread in the JVM when this guard is dropped.
+    pub(crate) fn stay(mut self) {
+        self.detach = false;
+    }
+
+    /// Takes the thread out of the JVM when this guard is dropped, though it was there before.
+    pub(crate) fn leave(&mut self) {
+        self.detach = true;
+    }
+
     /// This thread's interface.
     pub(crate) fn env(&self) -> *mut sys::JNIEnv {
         self.env
