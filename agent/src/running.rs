@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leakline_core::{Probe, SchedulerHandle, Sink, Snapshot, StartError};
 
@@ -138,8 +138,10 @@ pub(crate) fn end() {
     };
     OWNER.store(0, Ordering::Release);
     if let Some(running) = running {
-        running.handle.final_snapshot(running.final_wait);
-        running.handle.stop(running.final_wait);
+        let begun = Instant::now();
+        // Half for reading, so that there is time to get out what was read.
+        running.handle.final_snapshot(running.final_wait / 2);
+        running.handle.stop(running.final_wait.saturating_sub(begun.elapsed()));
     }
 }
 

@@ -94,7 +94,7 @@ keys! {
         "estimated bytes that may wait in front of each sink"
         => |config, text| config.queue_bytes = at_least(size(text)?, 64 << 10)?;
     "final_wait" "LEAKLINE_FINAL_WAIT" "1s"
-        "how long the host's end is held up at most for the last snapshot and for getting it out"
+        "how long the host's end is held up at most for the last snapshot and for getting it out; Python's end, which has the snapshot of Python, as long once more"
         => |config, text| config.final_wait = duration(text, "0s", "1m")?;
     "settle" "LEAKLINE_SETTLE" "250ms"
         "a preloaded agent stays invisible for this long unless Python or a JVM shows up: shells that only exec are skipped"

@@ -57,7 +57,8 @@ pub struct Config {
     pub queue_snapshots: usize,
     /// Estimated bytes that may wait in front of each sink.
     pub queue_bytes: u64,
-    /// How long the host's end is held up, at most, for the last snapshot and for getting it out.
+    /// How long the host's end is held up, at most, for the last snapshot and for getting it out. Python's end, which has
+    /// the snapshot of Python, is held up for as long once more.
     pub final_wait: Duration,
     /// A preloaded agent stays invisible for this long, unless Python or a JVM shows up before: a shell that only
     /// replaces itself by the program that matters is not worth a session.
