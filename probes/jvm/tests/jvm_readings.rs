@@ -61,8 +61,11 @@ fn the_heap_after_a_collection_has_what_is_kept_though_only_young_collections_ra
                 assert_eq!(value(first, name), None, "{what}");
             }
             let after = value(then, name).expect(&what);
-            // G1 takes two megabytes' regions for blocks of one; ZGC and Shenandoah collect while garbage is made.
-            assert!((40e6..140e6).contains(&after), "{what}");
+            // G1 takes two megabytes' regions for blocks of one. ZGC and Shenandoah collect while garbage is made: what
+            // was made meanwhile counts as kept, which beside a busy test may be most of the heap.
+            let concurrent = collector.contains("ZGC") || collector.contains("Shenandoah");
+            let most = if concurrent { 256e6 } else { 140e6 };
+            assert!((40e6..most).contains(&after), "{what}");
         }
     }
 }
