@@ -1,10 +1,13 @@
-//! What the probes share: finding a runtime that the host has loaded, and a heap of leakline's own.
+//! What the probes share: finding a runtime that the host has loaded, a heap of leakline's own, and the sampler of
+//! allocations.
 //!
 //! Never here: anything of one runtime, and anything of core (a probe's types stay in the probe).
 
 pub mod heap;
 #[cfg(unix)]
 pub mod loader;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod sampler;
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,0 +1,465 @@
+//! What a hook reports to: the live samples, the call paths that they belong to, and the marks by which a free is known.
+//!
+//! Bounded: with more live samples than it may keep, a recorder that samples doubles its mean and drops about half of
+//! them, so that what is left stands for the same as before; one that records everything says that it is full. Paths
+//! beyond their number share one.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::estimate::{Sums, Weight, probability, weight};
+use super::live::{Class, Live, LiveTable};
+use super::lock::Lock;
+use super::marks::Marks;
+use super::stacks::Stacks;
+
+/// What a recorder is started with.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Mean bytes between two samples; 0: every allocation is recorded.
+    pub mean: u64,
+    /// Most live samples.
+    pub max_live: usize,
+    /// Most call paths.
+    pub max_stacks: usize,
+}
+
+/// What became of an allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Recorded {
+    /// It is kept.
+    Kept,
+    /// It is not: there is no room.
+    Full,
+}
+
+/// `P` is what is kept of a call path, `E` what else the probe keeps under the same lock.
+#[derive(Debug)]
+pub struct Recorder<P, E> {
+    marks: Marks,
+    mean: AtomicU64,
+    state: Lock<State<P, E>>,
+}
+
+/// Everything behind the lock.
+#[derive(Debug)]
+pub struct State<P, E> {
+    /// The call paths. The first is the one that paths beyond the bound share.
+    pub stacks: Stacks<P>,
+    /// What the probe keeps.
+    pub extra: E,
+    /// All paths together, what malloc served only.
+    pub large: Sums,
+    /// Counts the starts: numbers of different ones have nothing in common.
+    pub epoch: u64,
+    /// Frees that nobody saw: another allocation came to lie at the same address.
+    pub missed_frees: u64,
+    live: LiveTable,
+    bounds: Bounds,
+    random: u64,
+}
+
+/// An allocation that was taken out.
+#[derive(Debug, Clone, Copy)]
+pub struct Freed {
+    live: Live,
+    epoch: u64,
+}
+
+impl<P, E> Recorder<P, E> {
+    /// One that was not started.
+    pub const fn new(extra: E) -> Self {
+        let nothing = Weight { bytes: 0, blocks: 0, variance: 0 };
+        Self {
+            marks: Marks::new(),
+            mean: AtomicU64::new(0),
+            state: Lock::new(State {
+                stacks: Stacks::new(),
+                extra,
+                large: Sums { samples: 0, live: nothing, allocated_bytes: 0, allocated_blocks: 0 },
+                epoch: 0,
+                missed_frees: 0,
+                live: LiveTable::new(),
+                bounds: Bounds { mean: 0, max_live: 0, max_stacks: 0 },
+                random: 0x2545_F491_4F6C_DD1D,
+            }),
+        }
+    }
+
+    /// Begins anew with nothing: `extra` for the probe, `shared` for paths beyond the bound. False: there is no address
+    /// space for the marks. Not from two threads at once.
+    pub fn start(&self, bounds: Bounds, extra: E, shared: P) -> bool {
+        if !self.marks.reserve() {
+            return false;
+        }
+        self.state.with(|state| {
+            self.marks.clear_all();
+            state.clear(extra);
+            state.bounds = bounds;
+            state.epoch += 1;
+            state.stacks.add(0, shared);
+            self.mean.store(bounds.mean, Relaxed);
+        });
+        true
+    }
+
+    /// Forgets everything, and gives its memory back.
+    pub fn stop(&self, extra: E) {
+        self.state.with(|state| {
+            self.marks.clear_all();
+            state.clear(extra);
+        });
+    }
+
+    /// Mean bytes between two samples.
+    #[inline]
+    pub fn mean(&self) -> u64 {
+        self.mean.load(Relaxed)
+    }
+
+    /// Whether an allocation at `address` is kept here.
+    #[inline(always)]
+    pub fn has(&self, address: usize) -> bool {
+        self.marks.has(address)
+    }
+
+    /// Keeps an allocation of `size` bytes with the path of `hash`; `path` makes what is kept of a new path.
+    #[inline]
+    pub fn allocated(
+        &self,
+        address: usize,
+        size: usize,
+        class: Class,
+        hash: u64,
+        path: impl FnOnce(&mut E) -> P,
+    ) -> Recorded {
+        self.state.with(|state| {
+            if state.live.len() >= state.bounds.max_live {
+                if !state.thin(&self.marks) {
+                    return Recorded::Full;
+                }
+                self.mean.store(state.bounds.mean, Relaxed);
+            }
+            if !self.marks.set(address) {
+                return Recorded::Full;
+            }
+            let stack = match state.stacks.find(hash) {
+                Some(stack) => stack,
+                None if state.stacks.len() < state.bounds.max_stacks => {
+                    let path = path(&mut state.extra);
+                    state.stacks.add(hash, path)
+                }
+                None => 0,
+            };
+            let live = Live::new(stack, size, class);
+            state.change(live, Sums::add);
+            if let Some(old) = state.live.insert(address, live) {
+                state.missed_frees += 1;
+                state.change(old, Sums::remove);
+            }
+            Recorded::Kept
+        })
+    }
+
+    /// Takes an allocation out that is about to be freed. `None`: it is not here.
+    #[inline]
+    pub fn freed(&self, address: usize) -> Option<Freed> {
+        self.state.with(|state| {
+            let live = state.live.remove(address)?;
+            self.marks.clear(address);
+            state.change(live, Sums::remove);
+            Some(Freed { live, epoch: state.epoch })
+        })
+    }
+
+    /// Puts an allocation back that was not freed after all.
+    pub fn put_back(&self, address: usize, freed: Freed) {
+        self.state.with(|state| {
+            if freed.epoch == state.epoch && self.marks.set(address) {
+                state.change(freed.live, Sums::add_back);
+                state.live.insert(address, freed.live);
+            }
+        });
+    }
+
+    /// Reads or changes what is behind the lock. The host's allocations may wait meanwhile: for as short as possible.
+    pub fn with<R>(&self, work: impl FnOnce(&mut State<P, E>) -> R) -> R {
+        self.state.with(work)
+    }
+
+    /// Bytes behind the marks, which are not in leakline's own heap.
+    pub fn marks_bytes(&self) -> u64 {
+        self.marks.held_bytes()
+    }
+
+    /// Before a fork, on the thread that forks.
+    pub fn before_fork(&self) {
+        self.state.before_fork();
+    }
+
+    /// After it, in the parent and in the child.
+    pub fn after_fork(&self) {
+        self.state.after_fork();
+    }
+}
+
+impl<P, E> State<P, E> {
+    /// Live samples.
+    pub fn samples(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Mean bytes between two samples.
+    pub fn mean(&self) -> u64 {
+        self.bounds.mean
+    }
+
+    /// What is wrong with the tables, in words; `None` when the sums of the paths are as many samples as there are.
+    pub fn check(&self) -> Option<String> {
+        let samples: u64 = self.stacks.all().iter().map(|stack| stack.sums.samples).sum();
+        let live = self.live.len();
+        (samples != live as u64).then(|| format!("{live} live samples, but {samples} by call path"))
+    }
+
+    /// As [`State::check`], but compares every sum with what the live samples add up to, which takes a while.
+    pub fn check_all(&mut self) -> Option<String> {
+        let mut sums = vec![Sums::default(); self.stacks.len()];
+        let (mean, mut nowhere) = (self.bounds.mean, 0_u64);
+        self.live.each(&mut |_, live| match sums.get_mut(live.stack() as usize) {
+            Some(sums) => sums.add_back(weight(live.size(), mean)),
+            None => nowhere += 1,
+        });
+        let all = self.stacks.all().iter().zip(&sums);
+        let wrong =
+            all.filter(|(stack, sums)| (stack.sums.samples, stack.sums.live) != (sums.samples, sums.live));
+        let wrong = wrong.count();
+        (wrong > 0 || nowhere > 0).then(|| {
+            format!("{wrong} call paths hold something else than their samples, and {nowhere} samples belong to none")
+        })
+    }
+
+    /// Forgets paths that hold nothing, when there are more than `most`. `keep` is told of each that stays, in their new
+    /// order. Indices change. False: there was nothing to do.
+    pub fn compact(&mut self, most: usize, keep: &mut dyn FnMut(&mut P, &mut E)) -> bool {
+        if self.stacks.len() <= most {
+            return false;
+        }
+        let mut moved = Vec::new();
+        for (index, mut stack) in self.stacks.take().into_iter().enumerate() {
+            if stack.sums.samples > 0 || index == 0 {
+                keep(&mut stack.path, &mut self.extra);
+                moved.push(self.stacks.put_back(stack));
+            } else {
+                moved.push(0);
+            }
+        }
+        self.live.each(&mut |_, live| {
+            *live = live.moved_to(moved.get(live.stack() as usize).copied().unwrap_or(0));
+        });
+        true
+    }
+
+    fn clear(&mut self, extra: E) {
+        self.stacks = Stacks::new();
+        self.live = LiveTable::new();
+        self.extra = extra;
+        self.large = Sums::default();
+        self.missed_frees = 0;
+    }
+
+    #[inline]
+    fn change(&mut self, live: Live, how: impl Fn(&mut Sums, Weight)) {
+        let weight = weight(live.size(), self.bounds.mean);
+        if let Some(stack) = self.stacks.get_mut(live.stack()) {
+            how(&mut stack.sums, weight);
+        }
+        if live.class() == Class::Large {
+            how(&mut self.large, weight);
+        }
+    }
+
+    /// Doubles the mean, and keeps each sample with the probability that it would have been one with that mean. False:
+    /// everything is recorded here, or the mean cannot grow any more.
+    #[cold]
+    fn thin(&mut self, marks: &Marks) -> bool {
+        let old = self.bounds.mean;
+        let new = old.saturating_mul(2);
+        if old == 0 || new > 1 << 40 {
+            return false;
+        }
+        let mut random = self.random;
+        self.live.retain(&mut |address, live| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let kept = probability(live.size(), new) / probability(live.size(), old);
+            let keep = ((random >> 11) as f64) < kept * (1_u64 << 53) as f64;
+            if !keep {
+                marks.clear(address);
+            }
+            keep
+        });
+        self.random = random;
+        self.bounds.mean = new;
+        self.weigh_anew();
+        true
+    }
+
+    /// The sums of all live samples, at the mean that is in force now. What was allocated so far stays as it is.
+    fn weigh_anew(&mut self) {
+        let nothing_live = |sums: &mut Sums| *sums = Sums { samples: 0, live: Weight::default(), ..*sums };
+        (0..self.stacks.len()).for_each(|index| {
+            self.stacks.get_mut(index as u32).into_iter().for_each(|stack| nothing_live(&mut stack.sums));
+        });
+        nothing_live(&mut self.large);
+        let mut live = std::mem::take(&mut self.live);
+        live.each(&mut |_, live| self.change(*live, Sums::add_back));
+        self.live = live;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Small = Recorder<u64, ()>;
+
+    fn recorder(mean: u64, max_live: usize, max_stacks: usize) -> Small {
+        let recorder = Small::new(());
+        assert!(recorder.start(Bounds { mean, max_live, max_stacks }, (), u64::MAX));
+        recorder
+    }
+
+    fn allocate(recorder: &Small, address: usize, size: usize, path: u64) -> Recorded {
+        let hash = path.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let class = if size > 512 { Class::Large } else { Class::Small };
+        recorder.allocated(address, size, class, hash, |()| path)
+    }
+
+    fn live(recorder: &Small) -> u64 {
+        recorder.with(|state| state.stacks.all().iter().map(|stack| stack.sums.live.bytes).sum())
+    }
+
+    fn no_fault(recorder: &Small) {
+        recorder.with(|state| assert_eq!((state.check(), state.check_all()), (None, None)));
+    }
+
+    #[test]
+    fn what_is_allocated_is_live_until_it_is_freed() {
+        let recorder = recorder(0, 100, 100);
+        assert_eq!(allocate(&recorder, 0x1000, 100, 1), Recorded::Kept);
+        assert_eq!(allocate(&recorder, 0x2000, 1000, 2), Recorded::Kept);
+        assert!(recorder.has(0x1000) && !recorder.has(0x3000));
+        assert_eq!((live(&recorder), recorder.with(|state| state.large.live.bytes)), (1100, 1000));
+        assert!(recorder.freed(0x3000).is_none());
+        let freed = recorder.freed(0x2000).unwrap();
+        assert_eq!((live(&recorder), recorder.has(0x2000)), (100, false));
+        recorder.put_back(0x2000, freed);
+        assert_eq!((live(&recorder), recorder.has(0x2000)), (1100, true));
+        recorder.freed(0x2000).unwrap();
+        assert_eq!(
+            recorder.with(|state| (state.stacks.all()[2].sums.allocated_bytes, state.large.live.bytes)),
+            (1000, 0)
+        );
+        no_fault(&recorder);
+    }
+
+    #[test]
+    fn an_address_that_comes_back_without_a_free_replaces_what_was_there() {
+        let recorder = recorder(0, 100, 100);
+        assert_eq!(allocate(&recorder, 0x1000, 600, 1), Recorded::Kept);
+        assert_eq!(allocate(&recorder, 0x1000, 50, 2), Recorded::Kept);
+        assert_eq!(
+            (live(&recorder), recorder.with(|state| (state.missed_frees, state.large.live.bytes))),
+            (50, (1, 0))
+        );
+        no_fault(&recorder);
+    }
+
+    #[test]
+    fn what_was_taken_out_before_a_new_start_is_not_put_back_after_it() {
+        let recorder = recorder(0, 100, 100);
+        assert_eq!(allocate(&recorder, 0x1000, 600, 1), Recorded::Kept);
+        let freed = recorder.freed(0x1000).unwrap();
+        assert!(recorder.start(Bounds { mean: 0, max_live: 100, max_stacks: 100 }, (), u64::MAX));
+        recorder.put_back(0x1000, freed);
+        assert_eq!((live(&recorder), recorder.has(0x1000)), (0, false));
+    }
+
+    #[test]
+    fn paths_beyond_the_bound_share_the_first() {
+        let recorder = recorder(0, 100, 3);
+        for path in 0..10 {
+            assert_eq!(allocate(&recorder, 0x1000 + 16 * path as usize, 10, path), Recorded::Kept);
+        }
+        let held = recorder
+            .with(|state| state.stacks.all().iter().map(|s| (s.path, s.sums.samples)).collect::<Vec<_>>());
+        assert_eq!(held, [(u64::MAX, 8), (0, 1), (1, 1)]);
+        no_fault(&recorder);
+    }
+
+    #[test]
+    fn a_full_recorder_says_so_and_one_that_samples_thins() {
+        let full = recorder(0, 10, 100);
+        let kept = (0..20).filter(|n| allocate(&full, 0x1000 + 16 * n, 10, 1) == Recorded::Kept).count();
+        assert_eq!(kept, 10);
+
+        let recorder = recorder(1024, 1000, 100);
+        for sample in 0..6_000 {
+            assert_eq!(allocate(&recorder, 0x10_0000 + 16 * sample, 16, (sample % 7) as u64), Recorded::Kept);
+        }
+        no_fault(&recorder);
+        recorder.with(|state| {
+            assert!(
+                state.samples() <= 1000 && state.mean() >= 32 * 1024,
+                "{} {}",
+                state.samples(),
+                state.mean()
+            );
+        });
+    }
+
+    #[test]
+    fn thinning_keeps_the_estimate() {
+        // Each round: 400 samples of a mean of 1 KiB, thinned to a mean of 8 KiB or so.
+        let rounds = 200;
+        let mut total = 0.0;
+        let recorder = recorder(1024, 100, 100);
+        for round in 0..rounds {
+            let bounds = Bounds { mean: 1024, max_live: 401, max_stacks: 100 };
+            assert!(recorder.start(bounds, (), u64::MAX));
+            for sample in 0..400 {
+                assert_eq!(allocate(&recorder, 0x10_0000 + 16 * sample, 64 + sample, 1), Recorded::Kept);
+            }
+            let before = live(&recorder) as f64;
+            for _ in 0..3 {
+                recorder.with(|state| state.thin(&recorder.marks));
+            }
+            no_fault(&recorder);
+            total += live(&recorder) as f64 / before;
+            assert!(round == 0 || recorder.mean() > 0);
+        }
+        let mean = total / f64::from(rounds);
+        assert!((mean - 1.0).abs() < 0.05, "{mean}");
+    }
+
+    #[test]
+    fn compacting_forgets_only_what_holds_nothing() {
+        let recorder = recorder(0, 1000, 1000);
+        for path in 0..100 {
+            assert_eq!(allocate(&recorder, 0x1000 + 16 * path as usize, 10, path), Recorded::Kept);
+        }
+        (0..100)
+            .filter(|path| path % 4 != 0)
+            .for_each(|path| assert!(recorder.freed(0x1000 + 16 * path).is_some()));
+        let mut kept = 0;
+        assert!(recorder.with(|state| state.compact(50, &mut |_, ()| kept += 1)));
+        assert_eq!((kept, recorder.with(|state| state.stacks.len()), live(&recorder)), (26, 26, 250));
+        no_fault(&recorder);
+        (0..100)
+            .filter(|path| path % 4 == 0)
+            .for_each(|path| assert!(recorder.freed(0x1000 + 16 * path).is_some()));
+        assert_eq!(live(&recorder), 0);
+        no_fault(&recorder);
+    }
+}
