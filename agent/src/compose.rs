@@ -75,7 +75,7 @@ pub(crate) fn python_options(config: &Config) -> PythonOptions {
             PythonMode::Gauges => Mode::Gauges,
             PythonMode::Off => Mode::Off,
         },
-        max_frames: config.python_frames,
+        max_frames: Some(config.python_frames),
         library: config.python_library.clone(),
         ..PythonOptions::default()
     }

@@ -99,6 +99,12 @@ pub mod names {
     pub const PYTHON_TRACED_SMALL: &str = "python.traced_small_bytes";
     /// What tracemalloc itself holds, bytes.
     pub const PYTHON_TRACER: &str = "python.tracer_bytes";
+    /// Estimated live bytes of what was allocated since sampling began.
+    pub const PYTHON_SAMPLED: &str = "python.sampled_bytes";
+    /// The part of `PYTHON_SAMPLED` that malloc serves: requests of more than 512 bytes, and what goes past pymalloc.
+    pub const PYTHON_LARGE: &str = "python.large_bytes";
+    /// Samples that are live: the estimates rest on them.
+    pub const PYTHON_SAMPLES: &str = "python.live_samples";
     /// Blocks that pymalloc has handed out.
     pub const PYTHON_BLOCKS: &str = "python.allocated_blocks";
     /// Objects that the garbage collector tracks in its young generation.

@@ -54,10 +54,22 @@ extern "C" fn before_main() {
     else {
         return;
     };
-    early::install(PythonOptions { max_frames: frames, ..PythonOptions::default() });
+    let mode = mode(std::env::var("LEAKLINE_DRIVER_MODE").ok().as_deref());
+    early::install(PythonOptions { mode, max_frames: Some(frames), ..PythonOptions::default() });
 }
 
-/// Makes a probe from a JSON object (`mode`, `frames`, `library`, `filters`, `gil_budget_ms`, `max_stall_ms`,
+/// tracemalloc, unless another one is named.
+fn mode(name: Option<&str>) -> Mode {
+    match name {
+        Some("sampling") => Mode::Sampling,
+        Some("exact") => Mode::Exact,
+        Some("gauges") => Mode::Gauges,
+        Some("off") => Mode::Off,
+        _ => Mode::Tracemalloc,
+    }
+}
+
+/// Makes a probe from a JSON object (`mode`, `mean`, `frames`, `library`, `filters`, `gil_budget_ms`, `max_stall_ms`,
 /// `max_sites`), and attaches it.
 ///
 /// # Safety
@@ -88,12 +100,11 @@ fn python_options(options: &Value) -> PythonOptions {
     let millis = |name: &str| number(name).map(Duration::from_millis);
     let defaults = PythonOptions::default();
     PythonOptions {
-        mode: match options.get("mode").and_then(Value::as_str) {
-            Some("gauges") => Mode::Gauges,
-            Some("off") => Mode::Off,
-            _ => Mode::Tracemalloc,
-        },
-        max_frames: number("frames").map_or(defaults.max_frames, |frames| frames as u16),
+        mode: mode(options.get("mode").and_then(Value::as_str)),
+        mean_sample_bytes: number("mean").unwrap_or(defaults.mean_sample_bytes),
+        max_frames: number("frames").map(|frames| frames as u16),
+        max_samples: number("max_samples").map_or(defaults.max_samples, |samples| samples as u32),
+        max_sampled_paths: number("max_paths").map_or(defaults.max_sampled_paths, |paths| paths as u32),
         library: options.get("library").and_then(Value::as_str).map(PathBuf::from),
         filters: options.get("filters").and_then(Value::as_array).map_or(defaults.filters, |filters| {
             filters.iter().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -195,7 +206,8 @@ pub extern "C" fn driver_growth() -> *mut c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn driver_conformance() -> *mut c_char {
     let make = |clock: Arc<dyn Clock>| -> Box<dyn Probe> {
-        Box::new(PythonProbe::new(clock, PythonOptions::default()))
+        let mode = mode(std::env::var("LEAKLINE_DRIVER_MODE").ok().as_deref());
+        Box::new(PythonProbe::new(clock, PythonOptions { mode, ..PythonOptions::default() }))
     };
     text_of(on_a_lane(|| json!(leakline_core::conformance::probe_violations(make))))
 }

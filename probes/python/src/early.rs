@@ -19,7 +19,7 @@ use leakline_probing::loader;
 
 use crate::find::{CPython, python_part};
 use crate::part::Part;
-use crate::{Mode, PythonOptions};
+use crate::{Mode, PythonOptions, hooked};
 
 const HOOKED: &CStr = c"_abc";
 
@@ -115,5 +115,5 @@ fn attach_once() {
 
 fn attach(options: &PythonOptions) -> Result<(), ProbeError> {
     let part = Part::load(&python_part(options.library.as_deref())?)?;
-    part.attach_in_start((options.mode == Mode::Tracemalloc).then_some(options.max_frames))
+    part.attach_in_start(hooked::beginning(options))
 }

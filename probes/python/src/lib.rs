@@ -1,4 +1,5 @@
-//! The Python layer of a host: gauges, and live bytes per call path as tracemalloc knows them.
+//! The Python layer of a host: gauges, and live bytes per call path: sampled by leakline's own allocator hook, exact for
+//! a while, or as tracemalloc knows them.
 //!
 //! The agent's half. It holds no symbol of libpython: it finds CPython in the process, then loads the Python part
 //! (`libleakline_cpython.so`) and talks to it in bytes. Never waits for the GIL itself, and never holds a lock while the
@@ -10,6 +11,8 @@ pub mod early;
 pub mod filter;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod find;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod hooked;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod part;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -28,8 +31,12 @@ pub use probe::{PythonProbe, is_present};
 /// What the probe does with an interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
-    /// Has tracemalloc trace, and reads gauges and profiles.
+    /// Samples allocations, and reads gauges and profiles: cheap enough to be left on.
     #[default]
+    Sampling,
+    /// Records every allocation.
+    Exact,
+    /// Has tracemalloc trace, and reads gauges and profiles.
     Tracemalloc,
     /// Reads gauges; starts nothing. Where the host traces by itself, profiles are read, too.
     Gauges,
@@ -42,9 +49,12 @@ pub enum Mode {
 pub struct PythonOptions {
     /// What is read.
     pub mode: Mode,
-    /// Frames kept for each allocation. More cost more at each allocation: 10 slow allocation-heavy code down some
-    /// twenty times, 1 frame six times.
-    pub max_frames: u16,
+    /// Mean bytes between two samples, from 1 KiB to 16 MiB. A site's estimate has a relative standard deviation of
+    /// about √(mean / live bytes).
+    pub mean_sample_bytes: u64,
+    /// Frames kept for each allocation, at most 128; `None`: 32 when sampling, where they cost something at samples only,
+    /// and 10 when every allocation is recorded or traced.
+    pub max_frames: Option<u16>,
     /// The file with the Python part; `None`: `LEAKLINE_PYTHON_LIBRARY`, or beside the agent's own library.
     pub library: Option<PathBuf>,
     /// Call paths whose innermost file matches one of these are left out of profiles; `*` stands for any text.
@@ -62,13 +72,51 @@ pub struct PythonOptions {
     pub pause: Duration,
     /// Call paths that are remembered from one profile to the next; with more, the memory of them is begun anew.
     pub max_sites: u32,
+    /// Live samples; with more, the mean between two doubles. As many are 10 GB at the default mean, and 5 MB of memory.
+    pub max_samples: u32,
+    /// Call paths that the sampler keeps between two readings; further ones share one. As many are some 10 MB.
+    pub max_sampled_paths: u32,
+    /// What an exact window is bounded by, where who opens it does not say.
+    pub window: WindowBounds,
+}
+
+/// Bounds of a window in which every allocation is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowBounds {
+    /// How long it is open.
+    pub duration: Duration,
+    /// Live allocations it may hold, at some 40 bytes each.
+    pub max_traces: u64,
+    /// Percent of a core that recording may take on average, so that a window closes before it hurts.
+    pub max_percent: u32,
+    /// Call paths.
+    pub max_paths: u32,
+}
+
+impl Default for WindowBounds {
+    fn default() -> Self {
+        Self { duration: Duration::from_secs(60), max_traces: 1_000_000, max_percent: 50, max_paths: 100_000 }
+    }
+}
+
+impl PythonOptions {
+    /// Frames kept for each sample.
+    pub fn sample_frames(&self) -> u16 {
+        self.max_frames.unwrap_or(32)
+    }
+
+    /// Frames kept for each allocation where all are recorded or traced.
+    pub fn exact_frames(&self) -> u16 {
+        self.max_frames.unwrap_or(10)
+    }
 }
 
 impl Default for PythonOptions {
     fn default() -> Self {
         Self {
             mode: Mode::default(),
-            max_frames: 10,
+            mean_sample_bytes: 64 << 10,
+            max_frames: None,
             library: None,
             filters: default_filters(),
             gil_budget: Duration::from_millis(100),
@@ -76,6 +124,9 @@ impl Default for PythonOptions {
             max_stretch: Duration::from_millis(2),
             pause: Duration::from_millis(1),
             max_sites: 200_000,
+            max_samples: 150_000,
+            max_sampled_paths: 30_000,
+            window: WindowBounds::default(),
         }
     }
 }

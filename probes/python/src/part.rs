@@ -11,7 +11,7 @@ use leakline_probing::loader::LoadedObject;
 
 use crate::wire::{
     ABI, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer, ProfileRequest, Request, Response,
-    Table, Tracing, decode, encode,
+    Sampling, SitesAnswer, SitesRequest, Table, Tracing, Window, decode, encode,
 };
 
 type OnClosing = Arc<dyn Fn() + Send + Sync>;
@@ -85,6 +85,30 @@ impl Part {
         }
     }
 
+    /// Has allocations sampled: what is degraded; or why it cannot be.
+    pub(crate) fn sample(self, sampling: Sampling) -> Result<Result<Option<String>, String>, ProbeError> {
+        hooked(self.call(&Request::Sample(sampling))?)
+    }
+
+    /// Has every allocation recorded for a while: what is degraded; or why it cannot be.
+    pub(crate) fn open_window(self, window: Window) -> Result<Result<Option<String>, String>, ProbeError> {
+        hooked(self.call(&Request::OpenWindow(window))?)
+    }
+
+    pub(crate) fn close_window(self) -> Result<(), ProbeError> {
+        match self.call(&Request::CloseWindow)? {
+            Response::Closed => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(crate) fn sites(self, request: SitesRequest) -> Result<SitesAnswer, ProbeError> {
+        match self.call(&Request::Sites(request))? {
+            Response::Sites(answer) => Ok(answer),
+            other => Err(unexpected(other)),
+        }
+    }
+
     /// Who traces now; or why nobody can, in CPython's words.
     pub(crate) fn start(self, frames: u16) -> Result<Result<Tracing, String>, ProbeError> {
         match self.call(&Request::Start { frames })? {
@@ -115,16 +139,16 @@ impl Part {
         }
     }
 
-    /// As [`Part::attach`] and [`Part::start`], for a thread that holds the GIL while the interpreter is starting.
-    pub(crate) fn attach_in_start(self, frames: Option<u16>) -> Result<(), ProbeError> {
+    /// As [`Part::attach`] and then `begin`, for a thread that holds the GIL while the interpreter is starting.
+    pub(crate) fn attach_in_start(self, begin: Option<Request>) -> Result<(), ProbeError> {
         match self.exchange(self.0.call_attached, &Request::Attach)? {
             Response::Attached(_) => {}
             other => return Err(unexpected(other)),
         }
-        let Some(frames) = frames else { return Ok(()) };
-        match self.exchange(self.0.call_attached, &Request::Start { frames })? {
+        let Some(begin) = begin else { return Ok(()) };
+        match self.exchange(self.0.call_attached, &begin)? {
             Response::Tracing(_) | Response::CannotTrace { .. } => Ok(()),
-            other => Err(unexpected(other)),
+            other => hooked(other).map(drop),
         }
     }
 
@@ -149,6 +173,14 @@ impl Part {
         // SAFETY: it came from this table's call, and `bytes` is not used any more.
         unsafe { (self.0.free)(answer) };
         response.map_err(|error| ProbeError::failed("reading Python's answer", error))
+    }
+}
+
+fn hooked(response: Response) -> Result<Result<Option<String>, String>, ProbeError> {
+    match response {
+        Response::Hooked { degraded } => Ok(Ok(degraded)),
+        Response::CannotHook { reason } => Ok(Err(reason)),
+        other => Err(unexpected(other)),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The probe: finds CPython, has it traced, reads gauges and profiles within their budget.
+//! The probe: finds CPython, has its allocations sampled or traced, reads gauges and profiles within their budget.
 //! Never restarts tracing that the host has stopped unless it was ours.
 
 use std::borrow::Cow;
@@ -13,6 +13,7 @@ use leakline_core::{
 
 use crate::budget::Budget;
 use crate::find::{CPython, python_part};
+use crate::hooked::Hooked;
 use crate::part::Part;
 use crate::tables::Tables;
 use crate::wire::{GaugeValues, Interpreter, Outcome, ProfileAnswer, ProfileRequest, Tracing};
@@ -27,7 +28,7 @@ pub fn is_present() -> bool {
     CPython::find().is_some_and(|python| python.is_initialized())
 }
 
-/// Reads the Python layer through tracemalloc, `sys` and `gc`.
+/// Reads the Python layer through leakline's allocator hook, tracemalloc, `sys` and `gc`.
 #[derive(Debug)]
 pub struct PythonProbe {
     clock: ClockOf,
@@ -37,6 +38,7 @@ pub struct PythonProbe {
     tracing: Option<Tracing>,
     /// Why this interpreter cannot trace.
     cannot_trace: Option<String>,
+    hooked: Hooked,
     tables: Tables,
     budget: Budget,
     /// Whether the last gauges had tracemalloc's numbers.
@@ -64,6 +66,7 @@ impl PythonProbe {
             part: None,
             tracing: None,
             cannot_trace: None,
+            hooked: Hooked::default(),
             tables: Tables::default(),
             budget,
             traced: false,
@@ -127,7 +130,7 @@ impl PythonProbe {
     /// Starts tracing that was asked for, and takes note of who traces.
     fn trace(&mut self, part: Part) -> Result<(), ProbeError> {
         if self.options.mode == Mode::Tracemalloc {
-            let started = part.start(self.options.max_frames)?;
+            let started = part.start(self.options.exact_frames())?;
             self.tracing = started.as_ref().ok().copied();
             self.cannot_trace = started.err();
         }
@@ -143,7 +146,7 @@ impl PythonProbe {
         }
         match self.tracing {
             Some(Tracing { ours: false, frames })
-                if self.traced && frames != u32::from(self.options.max_frames) =>
+                if self.traced && frames != u32::from(self.options.exact_frames()) =>
             {
                 vec![format!(
                     "the host traces allocations itself, with {frames} frames; this is left as it is"
@@ -151,6 +154,27 @@ impl PythonProbe {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Whether tracemalloc's profile is wanted: in the mode that starts it, and where the host traces by itself and
+    /// leakline has nothing of its own.
+    fn traces(&self) -> bool {
+        matches!(self.options.mode, Mode::Tracemalloc | Mode::Gauges)
+    }
+
+    /// The profile of tracemalloc's traces, if the budget allows it.
+    fn traced_profile(&mut self, part: Part, tick: &Tick, details: &mut Details) -> Result<(), ProbeError> {
+        let asked_for = tick.cause == Cause::Requested || tick.cause == Cause::Final;
+        if !asked_for && let Some(note) = self.budget.leave_out() {
+            details.notes.push(note);
+        } else if self.clock.0.now().boot_nanos >= tick.deadline_boot_nanos {
+            details
+                .notes
+                .push("no profile at this tick: its deadline passed while Python was waited for".to_owned());
+        } else {
+            self.profile(part, details)?;
+        }
+        Ok(())
     }
 
     fn request(&self) -> ProfileRequest {
@@ -239,6 +263,7 @@ impl Probe for PythonProbe {
             Err(error) => return Err(error),
         };
         self.trace(part)?;
+        self.hooked.begin(part, &self.options)?;
         self.part = Some(part);
         Ok(Attachment::Attached(RuntimeInfo {
             name: interpreter.name,
@@ -253,22 +278,19 @@ impl Probe for PythonProbe {
         let taken = self.taken(asked, values.taken_boot_nanos);
         self.traced = values.traced.is_some();
         self.has_arenas = values.blocks.is_some();
+        if values.hook_was_lost {
+            self.hooked.lost();
+        }
         Ok(GaugeReading { taken, gauges: gauges(&values), stall: Duration::from_nanos(values.held_nanos) })
     }
 
     async fn details(&mut self, tick: &Tick) -> Result<Details, ProbeError> {
         let part = part_of(self.part)?;
         let mut details = Details { notes: self.tracing_notes(), ..Details::default() };
-        let asked_for = tick.cause == Cause::Requested || tick.cause == Cause::Final;
-        if !asked_for && let Some(note) = self.budget.leave_out() {
-            details.notes.push(note);
-        } else if self.clock.0.now().boot_nanos >= tick.deadline_boot_nanos {
-            details
-                .notes
-                .push("no profile at this tick: its deadline passed while Python was waited for".to_owned());
-        } else {
-            self.profile(part, &mut details)?;
+        if self.traces() {
+            self.traced_profile(part, tick, &mut details)?;
         }
+        self.hooked.read(part, &mut self.tables, &self.options, &mut details)?;
         Ok(details)
     }
 

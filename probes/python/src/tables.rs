@@ -1,4 +1,4 @@
-//! The agent's copy of the interned files, frames and call paths, out of which profiles are made.
+//! The agent's copy of the interned texts, frames and call paths, out of which profiles are made.
 //! What comes in is checked: an index that points nowhere is an error, never a panic.
 
 use std::sync::Arc;
@@ -7,11 +7,11 @@ use leakline_core::{Amount, Frame, ProbeError, Profile, Site, SiteStat};
 
 use crate::wire::{Additions, Known};
 
-/// Files, frames and sites of one epoch, by index.
+/// Texts, frames and sites of one epoch, by index.
 #[derive(Debug, Default)]
 pub(crate) struct Tables {
     epoch: u64,
-    files: Vec<Arc<str>>,
+    texts: Vec<Arc<str>>,
     frames: Vec<Arc<Frame>>,
     sites: Vec<Arc<Site>>,
 }
@@ -21,7 +21,7 @@ impl Tables {
     pub(crate) fn known(&self) -> Known {
         Known {
             epoch: self.epoch,
-            files: self.files.len() as u32,
+            texts: self.texts.len() as u32,
             frames: self.frames.len() as u32,
             sites: self.sites.len() as u32,
         }
@@ -41,11 +41,11 @@ impl Tables {
     }
 
     fn add(&mut self, additions: &Additions) -> Option<()> {
-        self.files.extend(additions.files.iter().map(|file| Arc::from(file.as_str())));
-        let function: Arc<str> = Arc::from("");
-        for (file, line) in &additions.frames {
-            let file = Arc::clone(self.files.get(*file as usize)?);
-            self.frames.push(Arc::new(Frame { function: Arc::clone(&function), file, line: *line }));
+        self.texts.extend(additions.texts.iter().map(|text| Arc::from(text.as_str())));
+        for (function, file, line) in &additions.frames {
+            let function = Arc::clone(self.texts.get(*function as usize)?);
+            let file = Arc::clone(self.texts.get(*file as usize)?);
+            self.frames.push(Arc::new(Frame { function, file, line: *line }));
         }
         for path in &additions.sites {
             let frames: Option<Vec<Arc<Frame>>> =
@@ -60,16 +60,20 @@ impl Tables {
         let stats: Option<Vec<SiteStat>> = stats
             .iter()
             .map(|(site, bytes, blocks)| {
-                let site = Arc::clone(self.sites.get(*site as usize)?);
-                Some(SiteStat { site, live: Amount { bytes: *bytes, blocks: *blocks } })
+                Some(SiteStat { site: self.site(*site)?, live: Amount { bytes: *bytes, blocks: *blocks } })
             })
             .collect();
-        match stats {
-            Some(stats) => Ok(Profile::new(stats)),
-            None => {
-                Err(ProbeError::failed("reading the profile", "it names a site that is not in its tables"))
-            }
-        }
+        stats.map(Profile::new).ok_or_else(Self::does_not_fit)
+    }
+
+    /// The site at `index`.
+    pub(crate) fn site(&self, index: u32) -> Option<Arc<Site>> {
+        self.sites.get(index as usize).cloned()
+    }
+
+    /// The error for numbers of a site that is not here.
+    pub(crate) fn does_not_fit() -> ProbeError {
+        ProbeError::failed("reading the profile", "it names a site that is not in its tables")
     }
 }
 
@@ -78,10 +82,10 @@ mod tests {
     use super::*;
     use crate::wire::PathAddition;
 
-    fn additions(after: Known, files: &[&str], frames: &[(u32, u32)], sites: &[&[u32]]) -> Additions {
+    fn additions(after: Known, texts: &[&str], frames: &[(u32, u32, u32)], sites: &[&[u32]]) -> Additions {
         Additions {
             after,
-            files: files.iter().map(ToString::to_string).collect(),
+            texts: texts.iter().map(ToString::to_string).collect(),
             frames: frames.to_vec(),
             sites: sites
                 .iter()
@@ -90,13 +94,13 @@ mod tests {
         }
     }
 
-    const BEGIN: Known = Known { epoch: 1, files: 0, frames: 0, sites: 0 };
+    const BEGIN: Known = Known { epoch: 1, texts: 0, frames: 0, sites: 0 };
 
     #[test]
     fn what_was_added_later_builds_on_what_was_there() {
         let mut tables = Tables::default();
-        tables.extend(&additions(BEGIN, &["a.py"], &[(0, 7)], &[&[0]])).unwrap();
-        tables.extend(&additions(tables.known(), &["b.py"], &[(1, 8)], &[&[1, 0]])).unwrap();
+        tables.extend(&additions(BEGIN, &["f", "a.py"], &[(0, 1, 7)], &[&[0]])).unwrap();
+        tables.extend(&additions(tables.known(), &["g", "b.py"], &[(2, 3, 8)], &[&[1, 0]])).unwrap();
         let profile = tables.profile(&[(1, 100, 2), (0, 10, 1)]).unwrap();
         let mut found: Vec<String> = profile
             .sites()
@@ -110,17 +114,17 @@ mod tests {
     #[test]
     fn another_epoch_begins_anew() {
         let mut tables = Tables::default();
-        tables.extend(&additions(BEGIN, &["a.py"], &[(0, 7)], &[&[0]])).unwrap();
+        tables.extend(&additions(BEGIN, &["f", "a.py"], &[(0, 1, 7)], &[&[0]])).unwrap();
         tables.extend(&additions(Known { epoch: 2, ..BEGIN }, &["b.py"], &[], &[])).unwrap();
-        assert_eq!(tables.known(), Known { epoch: 2, files: 1, frames: 0, sites: 0 });
+        assert_eq!(tables.known(), Known { epoch: 2, texts: 1, frames: 0, sites: 0 });
     }
 
     #[test]
     fn what_does_not_fit_is_an_error_and_leaves_nothing() {
         let wrong = [
-            additions(Known { files: 3, ..BEGIN }, &[], &[], &[]),
-            additions(BEGIN, &[], &[(0, 1)], &[]),
-            additions(BEGIN, &["a.py"], &[(0, 1)], &[&[1]]),
+            additions(Known { texts: 3, ..BEGIN }, &[], &[], &[]),
+            additions(BEGIN, &[], &[(0, 0, 1)], &[]),
+            additions(BEGIN, &["a.py"], &[(0, 0, 1)], &[&[1]]),
         ];
         for additions in wrong {
             let mut tables = Tables::default();

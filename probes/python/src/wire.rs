@@ -8,7 +8,7 @@ use std::ffi::CStr;
 use serde::{Deserialize, Serialize};
 
 /// Version of everything in this file. An agent and a Python part with different ones refuse each other.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// The one function that the Python part exports: [`Entry`].
 pub const ENTRY: &CStr = c"leakline_cpython_entry";
@@ -67,10 +67,74 @@ pub enum Request {
     },
     /// Read the gauges.
     Gauges,
-    /// Read live bytes and counts per call path.
+    /// Sample allocations from now on; if that is done already with this mean, it goes on. Answered by
+    /// [`Response::Hooked`] or [`Response::CannotHook`].
+    Sample(Sampling),
+    /// Record every allocation from now on, for a while. Answered as `Sample` is.
+    OpenWindow(Window),
+    /// Forget what was recorded.
+    CloseWindow,
+    /// Read live bytes and counts per call path as tracemalloc knows them.
     Profile(ProfileRequest),
+    /// Read what the hook knows; Python is not asked.
+    Sites(SitesRequest),
     /// Stop tracing that was started here, and let go.
     Detach,
+}
+
+/// How allocations are sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Sampling {
+    /// Mean bytes between two samples.
+    pub mean: u64,
+    /// Frames of each call path.
+    pub frames: u16,
+    /// Most live samples; with more, the mean doubles.
+    pub max_samples: u32,
+    /// Most call paths.
+    pub max_paths: u32,
+}
+
+/// A window in which every allocation is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Window {
+    /// Frames of each call path.
+    pub frames: u16,
+    /// Most live allocations; with more, it closes itself.
+    pub max_traces: u64,
+    /// Most call paths.
+    pub max_paths: u32,
+    /// How long it stays open, microseconds; 0: until it is closed.
+    pub duration_micros: u64,
+    /// Most percent of a core for recording; over that it closes itself. 0: any.
+    pub max_percent: u32,
+    /// Leave one that is open as it is.
+    pub go_on: bool,
+}
+
+/// What the hook knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Source {
+    /// The samples.
+    #[default]
+    Sampled,
+    /// The window.
+    Exact,
+}
+
+/// How the hook's sites are to be read.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SitesRequest {
+    /// Which ones.
+    pub source: Source,
+    /// What the agent has of the tables already.
+    pub known: Known,
+    /// Call paths whose innermost file matches one of these are left out; `*` stands for any text.
+    pub filters: Vec<String>,
+    /// When the tables hold more call paths than this, they are begun anew.
+    pub max_sites: u32,
+    /// Whether every sum is checked against the table, which takes milliseconds.
+    pub check_all: bool,
 }
 
 /// How a profile is to be taken.
@@ -95,8 +159,8 @@ pub struct ProfileRequest {
 pub struct Known {
     /// Tables of different epochs have nothing in common. No table is of epoch 0.
     pub epoch: u64,
-    /// Files.
-    pub files: u32,
+    /// Texts.
+    pub texts: u32,
     /// Frames.
     pub frames: u32,
     /// Sites.
@@ -115,6 +179,20 @@ pub enum Response {
         /// In CPython's words.
         reason: String,
     },
+    /// To `Sample` and `OpenWindow`: it is done.
+    Hooked {
+        /// What is degraded, in words for a user.
+        degraded: Option<String>,
+    },
+    /// To `Sample` and `OpenWindow`: this interpreter's allocators cannot be hooked.
+    CannotHook {
+        /// Why, in words for a user.
+        reason: String,
+    },
+    /// To `CloseWindow`.
+    Closed,
+    /// To `Sites`.
+    Sites(SitesAnswer),
     /// To `Gauges`.
     Gauges(GaugeValues),
     /// To `Profile`.
@@ -164,6 +242,8 @@ pub struct GaugeValues {
     pub held_nanos: u64,
     /// What tracemalloc says; `None` while it does not trace.
     pub traced: Option<Traced>,
+    /// Whether somebody had taken leakline's hook away, so that it was set anew and begins from nothing.
+    pub hook_was_lost: bool,
     /// Blocks that pymalloc handed out; `None` where Python does not use it.
     pub blocks: Option<u64>,
     /// Objects in the garbage collector's young generation.
@@ -183,6 +263,78 @@ pub struct Traced {
     pub peak: u64,
     /// Its own overhead, bytes.
     pub tracer: u64,
+}
+
+/// What the hook knows, per call path.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SitesAnswer {
+    /// What the tables gained over what the agent knew.
+    pub additions: Additions,
+    /// One for each call path with live samples.
+    pub sites: Vec<SiteNumbers>,
+    /// Numbers of different epochs have nothing in common; 0: nothing was ever sampled or recorded.
+    pub epoch: u64,
+    /// Mean bytes between two samples; 0: everything is recorded.
+    pub mean: u64,
+    /// Estimated live bytes, all call paths together, filtered ones included.
+    pub live_bytes: u64,
+    /// The part of it that malloc serves.
+    pub large_bytes: u64,
+    /// Live samples.
+    pub samples: u64,
+    /// Live bytes and blocks that the filters left out.
+    pub filtered: (u64, u64),
+    /// What is wrong with the tables; nothing ever should be.
+    pub fault: Option<String>,
+    /// Frees that went by unseen.
+    pub missed_frees: u64,
+    /// How long the host's allocations may have waited, nanoseconds.
+    pub held_nanos: u64,
+    /// The window, if this is about it and there is one.
+    pub window: Option<WindowState>,
+}
+
+/// A call path and what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SiteNumbers {
+    /// The call path, by its index.
+    pub site: u32,
+    /// Live bytes.
+    pub bytes: u64,
+    /// Live blocks.
+    pub blocks: u64,
+    /// Standard error of the live bytes.
+    pub error: u64,
+    /// Bytes allocated in all, freed or not.
+    pub allocated_bytes: u64,
+    /// Blocks allocated in all.
+    pub allocated_blocks: u64,
+}
+
+/// A window that is open, or that closed itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WindowState {
+    /// Why it closed itself; `None` while it is open.
+    pub closed: Option<WindowClosed>,
+    /// Allocations that were recorded.
+    pub recorded: u64,
+    /// Time that took, nanoseconds, estimated.
+    pub took_nanos: u64,
+    /// How long it has been, or was, open, nanoseconds.
+    pub lasted_nanos: u64,
+}
+
+/// Why a window closed itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WindowClosed {
+    /// Its time was over.
+    Time,
+    /// It held as many allocations as it may.
+    Traces,
+    /// It took too large a share of a core.
+    Share,
+    /// Another hook took leakline's away.
+    Unhooked,
 }
 
 /// Live bytes and counts per call path, and what it took to read them.
@@ -240,10 +392,10 @@ pub struct Additions {
     /// The tables before that; if the agent does not have exactly these, it begins anew, and all of them are zero but the
     /// epoch.
     pub after: Known,
-    /// Source files.
-    pub files: Vec<String>,
-    /// File (by its index) and line.
-    pub frames: Vec<(u32, u32)>,
+    /// Source files and functions.
+    pub texts: Vec<String>,
+    /// Function and file (by their indices) and line.
+    pub frames: Vec<(u32, u32, u32)>,
     /// Call paths.
     pub sites: Vec<PathAddition>,
 }

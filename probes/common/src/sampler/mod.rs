@@ -3,13 +3,14 @@
 //!
 //! What the allocator hooks of all layers share. The order in which a hook uses it:
 //! 1. [`thread::Thread::spend`] on every allocation: a subtraction, and now and then the answer "sample this one";
-//! 2. [`recorder::Recorder::allocated`] for those, with the call path;
-//! 3. [`marks::Marks::has`] on every free: one or two loads, exact; only for the marked ones
-//!    [`recorder::Recorder::freed`];
-//! 4. [`recorder::Recorder::snapshot`] at a tick, on the agent's thread.
+//! 2. [`recorder::Recorder::allocated`] for those, with the call path, and [`marks::Marks::set`];
+//! 3. [`marks::Marks::has`] on every free: one or two loads; only for marked ones [`recorder::Recorder::freed`] and
+//!    [`marks::Marks::clear`]. A mark may outlive its sample, and then that free finds nothing;
+//! 4. at a tick, on the agent's thread, a copy of the sums.
 //!
-//! Never calls the allocator that is watched, never takes a lock of the host's, and holds its own for a bounded time.
-//! Memory comes from leakline's own heap and from mmap.
+//! The recorder and changes of the marks are behind the hook's [`lock::Lock`]. Never calls the allocator that is watched,
+//! never takes a lock of the host's, and holds its own for a bounded time. Memory comes from leakline's own heap and from
+//! mmap.
 
 pub mod estimate;
 pub mod live;

@@ -18,11 +18,16 @@ pub struct Thread {
     random: Cell<u64>,
     /// The mean with which the interval that runs was drawn.
     mean: Cell<u64>,
-    /// Above 0 while this thread is inside a hook.
+    /// Whether this thread is inside a hook.
     busy: Cell<u32>,
-    /// Calls of the hook that this thread made while it was asked to count them.
+    /// Calls of a hook that were counted.
     reached: Cell<u32>,
 }
+
+const OUTSIDE: u32 = 0;
+const INSIDE: u32 = 1;
+/// As inside, and calls of a hook are counted.
+const ASKING: u32 = 2;
 
 const SIZE: usize = size_of::<Thread>();
 const _: () = assert!(SIZE == 32, "the assembly below reserves as much");
@@ -42,6 +47,12 @@ impl Thread {
         let left = self.left.get().wrapping_sub(size as i64);
         self.left.set(left);
         left < 0
+    }
+
+    /// Whether [`Thread::spend`] said so.
+    #[inline(always)]
+    pub fn is_over(&self) -> bool {
+        self.left.get() < 0
     }
 
     /// After [`Thread::spend`] said so: whether this allocation of `size` bytes is a sample, at `mean` bytes between two.
@@ -65,25 +76,49 @@ impl Thread {
         kept
     }
 
-    /// Goes inside the hook; `None` when this thread is there already.
+    /// Goes inside a hook; `None` when this thread is inside already: what it allocates there is not the host's doing, or
+    /// was counted by the hook around.
     #[inline(always)]
     pub fn enter(&self) -> Option<Inside<'_>> {
-        if self.busy.get() != 0 {
+        if self.busy.get() != OUTSIDE {
+            self.count_if_asked();
             return None;
         }
-        self.busy.set(1);
+        self.busy.set(INSIDE);
         Some(Inside(self))
     }
 
-    /// A hook was reached: counted for whoever asks whether it is.
+    /// The bytes that are left, to be put back when what is done meanwhile is part of something that is counted anyway.
     #[inline(always)]
-    pub fn count_reached(&self) {
-        self.reached.set(self.reached.get().wrapping_add(1));
+    pub fn left(&self) -> i64 {
+        self.left.get()
     }
 
-    /// How often so far, wrapping.
-    pub fn reached(&self) -> u32 {
-        self.reached.get()
+    /// Puts back what [`Thread::left`] gave.
+    #[inline(always)]
+    pub fn put_left(&self, left: i64) {
+        self.left.set(left);
+    }
+
+    /// Whether this thread is inside a hook, or in what it does for leakline.
+    #[inline(always)]
+    pub fn is_inside(&self) -> bool {
+        self.busy.get() != OUTSIDE
+    }
+
+    /// How often a hook is reached by what `work` does on this thread.
+    pub fn reached_by(&self, work: impl FnOnce()) -> u32 {
+        let (busy, reached) = (self.busy.replace(ASKING), self.reached.replace(0));
+        work();
+        self.busy.set(busy);
+        self.reached.replace(reached)
+    }
+
+    #[cold]
+    fn count_if_asked(&self) {
+        if self.busy.get() == ASKING {
+            self.reached.set(self.reached.get().wrapping_add(1));
+        }
     }
 
     fn draw(&self, mean: u64) -> i64 {
@@ -111,7 +146,7 @@ pub struct Inside<'a>(&'a Thread);
 impl Drop for Inside<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.0.busy.set(0);
+        self.0.busy.set(OUTSIDE);
     }
 }
 
@@ -271,6 +306,9 @@ mod tests {
             let inside = thread.enter().unwrap();
             assert!(thread.enter().is_none());
             drop(inside);
+            assert!(thread.enter().is_some());
+            let ask = || (0..3).for_each(|_| assert!(thread.enter().is_none()));
+            assert_eq!(thread.reached_by(ask), 3);
             assert!(thread.enter().is_some());
         });
     }

@@ -1,4 +1,4 @@
-//! Files, frames and call paths, each once per epoch, by index.
+//! Files, functions, frames and call paths, each once per epoch, by index.
 //! Knows no Python object: what it is given are texts and numbers, so nothing in it outlives an interpreter.
 
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use rustc_hash::FxHashMap;
 #[derive(Debug, Default)]
 pub(crate) struct Interner {
     epoch: u64,
-    files: Table<str>,
-    frames: Vec<(u32, u32)>,
-    frame_indices: FxHashMap<(u32, u32), u32>,
+    texts: Table<str>,
+    frames: Vec<(u32, u32, u32)>,
+    frame_indices: FxHashMap<(u32, u32, u32), u32>,
     paths: Table<[u32]>,
     filters: Vec<String>,
     left_out: Vec<bool>,
@@ -55,13 +55,18 @@ impl Interner {
         }
         if self.filters != filters {
             self.filters = filters.to_vec();
-            self.left_out = self.files.values.iter().map(|file| is_left_out(file, filters)).collect();
+            self.left_out = self.texts.values.iter().map(|file| is_left_out(file, filters)).collect();
         }
     }
 
-    /// The index of a file.
-    pub(crate) fn file(&mut self, name: &str) -> u32 {
-        let index = self.files.index(name);
+    /// Which epoch it is: indices of different ones have nothing in common.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The index of the name of a file or function.
+    pub(crate) fn text(&mut self, name: &str) -> u32 {
+        let index = self.texts.index(name);
         if index as usize == self.left_out.len() {
             self.left_out.push(is_left_out(name, &self.filters));
         }
@@ -73,10 +78,10 @@ impl Interner {
         self.left_out.get(file as usize).copied().unwrap_or(false)
     }
 
-    /// The index of a line in a file.
-    pub(crate) fn frame(&mut self, file: u32, line: u32) -> u32 {
-        *self.frame_indices.entry((file, line)).or_insert_with(|| {
-            self.frames.push((file, line));
+    /// The index of a line in a function of a file.
+    pub(crate) fn frame(&mut self, function: u32, file: u32, line: u32) -> u32 {
+        *self.frame_indices.entry((function, file, line)).or_insert_with(|| {
+            self.frames.push((function, file, line));
             (self.frames.len() - 1) as u32
         })
     }
@@ -90,18 +95,18 @@ impl Interner {
     pub(crate) fn additions(&self, known: Known) -> Additions {
         let now = Known {
             epoch: self.epoch,
-            files: self.files.values.len() as u32,
+            texts: self.texts.values.len() as u32,
             frames: self.frames.len() as u32,
             sites: self.paths.values.len() as u32,
         };
         let fits = known.epoch == now.epoch
-            && known.files <= now.files
+            && known.texts <= now.texts
             && known.frames <= now.frames
             && known.sites <= now.sites;
         let after = if fits { known } else { Known { epoch: now.epoch, ..Known::default() } };
         Additions {
             after,
-            files: self.files.values.iter().skip(after.files as usize).map(|file| file.to_string()).collect(),
+            texts: self.texts.values.iter().skip(after.texts as usize).map(|text| text.to_string()).collect(),
             frames: self.frames.iter().skip(after.frames as usize).copied().collect(),
             sites: self.paths.values.iter().skip(after.sites as usize).map(|path| addition(path)).collect(),
         }

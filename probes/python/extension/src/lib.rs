@@ -4,18 +4,23 @@
 //! Never here: a thread, a module that a host could import, a panic or an exception that leaves a call, a call of the
 //! agent's while the GIL is held. It is used from one thread of the agent's at a time.
 
+mod frames;
 mod gate;
+mod hook;
 mod intern;
+mod paths;
 mod profile;
 mod raw;
 mod runtime;
+mod sites;
 mod stretch;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
+use std::time::Duration;
 
 use leakline_probing::heap::OwnHeap;
-use leakline_python::wire::{ABI, Answer, HostTable, Request, Response, Table, decode, encode};
+use leakline_python::wire::{ABI, Answer, HostTable, Request, Response, Source, Table, decode, encode};
 use pyo3::{PyErr, PyResult, Python, ffi};
 
 use crate::gate::GATE;
@@ -76,7 +81,7 @@ unsafe extern "C" fn free(answer: Answer) {
 }
 
 extern "C" fn held_bytes() -> u64 {
-    OwnHeap::held_bytes()
+    OwnHeap::held_bytes() + hook::marks_bytes()
 }
 
 /// # Safety
@@ -120,7 +125,44 @@ fn respond(request: &Request, attached: bool) -> Response {
         Request::Profile(request) => {
             with(|runtime, inside| profile::take(runtime, request, inside).map(Response::Profile))
         }
+        Request::Sample(sampling) => hooked(|py| {
+            hook::sample(
+                py,
+                hook::Sampling {
+                    mean: sampling.mean,
+                    frames: usize::from(sampling.frames),
+                    max_live: sampling.max_samples as usize,
+                    max_paths: sampling.max_paths as usize,
+                },
+            )
+        }),
+        Request::OpenWindow(window) => hooked(|py| {
+            hook::open(
+                py,
+                hook::Window {
+                    frames: usize::from(window.frames),
+                    max_traces: usize::try_from(window.max_traces).unwrap_or(usize::MAX),
+                    max_paths: window.max_paths as usize,
+                    duration: Duration::from_micros(window.duration_micros),
+                    max_percent: window.max_percent,
+                    go_on: window.go_on,
+                },
+            )
+        }),
+        Request::CloseWindow => with(|runtime, _| {
+            hook::close();
+            runtime.exact = sites::Reader::default();
+            Ok(Response::Closed)
+        }),
+        Request::Sites(request) => with(|runtime, _| {
+            let reader = match request.source {
+                Source::Sampled => &mut runtime.sampled,
+                Source::Exact => &mut runtime.exact,
+            };
+            Ok(Response::Sites(sites::read(reader, &mut runtime.interner, request)))
+        }),
         Request::Detach => {
+            hook::rest();
             let response = with(|runtime, inside| {
                 if let Ok(tracer) = runtime.tracer() {
                     Stretches::default().run(inside, |py, _| tracer.stop(py))?;
@@ -131,6 +173,17 @@ fn respond(request: &Request, attached: bool) -> Response {
             response
         }
     }
+}
+
+/// Sets the hook to something, under the GIL.
+fn hooked(work: impl FnOnce(Python<'_>) -> Result<Option<String>, String>) -> Response {
+    with(|_, inside| {
+        let done = Stretches::default().run(inside, |py, _| work(py));
+        Ok(match done {
+            Ok(degraded) => Response::Hooked { degraded },
+            Err(reason) => Response::CannotHook { reason },
+        })
+    })
 }
 
 /// Takes hold of the interpreter, if there is one that is not about to end.

@@ -51,7 +51,7 @@ pub(crate) fn take(
         Copied::All(traces, took) => (traces, took),
     };
     runtime.interner.prepare(&request.filters, request.max_sites as usize);
-    let mut work = Work::new(traces);
+    let mut work = Work::new(traces, &mut runtime.interner);
     let stretch = Duration::from_micros(u64::from(request.max_stretch_micros.max(100)));
     let pause = Duration::from_micros(u64::from(request.pause_micros));
     loop {
@@ -134,6 +134,8 @@ struct Work {
     groups: Vec<Group>,
     by_address: FxHashMap<Address, usize>,
     files: FxHashMap<Address, (Py<PyAny>, u32)>,
+    /// tracemalloc does not tell functions.
+    no_function: u32,
     path: Vec<u32>,
     sites: FxHashMap<u32, (u64, u64)>,
 }
@@ -142,12 +144,13 @@ struct Work {
 unsafe impl Send for Work {}
 
 impl Work {
-    fn new(traces: Py<PyList>) -> Self {
+    fn new(traces: Py<PyList>, interner: &mut Interner) -> Self {
         Self {
             traces: Some(traces),
             groups: Vec::new(),
             by_address: FxHashMap::default(),
             files: FxHashMap::default(),
+            no_function: interner.text(""),
             path: Vec::new(),
             sites: FxHashMap::default(),
         }
@@ -240,7 +243,7 @@ impl Work {
                 answer.filtered.1 += group.blocks;
                 return;
             }
-            self.path.push(interner.frame(file, line));
+            self.path.push(interner.frame(self.no_function, file, line));
         }
         let live = self.sites.entry(interner.path(&self.path)).or_default();
         live.0 += group.bytes;
@@ -262,7 +265,7 @@ impl Work {
             return Some((*file, line));
         }
         let name = raw::own(py, name)?;
-        let file = interner.file(&name.cast::<PyString>().ok()?.to_string_lossy());
+        let file = interner.text(&name.cast::<PyString>().ok()?.to_string_lossy());
         // Held until the end, so that no other text can come to lie at the same address.
         self.files.insert(name.as_ptr(), (name.unbind(), file));
         Some((file, line))

@@ -12,7 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
 
 use crate::gate::GATE;
+use crate::hook::{self, Standing};
 use crate::intern::Interner;
+use crate::sites::Reader;
 
 /// Frames with which tracing was started here; 0 while it was not. Outside [`Runtime`], for the child of a fork.
 static OURS: AtomicU32 = AtomicU32::new(0);
@@ -24,6 +26,9 @@ pub(crate) struct Runtime {
     allocated_blocks: Option<Py<PyAny>>,
     gc: Collector,
     pub(crate) interner: Interner,
+    /// What was read of the hook's two sources.
+    pub(crate) sampled: Reader,
+    pub(crate) exact: Reader,
     /// The last copy of all traces: how long it took for how many bytes of tracemalloc's tables.
     pub(crate) last_copy: Option<(Duration, u64)>,
 }
@@ -63,6 +68,8 @@ impl Runtime {
                 disable: get(&gc, "disable")?,
             },
             interner: Interner::default(),
+            sampled: Reader::default(),
+            exact: Reader::default(),
             last_copy: None,
         };
         call_at_exit(py, on_closing)?;
@@ -97,6 +104,7 @@ impl Runtime {
             taken_boot_nanos,
             held_nanos: 0,
             traced,
+            hook_was_lost: hook::look(py) == Some(Standing::SetAnew),
             // Zero means that Python was told to use malloc for everything.
             blocks: Some(blocks).filter(|blocks| *blocks > 0),
             gc_young,

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use leakline_probing::sampler::thread::Thread;
 use leakline_python::wire::ProfileCost;
 use pyo3::Python;
 
@@ -43,6 +44,8 @@ impl Stretches {
 
 /// Takes the GIL, or goes on under it, and runs `work` with the instant at which it was got.
 pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>, Instant) -> T) -> (T, Duration) {
+    // What Python allocates for us is not the host's.
+    let _unseen = Thread::current().enter();
     // SAFETY: the caller is inside the gate, or has found the interpreter started and not ending: then a thread may attach.
     unsafe {
         Python::attach_unchecked(|py| {
