@@ -4,6 +4,7 @@
 //! Never here: a thread, a module that a host could import, a panic or an exception that leaves a call, a call of the
 //! agent's while the GIL is held. It is used from one thread of the agent's at a time.
 
+mod frames;
 mod gate;
 mod intern;
 mod profile;
