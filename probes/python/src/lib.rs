@@ -11,6 +11,7 @@ pub mod early;
 pub mod filter;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod find;
+pub mod lines;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod hooked;
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -1,0 +1,136 @@
+//! The call path of a Python thread, read out of the interpreter's own frames from inside an allocator hook, and what
+//! tells its functions, files and lines later.
+//!
+//! A direct walk never allocates, never touches a reference count, never calls into the interpreter and takes no lock.
+//! It is done only where it was compared with what the interpreter itself says, see [`Layout::find`].
+
+mod api;
+mod check;
+mod code;
+mod shape;
+mod strings;
+mod trial;
+mod walk;
+
+use std::ffi::c_void;
+
+use leakline_python::lines::CodeInfo;
+use pyo3::prelude::*;
+
+pub(crate) use api::this_thread_state;
+
+use crate::frames::api::Functions;
+use crate::frames::code::CodeFields;
+use crate::frames::shape::{FrameObjects, InterpreterFrames, Shape};
+
+/// One frame as it was found: enough to tell later, from what was copied, which line it was.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct RawFrame {
+    /// Address of the code object.
+    pub(crate) code: usize,
+    /// Tells a code object from another that comes to lie at its address later: mixes the addresses of its line table
+    /// and name and its first line. 0 where the layout of code objects is not known.
+    pub(crate) stamp: u32,
+    /// Byte offset of the instruction, as `PyCode_Addr2Line` takes it (before the code, it is negative); or a line
+    /// number already, when the highest bit is set: [`leakline_python::lines::CodeInfo::line`] tells them apart.
+    pub(crate) instruction: u32,
+}
+
+/// Where the interpreter keeps its frames; plain numbers, found and checked once at attach.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout(How);
+
+#[derive(Clone, Copy)]
+enum How {
+    FrameObjects(FrameObjects, CodeFields),
+    InterpreterFrames(InterpreterFrames, CodeFields),
+    Api(Functions),
+}
+
+impl Layout {
+    /// By table for this version, or by what the interpreter itself exports for debuggers; then known stacks are walked
+    /// and compared with what the public API says of them. The error is in words for a user; [`Layout::by_api`] may
+    /// still do.
+    pub(crate) fn find(py: Python<'_>) -> Result<Self, String> {
+        if cfg!(not(target_pointer_width = "64")) {
+            return Err("the frames of a 32-bit CPython are not known to leakline".to_owned());
+        }
+        if Python::version_str().contains("free-threading") {
+            return Err("the frames of a free-threaded CPython are not known to leakline".to_owned());
+        }
+        api::find_thread_state(py)?;
+        let code = CodeFields::find(py)?;
+        let layout = Self(match Shape::find(py)? {
+            Shape::FrameObjects(frames) => How::FrameObjects(frames, code),
+            Shape::InterpreterFrames(frames) => How::InterpreterFrames(frames, code),
+        });
+        check::check(py, layout)?;
+        Ok(layout)
+    }
+
+    /// The fallback: the public API, which makes frame objects inside the hook; lines come as numbers. `None` where it
+    /// lacks a function.
+    pub(crate) fn by_api(py: Python<'_>) -> Option<Self> {
+        api::find_thread_state(py).ok()?;
+        let layout = Self(How::Api(Functions::find(py)?));
+        check::check(py, layout).ok()?;
+        Some(layout)
+    }
+
+    /// Frames of `thread_state`, innermost first, into `into`: how many, and whether there were more. Leaves out what
+    /// tracemalloc leaves out: frames that have not begun, and those that only mark an entry from C.
+    ///
+    /// # Safety
+    ///
+    /// `thread_state` is the current thread's own, and this thread holds the GIL.
+    #[inline]
+    pub(crate) unsafe fn walk(&self, thread_state: *const c_void, into: &mut [RawFrame]) -> (usize, bool) {
+        if thread_state.is_null() {
+            return (0, false);
+        }
+        match &self.0 {
+            How::InterpreterFrames(frames, code) => {
+                // SAFETY: the caller's promise, and both layouts were checked by `find`.
+                unsafe { walk::interpreter_frames(frames, code, thread_state as usize, into) }
+            }
+            How::FrameObjects(frames, code) => {
+                // SAFETY: the caller's promise, and both layouts were checked by `find`.
+                unsafe { walk::frame_objects(frames, code, thread_state as usize, into) }
+            }
+            How::Api(functions) => {
+                // SAFETY: the caller's promise.
+                unsafe { functions.walk(thread_state, into) }
+            }
+        }
+    }
+
+    /// A copy of what tells lines of a code object that is alive now. Allocates from leakline's own heap.
+    ///
+    /// # Safety
+    ///
+    /// `code` was just found by [`Layout::walk`] on this thread and its frame still runs, with the GIL held since.
+    pub(crate) unsafe fn code(&self, code: usize) -> CodeInfo {
+        match &self.0 {
+            How::FrameObjects(_, fields) | How::InterpreterFrames(_, fields) => {
+                // SAFETY: the caller's promise, and the layout was checked by `find`.
+                unsafe { fields.copy(code) }
+            }
+            How::Api(functions) => {
+                // SAFETY: the caller's promise.
+                unsafe { functions.copy(code) }
+            }
+        }
+    }
+}
+
+/// The value at `address + offset`.
+///
+/// # Safety
+///
+/// A `T` must lie there, and nobody may write it meanwhile.
+#[inline(always)]
+unsafe fn read<T: Copy>(address: usize, offset: u32) -> T {
+    // SAFETY: the caller promises it; alignment is not asked of the tables of offsets.
+    unsafe { std::ptr::read_unaligned(address.wrapping_add(offset as usize) as *const T) }
+}
