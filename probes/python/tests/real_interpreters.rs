@@ -165,6 +165,11 @@ fn the_probe_passes_the_suite_for_probes() {
 }
 
 #[test]
+fn frames_and_their_lines_are_those_that_python_tells() {
+    check("frames.py", &[]);
+}
+
+#[test]
 fn tracing_that_was_started_here_is_stopped_here() {
     check("starts_and_stops.py", &["ours"]);
 }

@@ -29,7 +29,7 @@ fn ranges_may_have_no_line() {
 #[test]
 fn entries_of_every_kind_tell_lines() {
     let one_line = [0x80 | 11 << 3, 0, 0];
-    let no_columns = [0x80 | 13 << 3 | 1, 0b1_0_00011 & 0x7f, 0b10];
+    let no_columns = [0x80 | 13 << 3 | 1, 0b100_0011, 0b10];
     let none = [0x80 | 15 << 3];
     let short = [0x80 | 3 << 3, 0x11];
     let table = [&one_line[..], &no_columns, &none, &short].concat();

@@ -62,6 +62,12 @@ fn address(name: &CStr) -> Result<usize, String> {
     loader::symbol(name).map(|found| found.as_ptr() as usize).ok_or_else(missing)
 }
 
+fn switch(name: &CStr) -> Option<Switch> {
+    let found = address(name).ok()?;
+    // SAFETY: both functions that are asked for have had this signature since they are there.
+    Some(unsafe { std::mem::transmute::<usize, Switch>(found) })
+}
+
 /// The functions of the public API that tell frames.
 #[derive(Clone, Copy)]
 pub(super) struct Functions {
@@ -79,11 +85,8 @@ impl Functions {
         let back = address(c"PyFrame_GetBack").ok()?;
         let code = address(c"PyFrame_GetCode").ok()?;
         let line = address(c"PyFrame_GetLineNumber").ok()?;
-        let collector = match (address(c"PyGC_Disable"), address(c"PyGC_Enable")) {
-            // SAFETY: both have had this signature since they are there.
-            (Ok(off), Ok(on)) => {
-                Some(unsafe { std::mem::transmute::<(usize, usize), (Switch, Switch)>((off, on)) })
-            }
+        let collector = match (switch(c"PyGC_Disable"), switch(c"PyGC_Enable")) {
+            (Some(off), Some(on)) => Some((off, on)),
             _ if py.version_info() >= (3, 11) => return None,
             _ => None,
         };

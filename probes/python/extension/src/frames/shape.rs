@@ -1,7 +1,8 @@
 //! Where each CPython keeps its frames: by table from 3.9 to 3.13. Within one minor version the layout does not change
 //! once that version is released.
-//! Only numbers; nothing is read here.
+//! Only numbers; no frame is read here. Builds that may differ (debug builds, those before a release) are refused.
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 /// The two kinds of frames that CPython has had.
@@ -39,6 +40,14 @@ impl Shape {
     pub(super) fn find(py: Python<'_>) -> Result<Self, String> {
         let version = py.version_info();
         let (major, minor) = (version.major, version.minor);
+        if version.suffix.is_some_and(|suffix| suffix.starts_with(['a', 'b'])) {
+            return Err(format!("the frames of CPython {major}.{minor} may differ before its release"));
+        }
+        // SAFETY: the GIL is held; the call gives a borrowed reference or null, and sets no exception.
+        let of_debug_builds = unsafe { ffi::PySys_GetObject(c"gettotalrefcount".as_ptr()) };
+        if !of_debug_builds.is_null() {
+            return Err("the frames of a debug build of CPython may differ".to_owned());
+        }
         Self::of(major, minor)
             .ok_or_else(|| format!("the frames of CPython {major}.{minor} are not known to leakline"))
     }
