@@ -14,7 +14,7 @@ mod walk;
 
 use std::ffi::c_void;
 
-use leakline_python::lines::CodeInfo;
+pub(crate) use leakline_python::lines::CodeInfo;
 use pyo3::prelude::*;
 
 pub(crate) use api::this_thread_state;

@@ -50,7 +50,7 @@ unsafe extern "C" fn malloc<const DOMAIN: usize>(_: *mut c_void, size: usize) ->
         return unsafe { (behind.malloc)(behind.context, size) };
     }
     // SAFETY: as above.
-    allocate::<DOMAIN>(size, || unsafe { (behind.malloc)(behind.context, size) })
+    allocate::<DOMAIN>(size, move || unsafe { (behind.malloc)(behind.context, size) })
 }
 
 unsafe extern "C" fn calloc<const DOMAIN: usize>(_: *mut c_void, count: usize, each: usize) -> *mut c_void {
@@ -61,7 +61,7 @@ unsafe extern "C" fn calloc<const DOMAIN: usize>(_: *mut c_void, count: usize, e
         return unsafe { (behind.calloc)(behind.context, count, each) };
     }
     // SAFETY: as above.
-    allocate::<DOMAIN>(size, || unsafe { (behind.calloc)(behind.context, count, each) })
+    allocate::<DOMAIN>(size, move || unsafe { (behind.calloc)(behind.context, count, each) })
 }
 
 /// An allocation that may be a sample, or that is not as simple. What is allocated inside `call` is part of it: a large
@@ -100,7 +100,7 @@ unsafe extern "C" fn realloc<const DOMAIN: usize>(
             return unsafe { (behind.realloc)(behind.context, block, size) };
         }
         // SAFETY: as above.
-        return allocate::<DOMAIN>(size, || unsafe { (behind.realloc)(behind.context, block, size) });
+        return allocate::<DOMAIN>(size, move || unsafe { (behind.realloc)(behind.context, block, size) });
     }
     // Before the call: as soon as it has freed the old block, another thread may get the same address.
     let taken = record::freed(block as usize);
@@ -108,7 +108,7 @@ unsafe extern "C" fn realloc<const DOMAIN: usize>(
         Thread::current().spend(size);
     }
     // SAFETY: as above.
-    let new = allocate::<DOMAIN>(size, || unsafe { (behind.realloc)(behind.context, block, size) });
+    let new = allocate::<DOMAIN>(size, move || unsafe { (behind.realloc)(behind.context, block, size) });
     if new.is_null() {
         record::put_back(block as usize, taken);
     }
@@ -117,8 +117,17 @@ unsafe extern "C" fn realloc<const DOMAIN: usize>(
 
 unsafe extern "C" fn free<const DOMAIN: usize>(_: *mut c_void, block: *mut c_void) {
     if MARKS.has(block as usize) {
-        record::freed(block as usize);
+        return free_marked::<DOMAIN>(block);
     }
+    let behind = behind::<DOMAIN>();
+    // SAFETY: Python's own call, passed on.
+    unsafe { (behind.free)(behind.context, block) };
+}
+
+#[cold]
+#[inline(never)]
+fn free_marked<const DOMAIN: usize>(block: *mut c_void) {
+    record::freed(block as usize);
     let behind = behind::<DOMAIN>();
     // SAFETY: Python's own call, passed on.
     unsafe { (behind.free)(behind.context, block) };
