@@ -11,9 +11,9 @@ pub mod early;
 pub mod filter;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod find;
-pub mod lines;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod hooked;
+pub mod lines;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod part;
 #[cfg(any(target_os = "linux", target_os = "android"))]

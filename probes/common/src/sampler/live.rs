@@ -1,7 +1,9 @@
 //! The sampled allocations that are live: address, call path, size.
 //!
 //! An open hash table in 64 parts that grow one by one, so that no single allocation of the host waits until a million
-//! entries were moved.
+//! entries were moved. Where every allocation is kept, small ones are in a table of their own.
+
+use super::dense::Dense;
 
 const PARTS: usize = 64;
 const FIRST: usize = 16;
@@ -79,6 +81,7 @@ const FREE: Entry = Entry { address: 0, live: Live { stack: 0, size: 0 } };
 #[derive(Debug)]
 pub struct LiveTable {
     parts: [Part; PARTS],
+    dense: Option<Dense>,
     length: usize,
 }
 
@@ -92,7 +95,12 @@ struct Part {
 impl LiveTable {
     /// Nothing, in no memory.
     pub const fn new() -> Self {
-        Self { parts: [const { Part { entries: Vec::new(), length: 0 } }; PARTS], length: 0 }
+        Self { parts: [const { Part { entries: Vec::new(), length: 0 } }; PARTS], dense: None, length: 0 }
+    }
+
+    /// The same for when every allocation is kept.
+    pub fn for_all() -> Self {
+        Self { dense: Some(Dense::default()), ..Self::new() }
     }
 
     /// How many are live.
@@ -105,18 +113,32 @@ impl LiveTable {
         self.length == 0
     }
 
-    /// Adds one; what was at the address before, if anything was: then a free was missed.
+    /// Adds one. `may_be_there`: the address may be in the table, because a free was missed; then what was there comes
+    /// back.
     #[inline]
-    pub fn insert(&mut self, address: usize, live: Live) -> Option<Live> {
-        let (part, hash) = self.part(address);
-        let old = part.insert(Entry { address, live }, hash);
-        self.length += usize::from(old.is_none());
+    pub fn insert(&mut self, address: usize, live: Live, may_be_there: bool) -> Option<Live> {
+        let old = if may_be_there { self.remove(address) } else { None };
+        self.add(address, live);
         old
+    }
+
+    #[inline]
+    fn add(&mut self, address: usize, live: Live) {
+        self.length += 1;
+        let kept = self.dense.as_mut().is_some_and(|dense| dense.insert(address, live));
+        if !kept {
+            let (part, hash) = self.part(address);
+            part.insert(Entry { address, live }, hash);
+        }
     }
 
     /// Takes one out.
     #[inline]
     pub fn remove(&mut self, address: usize) -> Option<Live> {
+        if let Some(live) = self.dense.as_mut().and_then(|dense| dense.remove(address)) {
+            self.length -= 1;
+            return Some(live);
+        }
         let (part, hash) = self.part(address);
         let live = part.remove(address, hash)?;
         self.length -= 1;
@@ -124,21 +146,24 @@ impl LiveTable {
     }
 
     /// All of them, in no order. What is changed in them is kept.
-    pub fn each(&mut self, visit: &mut dyn FnMut(usize, &mut Live)) {
+    pub fn each(&mut self, visit: &mut dyn FnMut(&mut Live)) {
+        if let Some(dense) = &mut self.dense {
+            dense.each(visit);
+        }
         for entry in self.parts.iter_mut().flat_map(|part| &mut part.entries) {
             if entry.address != 0 {
-                visit(entry.address, &mut entry.live);
+                visit(&mut entry.live);
             }
         }
     }
 
-    /// Keeps those that `keep` says.
-    pub fn retain(&mut self, keep: &mut dyn FnMut(usize, Live) -> bool) {
+    /// Keeps those that `keep` says, of a table that is not for all.
+    pub fn retain(&mut self, keep: &mut dyn FnMut(Live) -> bool) {
         for part in &mut self.parts {
             let entries = std::mem::take(&mut part.entries);
             part.length = 0;
             for entry in entries.into_iter().filter(|entry| entry.address != 0) {
-                if keep(entry.address, entry.live) {
+                if keep(entry.live) {
                     part.insert(entry, hash(entry.address));
                 } else {
                     self.length -= 1;
@@ -174,7 +199,7 @@ impl Part {
     }
 
     #[inline]
-    fn insert(&mut self, entry: Entry, hash: u64) -> Option<Live> {
+    fn insert(&mut self, entry: Entry, hash: u64) {
         if self.length * 4 >= self.entries.len() * 3 {
             self.grow();
         }
@@ -185,10 +210,7 @@ impl Part {
             if found.address == 0 {
                 *found = entry;
                 self.length += 1;
-                return None;
-            }
-            if found.address == entry.address {
-                return Some(std::mem::replace(found, entry).live);
+                return;
             }
             at += 1;
         }
@@ -255,8 +277,8 @@ mod tests {
     use super::*;
 
     /// As std's map over `steps` random insertions and removals of `addresses` different addresses.
-    fn check(steps: u64, addresses: u64) {
-        let (mut table, mut expected) = (LiveTable::new(), HashMap::new());
+    fn check(mut table: LiveTable, steps: u64, addresses: u64) {
+        let mut expected = HashMap::new();
         let mut x = 88_172_645_463_325_252_u64;
         for step in 0..steps {
             x ^= x << 13;
@@ -264,29 +286,36 @@ mod tests {
             x ^= x << 17;
             let address = ((x % addresses) as usize + 1) * 16;
             if x >> 40 & 1 == 0 {
-                let live = Live::new(step as u32, x as usize & 0xfff, Class::Small);
-                assert_eq!(table.insert(address, live), expected.insert(address, live));
+                let live = Live::new(step as u32, x as usize >> 50 & 0x3ff, Class::Small);
+                let old = table.insert(address, live, expected.contains_key(&address));
+                assert_eq!(old, expected.insert(address, live));
             } else {
                 assert_eq!(table.remove(address), expected.remove(&address));
             }
             assert_eq!(table.len(), expected.len());
         }
-        let mut found = HashMap::new();
-        table.each(&mut |address, live| {
-            found.insert(address, *live);
-        });
-        assert_eq!(found, expected);
-        table.retain(&mut |address, _| address % 32 == 0);
-        expected.retain(|address, _| address % 32 == 0);
+        let (mut found, mut all) = (Vec::new(), Vec::new());
+        table.each(&mut |live| found.push((live.stack(), live.size())));
+        all.extend(expected.values().map(|live| (live.stack(), live.size())));
+        found.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(found, all);
+        if table.dense.is_none() {
+            table.retain(&mut |live| live.size() % 2 == 0);
+            expected.retain(|_, live| live.size() % 2 == 0);
+        }
         assert_eq!(table.len(), expected.len());
         assert!(expected.iter().all(|(address, live)| table.remove(*address) == Some(*live)));
+        assert!(table.is_empty());
     }
 
     #[test]
     fn it_does_what_a_map_does() {
-        check(10_000, 20);
-        check(100_000, 3_000);
-        check(300_000, 200_000);
+        for table in [LiveTable::new, LiveTable::for_all] {
+            check(table(), 10_000, 20);
+            check(table(), 100_000, 3_000);
+            check(table(), 300_000, 200_000);
+        }
     }
 
     #[test]

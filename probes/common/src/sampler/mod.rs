@@ -12,6 +12,7 @@
 //! never takes a lock of the host's, and holds its own for a bounded time. Memory comes from leakline's own heap and from
 //! mmap.
 
+mod dense;
 pub mod estimate;
 pub mod live;
 pub mod lock;

@@ -19,6 +19,19 @@ pub struct Bounds {
     pub max_stacks: usize,
 }
 
+/// An allocation.
+#[derive(Debug, Clone, Copy)]
+pub struct Block {
+    /// Where it is; not 0.
+    pub address: usize,
+    /// Bytes.
+    pub size: usize,
+    /// Who served it.
+    pub class: Class,
+    /// Whether there was a mark at its address: something may be kept there whose free went by unseen.
+    pub was_marked: bool,
+}
+
 /// What became of an allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
@@ -75,6 +88,9 @@ impl<P, E> Recorder<P, E> {
     /// Begins anew with nothing: `extra` for the probe, `shared` for paths beyond the bound.
     pub fn start(&mut self, bounds: Bounds, extra: E, shared: P) {
         self.stop(extra);
+        if bounds.mean == 0 {
+            self.live = LiveTable::for_all();
+        }
         self.bounds = bounds;
         self.first_mean = bounds.mean;
         self.epoch += 1;
@@ -90,16 +106,9 @@ impl<P, E> Recorder<P, E> {
         self.missed_frees = 0;
     }
 
-    /// Keeps an allocation of `size` bytes with the path of `hash`; `path` makes what is kept of a new path.
+    /// Keeps a block with the path of `hash`; `path` makes what is kept of a new path.
     #[inline]
-    pub fn allocated(
-        &mut self,
-        address: usize,
-        size: usize,
-        class: Class,
-        hash: u64,
-        path: impl FnOnce(&mut E) -> P,
-    ) -> Recorded {
+    pub fn allocated(&mut self, block: Block, hash: u64, path: impl FnOnce(&mut E) -> P) -> Recorded {
         if self.live.len() >= self.bounds.max_live && !self.thin() {
             return Recorded::Full;
         }
@@ -111,9 +120,9 @@ impl<P, E> Recorder<P, E> {
             }
             None => 0,
         };
-        let live = Live::new(stack, size, class);
+        let live = Live::new(stack, block.size, block.class);
         self.change(live, Sums::add);
-        if let Some(old) = self.live.insert(address, live) {
+        if let Some(old) = self.live.insert(block.address, live, block.was_marked) {
             self.missed_frees += 1;
             self.change(old, Sums::remove);
         }
@@ -132,7 +141,7 @@ impl<P, E> Recorder<P, E> {
     pub fn put_back(&mut self, address: usize, freed: Freed) {
         if freed.epoch == self.epoch {
             self.change(freed.live, Sums::add_back);
-            self.live.insert(address, freed.live);
+            self.live.insert(address, freed.live, true);
         }
     }
 
@@ -167,7 +176,7 @@ impl<P, E> Recorder<P, E> {
     pub fn check_all(&mut self) -> Option<String> {
         let mut sums = vec![Sums::default(); self.stacks.len()];
         let (mean, mut nowhere) = (self.bounds.mean, 0_u64);
-        self.live.each(&mut |_, live| match sums.get_mut(live.stack() as usize) {
+        self.live.each(&mut |live| match sums.get_mut(live.stack() as usize) {
             Some(sums) => sums.add_back(weight(live.size(), mean)),
             None => nowhere += 1,
         });
@@ -195,7 +204,7 @@ impl<P, E> Recorder<P, E> {
                 moved.push(0);
             }
         }
-        self.live.each(&mut |_, live| {
+        self.live.each(&mut |live| {
             *live = live.moved_to(moved.get(live.stack() as usize).copied().unwrap_or(0));
         });
         true
@@ -222,7 +231,7 @@ impl<P, E> Recorder<P, E> {
             return false;
         }
         let mut random = self.random;
-        self.live.retain(&mut |_, live| {
+        self.live.retain(&mut |live| {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
@@ -243,7 +252,7 @@ impl<P, E> Recorder<P, E> {
         });
         nothing_live(&mut self.large);
         let mut live = std::mem::take(&mut self.live);
-        live.each(&mut |_, live| self.change(*live, Sums::add_back));
+        live.each(&mut |live| self.change(*live, Sums::add_back));
         self.live = live;
     }
 }
@@ -263,7 +272,7 @@ mod tests {
     fn allocate(recorder: &mut Small, address: usize, size: usize, path: u64) -> Recorded {
         let hash = path.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let class = if size > 512 { Class::Large } else { Class::Small };
-        recorder.allocated(address, size, class, hash, |()| path)
+        recorder.allocated(Block { address, size, class, was_marked: true }, hash, |()| path)
     }
 
     fn live(recorder: &Small) -> u64 {

@@ -6,7 +6,7 @@ use std::panic::catch_unwind;
 use std::sync::atomic::Ordering::Relaxed;
 
 use leakline_probing::sampler::live::Class;
-use leakline_probing::sampler::recorder::{Freed, Recorded};
+use leakline_probing::sampler::recorder::{Block, Freed, Recorded};
 use leakline_probing::sampler::thread::Thread;
 
 use super::{
@@ -85,6 +85,7 @@ fn keep(domain: usize, address: usize, size: usize, does: u8) {
         return;
     }
     let class = if domain == RAW || size > SMALL { Class::Large } else { Class::Small };
+    let block = Block { address, size, class, was_marked: MARKS.has(address) };
     let sample_frames = if due.sampled { usize::from(FRAMES.load(Relaxed)) } else { 0 };
     let exact_frames = if due.recorded { exact::frames() } else { 0 };
     // Room for frames is cleared each time, so there is no more of it than needed.
@@ -93,15 +94,13 @@ fn keep(domain: usize, address: usize, size: usize, does: u8) {
     } else {
         keep_frames::<MAX_FRAMES>
     };
-    keep(domain, (address, size, class), due, (sample_frames, exact_frames));
+    keep(domain, block, due, (sample_frames, exact_frames));
 }
 
 struct Due {
     sampled: bool,
     recorded: bool,
 }
-
-type Block = (usize, usize, Class);
 
 #[inline(always)]
 fn keep_frames<const ROOM: usize>(
@@ -121,7 +120,7 @@ fn keep_frames<const ROOM: usize>(
     let exact = due.recorded.then(|| path(exact_frames));
     let sampled = due.sampled.then(|| path(sample_frames));
     let recorded = TABLES.with(|tables| {
-        if !MARKS.set(block.0) {
+        if !MARKS.set(block.address) {
             return Recorded::Full;
         }
         if let Some(path) = sampled {
@@ -139,10 +138,10 @@ fn keep_frames<const ROOM: usize>(
 #[inline(always)]
 fn hand_over(
     recorder: &mut PythonRecorder,
-    (address, size, class): Block,
+    block: Block,
     (frames, truncated, hash): (&[RawFrame], bool, u64),
 ) -> Recorded {
-    recorder.allocated(address, size, class, hash, |codes: &mut Codes| match LAYOUT.get() {
+    recorder.allocated(block, hash, |codes: &mut Codes| match LAYOUT.get() {
         Some(layout) => Path::new(layout, codes, frames, truncated),
         None => Path::shared(),
     })
