@@ -138,7 +138,7 @@ pub extern "C" fn driver_details(sites: i32, requested: i32) -> *mut c_char {
         let cause = if requested != 0 { Cause::Requested } else { Cause::Tick };
         let details = runtime.block_on(probe.details(&tick(cause)))?;
         let answer = shown(&details, sites != 0);
-        profiles.extend(details.profile);
+        profiles.extend(details.profiles);
         profiles.drain(..profiles.len().saturating_sub(2));
         Ok(answer)
     })
@@ -154,7 +154,7 @@ fn shown(details: &Details, with_sites: bool) -> Value {
         "longest_stall_nanos": details.longest_stall.as_nanos() as u64,
         "held_bytes": leakline_python::held_bytes(),
     });
-    if let Some(profile) = &details.profile {
+    if let Some(profile) = details.profiles.first() {
         let total = profile.total();
         answer["total"] = json!([total.bytes, total.blocks, profile.sites().len()]);
         if with_sites {

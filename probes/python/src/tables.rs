@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use leakline_core::{Amount, Frame, ProbeError, Profile, Site, SiteStat};
+use leakline_core::{Amount, Frame, ProbeError, Profile, ProfileSource, Site, SiteStat};
 
 use crate::wire::{Additions, Known};
 
@@ -61,11 +61,11 @@ impl Tables {
             .iter()
             .map(|(site, bytes, blocks)| {
                 let site = Arc::clone(self.sites.get(*site as usize)?);
-                Some(SiteStat { site, live: Amount { bytes: *bytes, blocks: *blocks } })
+                Some(SiteStat::exact(site, Amount { bytes: *bytes, blocks: *blocks }))
             })
             .collect();
         match stats {
-            Some(stats) => Ok(Profile::new(stats)),
+            Some(stats) => Ok(Profile::new(ProfileSource::exact(ProfileSource::TRACEMALLOC), stats)),
             None => {
                 Err(ProbeError::failed("reading the profile", "it names a site that is not in its tables"))
             }
