@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Amount, Profile, Site, SiteStat, Snapshot};
+use crate::model::{Amount, Profile, ProfileSource, Site, SiteStat, Snapshot, together};
 
 /// What one site gained or lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +17,9 @@ pub struct SiteGrowth {
     pub bytes: i64,
     /// Live blocks now minus then.
     pub blocks: i64,
+    /// Standard error of `bytes`, as of two independent estimates; 0: exact. What both profiles have sampled is the same
+    /// objects and cancels out, so the truth is somewhat better than this says.
+    pub standard_error_bytes: u64,
     /// Live now.
     pub live: Amount,
 }
@@ -62,35 +65,69 @@ fn difference(before: Option<&SiteStat>, after: Option<&SiteStat>) -> Option<Sit
         site: Arc::clone(site),
         bytes: signed_difference(live.bytes, then.bytes),
         blocks: signed_difference(live.blocks, then.blocks),
+        standard_error_bytes: together(error(before), error(after)),
         live,
     };
     (growth.bytes != 0 || growth.blocks != 0).then_some(growth)
+}
+
+fn error(stat: Option<&SiteStat>) -> u64 {
+    stat.map_or(0, |stat| stat.standard_error_bytes)
 }
 
 fn signed_difference(now: u64, then: u64) -> i64 {
     (i128::from(now) - i128::from(then)).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
 }
 
-/// Follows a session and keeps, for each probe, the profile that growth is counted from: the first one since the
-/// baseline, which for a probe that attached later is its own first.
+/// What grew in the profiles of one source of one probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileGrowth {
+    /// The probe's name.
+    pub probe: String,
+    /// The source of both profiles.
+    pub source: ProfileSource,
+    /// The sites.
+    pub growth: Growth,
+}
+
+/// Follows a session and keeps, for each probe and each of its sources, the profile that growth is counted from: the first
+/// one since the baseline, which for a probe that attached later is its own first, or since the source's epoch began.
 #[derive(Debug, Default)]
 pub struct GrowthTracker {
     baseline: Option<u64>,
-    profiles: HashMap<String, Arc<Profile>>,
+    /// By probe; one per source.
+    profiles: HashMap<String, Vec<Arc<Profile>>>,
 }
 
 impl GrowthTracker {
-    /// Takes the next snapshot and gives the growth of each probe that has a profile in it, by the probe's name.
-    pub fn push(&mut self, snapshot: &Snapshot) -> Vec<(String, Growth)> {
+    /// Takes the next snapshot and gives the growth of each profile in it.
+    pub fn push(&mut self, snapshot: &Snapshot) -> Vec<ProfileGrowth> {
         if self.baseline != Some(snapshot.baseline) {
             self.baseline = Some(snapshot.baseline);
             self.profiles.clear();
         }
         let mut growths = Vec::new();
-        for reading in &snapshot.readings {
-            let Some(now) = &reading.profile else { continue };
-            let then = self.profiles.entry(reading.probe.to_string()).or_insert_with(|| Arc::clone(now));
-            growths.push((reading.probe.to_string(), Growth::between(then, now)));
+        for reading in snapshot.readings.iter().filter(|reading| !reading.profiles.is_empty()) {
+            let bases = self.profiles.entry(reading.probe.to_string()).or_default();
+            for now in &reading.profiles {
+                let source = now.source();
+                let then = match bases.iter_mut().find(|base| base.source().name == source.name) {
+                    Some(base) if base.source().epoch == source.epoch => Arc::clone(base),
+                    Some(base) => {
+                        base.clone_from(now);
+                        Arc::clone(now)
+                    }
+                    None => {
+                        bases.push(Arc::clone(now));
+                        Arc::clone(now)
+                    }
+                };
+                growths.push(ProfileGrowth {
+                    probe: reading.probe.to_string(),
+                    source: source.clone(),
+                    growth: Growth::between(&then, now),
+                });
+            }
         }
         growths
     }
@@ -104,11 +141,12 @@ mod tests {
     fn check(then: &str, now: &str, expected: &str) {
         let profile = |text: &str| {
             Profile::new(
+                ProfileSource::exact("test"),
                 text.split_whitespace()
                     .map(|word| {
                         let (name, bytes) = word.split_once(':').unwrap();
                         let live = Amount { bytes: bytes.parse().unwrap(), blocks: 1 };
-                        SiteStat { site: Arc::new(Site::class(name)), live }
+                        SiteStat::exact(Arc::new(Site::class(name)), live)
                     })
                     .collect(),
             )
@@ -148,5 +186,50 @@ mod tests {
     #[test]
     fn a_site_named_twice_counts_once() {
         check("a:10", "a:10 a:10", "a:+10/+1");
+    }
+
+    /// Each word is a snapshot: `source/epoch:bytes` of its profiles, `+`-joined. The answer is the growth at the last one.
+    fn check_sources(words: &str, expected: &str) {
+        let mut tracker = GrowthTracker::default();
+        let mut found = Vec::new();
+        for (number, word) in words.split_whitespace().enumerate() {
+            let profiles = word.split('+').map(|part| {
+                let (source, bytes) = part.split_once(':').unwrap();
+                let (name, epoch) = source.split_once('/').unwrap();
+                let source = ProfileSource::exact(name.to_owned()).in_epoch(epoch.parse().unwrap());
+                let live = Amount { bytes: bytes.parse().unwrap(), blocks: 1 };
+                Arc::new(Profile::new(source, vec![SiteStat::exact(Arc::new(Site::class("a")), live)]))
+            });
+            let mut snapshot = crate::model::testing::snapshot_of(number as u64, Vec::new());
+            snapshot.readings[0].profiles = profiles.collect();
+            found = tracker.push(&snapshot);
+        }
+        let words: Vec<String> = found
+            .iter()
+            .map(|found| {
+                let bytes: i64 = found.growth.sites.iter().map(|site| site.bytes).sum();
+                format!("{}/{}:{bytes:+}", found.source.name, found.source.epoch)
+            })
+            .collect();
+        assert_eq!(words.join(" "), expected);
+    }
+
+    #[test]
+    fn each_source_grows_by_itself_and_anew_with_its_epoch() {
+        check_sources("s/0:10+e/0:500 s/0:12+e/0:507", "s/0:+2 e/0:+7");
+        check_sources("s/0:10 s/0:12+e/0:500 s/0:13", "s/0:+3");
+        check_sources("s/0:10+e/0:500 s/0:12+e/1:3 s/0:13+e/1:5", "s/0:+3 e/1:+2");
+        check_sources("s/1:10 s/0:12", "s/0:+0");
+    }
+
+    #[test]
+    fn the_error_of_a_difference_has_both_errors_in_it() {
+        let profile = |bytes, standard_error_bytes| {
+            let live = Amount { bytes, blocks: 1 };
+            let stat = SiteStat { standard_error_bytes, ..SiteStat::exact(Arc::new(Site::class("a")), live) };
+            Profile::new(ProfileSource::sampled("s", 64), vec![stat])
+        };
+        let growth = Growth::between(&profile(100, 30), &profile(200, 40));
+        assert_eq!((growth.sites[0].bytes, growth.sites[0].standard_error_bytes), (100, 50));
     }
 }

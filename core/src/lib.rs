@@ -9,6 +9,7 @@ mod command;
 pub mod conformance;
 mod fanout;
 mod growth;
+mod interval;
 mod lane;
 mod ledger;
 mod model;
@@ -20,12 +21,13 @@ mod verdict;
 
 pub use clock::{Clock, Timestamp};
 pub use command::{Command, CommandReceiver, CommandSender, command_channel};
-pub use growth::{Growth, GrowthTracker, SiteGrowth};
+pub use growth::{Growth, GrowthTracker, ProfileGrowth, SiteGrowth};
+pub use interval::interval_95;
 pub use ledger::{Ledger, LedgerPart, PartSource};
 pub use model::{
-    Amount, Cause, Frame, Gauge, GaugeKind, Host, Layer, Loss, Mark, OwnCost, Profile, ReadCost, Reading,
-    ReadingStatus, RuntimeInfo, Session, SessionId, Site, SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot,
-    Tick, Unit, names,
+    Amount, Cause, Frame, Gauge, GaugeKind, Holder, Host, Layer, Loss, Mark, OwnCost, Profile, ProfileSource,
+    ReadCost, Reading, ReadingStatus, RuntimeInfo, Session, SessionId, Site, SiteHolder, SiteId, SiteStat,
+    SkewNanos, Snapshot, Tick, Unit, names,
 };
 pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
 pub use scheduler::{Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::model::{Gauge, Layer, Profile, RuntimeInfo, Tick};
+use crate::model::{Gauge, Holder, Layer, Profile, RuntimeInfo, Tick};
 
 /// Reads one thing of one layer.
 ///
@@ -84,8 +84,10 @@ pub struct GaugeReading {
 pub struct Details {
     /// Gauges that take too long to be read with the others.
     pub gauges: Vec<Gauge>,
-    /// Live bytes and counts per site.
-    pub profile: Option<Arc<Profile>>,
+    /// Live bytes and counts per site: at most one profile by each source's name; of more, the first counts.
+    pub profiles: Vec<Arc<Profile>>,
+    /// Who refers to objects of the types that grow, where a census was taken.
+    pub holders: Vec<Holder>,
     /// The GIL was held this long, all together.
     pub gil_held: Duration,
     /// Longest single time for which threads of the host could not run.

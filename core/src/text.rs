@@ -1,6 +1,6 @@
 //! Numbers and paths as people read them. Rounding happens here and nowhere else.
 
-use crate::model::{Frame, Site, SiteHolder};
+use crate::model::{Frame, ProfileSource, Site, SiteHolder};
 
 const UNITS: [(&str, f64); 4] = [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1024.0), ("B", 1.0)];
 
@@ -15,6 +15,22 @@ pub fn bytes(value: f64) -> String {
 /// `+1.2 MiB`, `-3.0 KiB`, `0 B`: a sign unless it is nothing.
 pub fn signed_bytes(value: f64) -> String {
     if value > 0.0 { format!("+{}", bytes(value)) } else { bytes(value) }
+}
+
+/// Half the width of the 95 % interval of a number with `standard_error`, as ` ± 1.2 MiB`; nothing where it is exact.
+pub fn plus_minus(standard_error: u64) -> String {
+    match standard_error {
+        0 => String::new(),
+        error => format!(" ± {}", bytes(1.96 * error as f64)),
+    }
+}
+
+/// `sampled every 64 KiB`, `tracemalloc`.
+pub fn source(source: &ProfileSource) -> String {
+    match source.mean_sample_bytes {
+        Some(mean) => format!("{} every {}", source.name, bytes(mean as f64).replacen(".0 ", " ", 1)),
+        None => source.name.to_string(),
+    }
 }
 
 /// The file of `frame` without the longest of `roots` that it begins with, and the line: `RNS/Destination.py:230`.
@@ -75,6 +91,15 @@ mod tests {
         assert_eq!(signed_bytes(2048.0), "+2.0 KiB");
         assert_eq!(signed_bytes(-2048.0), "-2.0 KiB");
         assert_eq!(signed_bytes(0.0), "0 B");
+    }
+
+    #[test]
+    fn a_source_is_told_with_its_mean_and_an_error_as_an_interval() {
+        assert_eq!(source(&ProfileSource::sampled("sampled", 65_536)), "sampled every 64 KiB");
+        assert_eq!(source(&ProfileSource::sampled("sampled", 1536)), "sampled every 1.5 KiB");
+        assert_eq!(source(&ProfileSource::exact("exact")), "exact");
+        assert_eq!(plus_minus(1024), " ± 2.0 KiB");
+        assert_eq!(plus_minus(0), "");
     }
 
     #[test]

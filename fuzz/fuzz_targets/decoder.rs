@@ -21,7 +21,7 @@ fuzz_target!(|input: &[u8]| {
         }
         for event in decoder.push(entry).unwrap_or_default() {
             if let Event::Snapshot { snapshot, .. } = event {
-                for profile in snapshot.readings.iter().filter_map(|reading| reading.profile.as_ref()) {
+                for profile in snapshot.readings.iter().flat_map(|reading| &reading.profiles) {
                     assert!(profile.sites().is_sorted_by_key(|stat| stat.site.id()));
                 }
             }

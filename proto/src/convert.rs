@@ -9,16 +9,20 @@ use leakline_core as model;
 use leakline_core::{Command, Host, Kind, Loss, Mark, Rate, Session, SessionId, Subject, Timestamp};
 
 use crate::error::DecodeError;
-use crate::limits::MAX_STRING_BYTES;
+use crate::limits::{MAX_SOURCE_NAME_BYTES, MAX_STRING_BYTES};
 use crate::v1;
 
 /// `text` within the bound for strings: longer ones are cut at a character and end with `…`.
 pub(crate) fn cut(text: &str) -> Cow<'_, str> {
+    cut_to(text, MAX_STRING_BYTES)
+}
+
+fn cut_to(text: &str, most: usize) -> Cow<'_, str> {
     const END: &str = "…";
-    if text.len() <= MAX_STRING_BYTES {
+    if text.len() <= most {
         return Cow::Borrowed(text);
     }
-    let mut end = MAX_STRING_BYTES - END.len();
+    let mut end = most - END.len();
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -242,7 +246,7 @@ impl TryFrom<v1::Gauge> for model::Gauge {
     }
 }
 
-/// All but the profile, which travels apart.
+/// All but the profiles, which travel apart.
 impl From<&model::Reading> for v1::Reading {
     fn from(reading: &model::Reading) -> Self {
         let status = match &reading.status {
@@ -263,12 +267,18 @@ impl From<&model::Reading> for v1::Reading {
             layer: v1::Layer::from(reading.layer).into(),
             taken: reading.taken.map(Into::into),
             gauges: reading.gauges.iter().map(Into::into).collect(),
-            has_profile: reading.profile.is_some(),
+            has_profile: !reading.profiles.is_empty(),
             runtime: reading.runtime.as_ref().map(|runtime| v1::Runtime {
                 name: text(&runtime.name),
                 source_roots: runtime.source_roots.iter().map(|root| text(root)).collect(),
             }),
             notes: reading.notes.iter().map(|note| text(note)).collect(),
+            profile_sources: Vec::new(),
+            holders: reading
+                .holders
+                .iter()
+                .map(|held| v1::Holder { of: text(&held.of), holder: text(&held.holder), count: held.count })
+                .collect(),
             cost: Some(v1::ReadCost {
                 cpu_nanos: nanos(reading.cost.cpu),
                 wall_nanos: nanos(reading.cost.wall),
@@ -280,7 +290,7 @@ impl From<&model::Reading> for v1::Reading {
     }
 }
 
-/// All but the profile, which travels apart.
+/// All but the profiles, which travel apart.
 impl TryFrom<v1::Reading> for model::Reading {
     type Error = DecodeError;
 
@@ -303,7 +313,12 @@ impl TryFrom<v1::Reading> for model::Reading {
             status,
             taken: reading.taken.map(Into::into),
             gauges: reading.gauges.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
-            profile: None,
+            profiles: Vec::new(),
+            holders: reading
+                .holders
+                .into_iter()
+                .map(|held| model::Holder { of: held.of.into(), holder: held.holder, count: held.count })
+                .collect(),
             runtime: reading.runtime.map(|runtime| {
                 Arc::new(model::RuntimeInfo { name: runtime.name, source_roots: runtime.source_roots })
             }),
@@ -425,6 +440,64 @@ pub(crate) fn verdict_to_wire(verdict: &model::Verdict, site: Option<u32>) -> v1
         points: verdict.points,
         share: verdict.share,
         to_limit: verdict.seconds_to_limit.map(|(seconds, low, high)| v1::TimeToLimit { seconds, low, high }),
+    }
+}
+
+/// The source of a profile, within its bound. Agents that knew no other than tracemalloc did not name it.
+pub(crate) fn source_name(name: &str) -> Cow<'_, str> {
+    match name {
+        "" => Cow::Borrowed(model::ProfileSource::TRACEMALLOC),
+        name => cut_to(name, MAX_SOURCE_NAME_BYTES),
+    }
+}
+
+/// The numbers of one site in a change.
+pub(crate) fn amount_to_wire(site: u32, told: SiteNumbers) -> v1::SiteAmount {
+    v1::SiteAmount {
+        site,
+        bytes: told.live.bytes,
+        blocks: told.live.blocks,
+        standard_error_bytes: told.standard_error_bytes,
+        allocated_bytes: told.allocated.map(|allocated| allocated.bytes),
+        allocated_blocks: told.allocated.map(|allocated| allocated.blocks),
+    }
+}
+
+pub(crate) fn amount_from_wire(amount: &v1::SiteAmount) -> SiteNumbers {
+    let blocks = amount.allocated_blocks.unwrap_or(0);
+    SiteNumbers {
+        live: model::Amount { bytes: amount.bytes, blocks: amount.blocks },
+        standard_error_bytes: amount.standard_error_bytes,
+        allocated: amount.allocated_bytes.map(|bytes| model::Amount { bytes, blocks }),
+    }
+}
+
+/// What a profile says of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct SiteNumbers {
+    pub(crate) live: model::Amount,
+    pub(crate) standard_error_bytes: u64,
+    pub(crate) allocated: Option<model::Amount>,
+}
+
+impl SiteNumbers {
+    pub(crate) fn of(stat: &model::SiteStat) -> Self {
+        Self { live: stat.live, standard_error_bytes: stat.standard_error_bytes, allocated: stat.allocated }
+    }
+
+    pub(crate) fn into_stat(self, site: Arc<model::Site>) -> model::SiteStat {
+        model::SiteStat {
+            site,
+            live: self.live,
+            standard_error_bytes: self.standard_error_bytes,
+            allocated: self.allocated,
+        }
+    }
+
+    /// Whether a site with these numbers need not be told: it holds nothing, and nothing is known of what it allocated.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.live == model::Amount::default()
+            && self.allocated.unwrap_or_default() == model::Amount::default()
     }
 }
 

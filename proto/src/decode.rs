@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use leakline_core::{
-    Amount, Frame, Loss, Mark, Profile, Session, Site, SiteStat, Snapshot, Timestamp, Verdict,
-};
+use leakline_core::{Frame, Loss, Mark, Profile, ProfileSource, Session, Site, Snapshot, Timestamp, Verdict};
 use rustc_hash::FxHashMap;
 
-use crate::convert::verdict_from_wire;
+use crate::convert::{SiteNumbers, amount_from_wire, source_name, verdict_from_wire};
 use crate::error::DecodeError;
-use crate::limits::{Budget, MAX_AMOUNTS, MAX_FRAMES, MAX_READINGS, MAX_STRING_BYTES, too_large};
+use crate::limits::{
+    Budget, MAX_AMOUNTS, MAX_FRAMES, MAX_PROFILES, MAX_READINGS, MAX_SOURCES, MAX_STRING_BYTES, too_large,
+};
 use crate::v1::{self, entry::Body};
 
 /// Put into the notes of a reading whose profile cannot be known.
@@ -60,15 +60,17 @@ pub struct Decoder {
     /// Whether the table and the profiles are what the encoder had. Not before the first epoch nor after lost entries.
     whole: bool,
     table: Table,
-    profiles: FxHashMap<String, Known>,
+    /// By probe and source.
+    profiles: FxHashMap<(String, String), Known>,
     /// Sites in all of `profiles`.
     amounts: usize,
 }
 
-/// A probe's profile so far.
-#[derive(Debug, Default)]
+/// A profile so far.
+#[derive(Debug)]
 struct Known {
-    amounts: FxHashMap<u32, Amount>,
+    source: ProfileSource,
+    amounts: FxHashMap<u32, SiteNumbers>,
     /// Made from `amounts` when a snapshot needs it.
     profile: Option<Arc<Profile>>,
 }
@@ -170,42 +172,48 @@ impl Decoder {
     }
 
     fn change(&mut self, change: v1::ProfileChange) -> Result<(), DecodeError> {
-        if !self.profiles.contains_key(&change.probe) {
+        let name = source_name(&change.source).into_owned();
+        let source = ProfileSource {
+            name: name.clone().into(),
+            mean_sample_bytes: change.mean_sample_bytes,
+            epoch: change.epoch,
+        };
+        let key = (change.probe, name);
+        if !self.profiles.contains_key(&key) {
             if !change.whole {
-                let reason = "a probe's first change in an epoch is whole";
+                let reason = "a profile's first change in an epoch is whole";
                 return Err(DecodeError::Invalid { reason, field: "ProfileChange.whole" });
             }
-            if change.probe.len() > MAX_STRING_BYTES {
-                return Err(too_large(
-                    change.probe.len() as u64,
-                    MAX_STRING_BYTES as u64,
-                    "ProfileChange.probe",
-                ));
+            if key.0.len() > MAX_STRING_BYTES {
+                let size = key.0.len() as u64;
+                return Err(too_large(size, MAX_STRING_BYTES as u64, "ProfileChange.probe"));
             }
-            if self.profiles.len() >= MAX_READINGS {
-                return Err(too_large(
-                    self.profiles.len() as u64 + 1,
-                    MAX_READINGS as u64,
-                    "ProfileChange.probe",
-                ));
+            let profiles = self.profiles.len() as u64 + 1;
+            if profiles > MAX_PROFILES as u64 {
+                return Err(too_large(profiles, MAX_PROFILES as u64, "ProfileChange.source"));
             }
         }
-        let known = self.profiles.entry(change.probe).or_default();
+        let known = self.profiles.entry(key).or_insert_with(|| Known {
+            source: source.clone(),
+            amounts: FxHashMap::default(),
+            profile: None,
+        });
         known.profile = None;
+        known.source = source;
         if change.whole {
             self.amounts -= known.amounts.len();
             known.amounts = FxHashMap::default();
         }
         for amount in change.sites {
-            let live = Amount { bytes: amount.bytes, blocks: amount.blocks };
-            if live == Amount::default() {
+            let numbers = amount_from_wire(&amount);
+            if numbers.is_nothing() {
                 if known.amounts.remove(&amount.site).is_some() {
                     self.amounts -= 1;
                 }
                 continue;
             }
             self.table.site(amount.site, "SiteAmount.site")?;
-            if known.amounts.insert(amount.site, live).is_none() {
+            if known.amounts.insert(amount.site, numbers).is_none() {
                 self.amounts += 1;
             }
             if self.amounts > MAX_AMOUNTS {
@@ -220,22 +228,25 @@ impl Decoder {
             return Err(too_large(snapshot.readings.len() as u64, MAX_READINGS as u64, "Snapshot.readings"));
         }
         let verdicts = self.verdicts(std::mem::take(&mut snapshot.verdicts))?;
-        let with_profile: Vec<bool> = snapshot.readings.iter().map(|reading| reading.has_profile).collect();
+        let sources = snapshot.readings.iter_mut().map(sources_of).collect::<Result<Vec<_>, _>>()?;
         let mut snapshot = Snapshot::try_from(snapshot)?;
-        for (reading, has_profile) in snapshot.readings.iter_mut().zip(with_profile) {
-            if !has_profile {
-                continue;
-            }
+        for (reading, sources) in snapshot.readings.iter_mut().zip(sources) {
             if !self.whole {
-                reading.notes.push(PROFILE_UNKNOWN.to_owned());
+                if !sources.is_empty() {
+                    reading.notes.push(PROFILE_UNKNOWN.to_owned());
+                }
                 continue;
             }
-            let known = self
-                .profiles
-                .get_mut(&*reading.probe)
-                .ok_or(DecodeError::Missing("ProfileChange of a reading with a profile"))?;
-            let profile = known.profile.get_or_insert_with(|| Arc::new(profile(&known.amounts, &self.table)));
-            reading.profile = Some(Arc::clone(profile));
+            for source in sources {
+                let known = self
+                    .profiles
+                    .get_mut(&(reading.probe.to_string(), source))
+                    .ok_or(DecodeError::Missing("ProfileChange of a reading with a profile"))?;
+                let profile = known.profile.get_or_insert_with(|| {
+                    Arc::new(profile(known.source.clone(), &known.amounts, &self.table))
+                });
+                reading.profiles.push(Arc::clone(profile));
+            }
         }
         Ok(Event::Snapshot { snapshot: Arc::new(snapshot), verdicts })
     }
@@ -252,12 +263,30 @@ impl Decoder {
     }
 }
 
-fn profile(amounts: &FxHashMap<u32, Amount>, table: &Table) -> Profile {
-    let stats = amounts.iter().filter_map(|(index, live)| {
+/// The sources that `reading` names, each once.
+fn sources_of(reading: &mut v1::Reading) -> Result<Vec<String>, DecodeError> {
+    let named = std::mem::take(&mut reading.profile_sources);
+    if named.len() > MAX_SOURCES {
+        return Err(too_large(named.len() as u64, MAX_SOURCES as u64, "Reading.profile_sources"));
+    }
+    if named.is_empty() && reading.has_profile {
+        return Ok(vec![source_name("").into_owned()]);
+    }
+    let mut sources: Vec<String> = Vec::new();
+    for name in named.iter().map(|name| source_name(name)) {
+        if !sources.iter().any(|known| *known == name) {
+            sources.push(name.into_owned());
+        }
+    }
+    Ok(sources)
+}
+
+fn profile(source: ProfileSource, amounts: &FxHashMap<u32, SiteNumbers>, table: &Table) -> Profile {
+    let stats = amounts.iter().filter_map(|(index, numbers)| {
         let site = table.sites.get(*index as usize)?;
-        Some(SiteStat { site: Arc::clone(site), live: *live })
+        Some(numbers.into_stat(Arc::clone(site)))
     });
-    Profile::new(stats.collect())
+    Profile::new(source, stats.collect())
 }
 
 impl Table {

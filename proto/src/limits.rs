@@ -19,6 +19,15 @@ pub const MAX_FRAMES: usize = 256;
 /// Readings in one snapshot: one per probe.
 pub const MAX_READINGS: usize = 256;
 
+/// Sources with a profile in one reading. Python has four.
+pub const MAX_SOURCES: usize = 8;
+
+/// A source's name is cut to this: all of a snapshot's are in one entry.
+pub const MAX_SOURCE_NAME_BYTES: usize = 64;
+
+/// Profiles that are followed in one epoch, of all probes and all their sources.
+pub const MAX_PROFILES: usize = 512;
+
 /// What the interned strings, frames and sites of one epoch may take in a reader's memory, by an estimate that both ends share.
 /// Room for about 400,000 call paths of 10 frames.
 pub const MAX_TABLE_BYTES: u64 = 64 << 20;

@@ -7,8 +7,8 @@ mod common;
 use std::sync::Arc;
 
 use common::{at, decode, encode, expected, frame, of, reading, records, session, snapshot, stat};
-use leakline_core::{Gauge, Mark, Record, Site, Snapshot, Subject};
-use leakline_proto::limits::{KEYFRAME_EVERY, MAX_ENTRY_BYTES, MAX_FRAMES, MAX_STRING_BYTES};
+use leakline_core::{Amount, Gauge, Mark, Profile, ProfileSource, Record, Site, SiteStat, Snapshot, Subject};
+use leakline_proto::limits::{KEYFRAME_EVERY, MAX_ENTRY_BYTES, MAX_FRAMES, MAX_SOURCES, MAX_STRING_BYTES};
 use leakline_proto::v1::{self, entry::Body};
 use leakline_proto::{Decoder, Encoder, Event};
 use proptest::prelude::*;
@@ -76,11 +76,10 @@ proptest! {
                     });
                     let original = original.expect("only what was recorded");
                     for (reading, original) in snapshot.readings.iter().zip(&original.readings) {
-                        match (&reading.profile, &original.profile) {
-                            (None, Some(_)) => {
-                                prop_assert!(reading.notes.last().unwrap().starts_with("the profile is unknown"));
-                            }
-                            (now, then) => prop_assert_eq!(now, then),
+                        if reading.profiles.is_empty() && !original.profiles.is_empty() {
+                            prop_assert!(reading.notes.last().unwrap().starts_with("the profile is unknown"));
+                        } else {
+                            prop_assert_eq!(&reading.profiles, &original.profiles);
                         }
                         prop_assert_eq!(reading.gauges.len(), original.gauges.len());
                     }
@@ -162,7 +161,7 @@ fn strings_and_call_paths_are_cut_at_their_bounds() {
     let stats = vec![stat(Site::class(long), 1, 1), stat(Site::call_path(deep, false), 2, 2)];
     let read =
         snapshots(&decode(encode(&[of(snapshot(0, vec![reading(Some(stats))]), Vec::new())]))).remove(0);
-    let sites = read.readings[0].profile.as_ref().unwrap().sites().to_vec();
+    let sites = read.readings[0].profiles[0].sites().to_vec();
     for stat in sites {
         match stat.site.holder() {
             leakline_core::SiteHolder::Class(name) => {
@@ -232,7 +231,7 @@ fn a_profile_beyond_all_bounds_loses_its_small_sites_and_says_so() {
     let entries = encode(&[of(snapshot(0, vec![reading(Some(stats))]), Vec::new())]);
     check_entries(&entries);
     let read = snapshots(&decode(entries)).remove(0);
-    let sites = read.readings[0].profile.as_ref().unwrap().sites().to_vec();
+    let sites = read.readings[0].profiles[0].sites().to_vec();
     assert!(sites.len() > 10_000 && sites.len() < 20_000, "{}", sites.len());
     let smallest = sites.iter().map(|stat| stat.live.bytes).min().unwrap();
     assert_eq!(smallest, 20_000 - sites.len() as u64, "the largest are kept");
@@ -289,7 +288,7 @@ fn after_a_gap_gauges_are_told_without_profiles_until_the_next_epoch() {
     let events = push(encoder.record(&record(2)));
     assert_eq!(events[0], Event::Gap { missing_entries: lost });
     let Event::Snapshot { snapshot, verdicts } = &events[1] else { panic!("{events:?}") };
-    assert_eq!(snapshot.readings[0].profile, None);
+    assert_eq!(snapshot.readings[0].profiles, []);
     assert_eq!(snapshot.readings[0].gauges.len(), 1);
     assert_eq!(snapshot.readings[0].notes.len(), 2);
     assert_eq!(verdicts.len(), 0, "the site is not known");
@@ -308,4 +307,43 @@ fn another_session_begins_anew() {
     let events: Vec<_> =
         Encoder::new(&other).start().into_iter().flat_map(|entry| decoder.push(entry).unwrap()).collect();
     assert_eq!(events, [Event::Session(other)]);
+}
+
+/// What a site at which nothing is live says of itself is kept as long as it says something.
+#[test]
+fn what_was_allocated_and_freed_is_told_too() {
+    let freed = |bytes| {
+        let allocated = Some(Amount { bytes, blocks: 1 });
+        vec![SiteStat { allocated, ..stat(Site::class("C"), 0, 0) }, stat(Site::class("D"), 1, 1)]
+    };
+    let records: Vec<Record> =
+        (1..4).map(|number| of(snapshot(number, vec![reading(Some(freed(number)))]), Vec::new())).collect();
+    assert_eq!(decode(encode(&records))[..4], expected(&records));
+}
+
+#[test]
+fn a_source_that_began_anew_says_so_even_with_the_same_sites() {
+    let record = |number: u64| {
+        let source = ProfileSource::sampled(ProfileSource::SAMPLED, 65_536).in_epoch(number);
+        let mut python = reading(None);
+        python.profiles = vec![Arc::new(Profile::new(source, vec![stat(Site::class("C"), 5, 1)]))];
+        of(snapshot(number, vec![python]), Vec::new())
+    };
+    let records = [record(0), record(1)];
+    assert_eq!(decode(encode(&records))[..3], expected(&records));
+}
+
+#[test]
+fn more_sources_than_the_bounds_are_left_out_and_long_names_are_cut() {
+    let profile =
+        |name: String| Arc::new(Profile::new(ProfileSource::exact(name), vec![stat(Site::class("C"), 5, 1)]));
+    let mut python = reading(None);
+    python.profiles =
+        (0..MAX_SOURCES + 1).map(|index| profile(format!("{index}{}", "x".repeat(5000)))).collect();
+    let entries = encode(&[of(snapshot(0, vec![python]), Vec::new())]);
+    check_entries(&entries);
+    let read = snapshots(&decode(entries)).remove(0);
+    assert_eq!(read.readings[0].profiles.len(), MAX_SOURCES);
+    assert!(read.readings[0].profiles.iter().all(|profile| profile.source().name.len() <= 64));
+    assert!(read.readings[0].notes[1].ends_with("is left out: there are too many"));
 }

@@ -5,7 +5,9 @@
 mod common;
 
 use common::{encode, fixed_records};
-use leakline_proto::limits::{MAX_AMOUNTS, MAX_FRAMES, MAX_READINGS, MAX_STRING_BYTES};
+use leakline_proto::limits::{
+    MAX_AMOUNTS, MAX_FRAMES, MAX_PROFILES, MAX_READINGS, MAX_SOURCES, MAX_STRING_BYTES,
+};
 use leakline_proto::v1::{self, entry::Body};
 use leakline_proto::{DecodeError, Decoder, Event};
 use proptest::prelude::*;
@@ -36,6 +38,15 @@ fn call_path(frames: Vec<u32>) -> v1::Site {
     v1::Site { holder: Some(v1::site::Holder::CallPath(v1::CallPath { frames, truncated: false })) }
 }
 
+fn amount(site: u32) -> v1::SiteAmount {
+    v1::SiteAmount { site, bytes: 1, blocks: 1, ..v1::SiteAmount::default() }
+}
+
+/// A change of the profile of no named source.
+fn change(probe: impl Into<String>, whole: bool, sites: Vec<v1::SiteAmount>) -> v1::ProfileChange {
+    v1::ProfileChange { probe: probe.into(), whole, sites, ..v1::ProfileChange::default() }
+}
+
 fn push(decoder: &mut Decoder, body: Body) -> Result<Vec<Event>, DecodeError> {
     decoder.push(v1::Entry { number: decoder.next_number(), body: Some(body) })
 }
@@ -47,7 +58,10 @@ fn snapshot() -> v1::Snapshot {
         _ => None,
     });
     let mut snapshot = snapshot.unwrap();
-    snapshot.readings.iter_mut().for_each(|reading| reading.has_profile = false);
+    for reading in &mut snapshot.readings {
+        reading.has_profile = false;
+        reading.profile_sources.clear();
+    }
     snapshot
 }
 
@@ -106,9 +120,9 @@ fn values_of_a_newer_leakline_are_named() {
 
 #[test]
 fn indices_that_name_nothing_are_named() {
-    let amount = v1::SiteAmount { site: 1, bytes: 1, blocks: 1 };
+    let sites = vec![amount(1)];
     check(
-        Body::Profile(v1::ProfileChange { probe: "p".to_owned(), whole: true, sites: vec![amount] }),
+        Body::Profile(change("p".to_owned(), true, sites)),
         "index 1 names nothing, only 1 were told: SiteAmount.site",
     );
     check_snapshot(
@@ -145,8 +159,12 @@ fn more_than_the_bounds_is_refused() {
         |snapshot| snapshot.readings = vec![snapshot.readings[0].clone(); MAX_READINGS + 1],
         "257 are too many, at most 256 are taken: Snapshot.readings",
     );
+    check_snapshot(
+        |snapshot| snapshot.readings[0].profile_sources = vec![String::new(); MAX_SOURCES + 1],
+        "9 are too many, at most 8 are taken: Reading.profile_sources",
+    );
     check(
-        Body::Profile(v1::ProfileChange { probe: long, whole: true, sites: Vec::new() }),
+        Body::Profile(change(long, true, Vec::new())),
         "4097 are too many, at most 4096 are taken: ProfileChange.probe",
     );
 }
@@ -184,20 +202,33 @@ fn profiles_grow_to_their_bound_only() {
         )
         .unwrap();
     }
-    let amounts: Vec<_> = (0..sites).map(|site| v1::SiteAmount { site, bytes: 1, blocks: 1 }).collect();
+    let amounts: Vec<_> = (0..sites).map(amount).collect();
     let error = (0..MAX_READINGS).find_map(|probe| {
-        let change = v1::ProfileChange { probe: format!("{probe}"), whole: true, sites: amounts.clone() };
-        push(&mut decoder, Body::Profile(change)).err()
+        let changed = change(format!("{probe}"), true, amounts.clone());
+        push(&mut decoder, Body::Profile(changed)).err()
     });
     let limit = MAX_AMOUNTS as u64;
     assert_eq!(error, Some(DecodeError::TooLarge { size: limit + 1, limit, field: "ProfileChange.sites" }));
 }
 
 #[test]
+fn only_so_many_profiles_are_followed() {
+    let mut decoder = decoder();
+    for number in 0..=MAX_PROFILES as u64 {
+        let source = format!("{number}");
+        let begun = v1::ProfileChange { source, ..change("p", true, Vec::new()) };
+        let told = push(&mut decoder, Body::Profile(begun));
+        let limit = MAX_PROFILES as u64;
+        let too_many = DecodeError::TooLarge { size: limit + 1, limit, field: "ProfileChange.source" };
+        assert_eq!(told, if number < limit { Ok(Vec::new()) } else { Err(too_many) });
+    }
+}
+
+#[test]
 fn a_change_to_a_profile_that_was_never_told_is_refused() {
     check(
-        Body::Profile(v1::ProfileChange { probe: "p".to_owned(), whole: false, sites: Vec::new() }),
-        "a probe's first change in an epoch is whole: ProfileChange.whole",
+        Body::Profile(change("p".to_owned(), false, Vec::new())),
+        "a profile's first change in an epoch is whole: ProfileChange.whole",
     );
 }
 
@@ -214,9 +245,9 @@ fn an_entry_of_a_kind_that_only_a_newer_leakline_knows_leaves_the_rest_as_it_is(
     let mut decoder = decoder();
     let unknown = v1::Entry { number: decoder.next_number(), body: None };
     assert_eq!(decoder.push(unknown), Err(DecodeError::Missing("Entry.body")));
-    let amount = v1::SiteAmount { site: 0, bytes: 1, blocks: 1 };
-    let change = v1::ProfileChange { probe: "p".to_owned(), whole: true, sites: vec![amount] };
-    assert_eq!(push(&mut decoder, Body::Profile(change)), Ok(Vec::new()));
+    let sites = vec![amount(0)];
+    let changed = change("p".to_owned(), true, sites);
+    assert_eq!(push(&mut decoder, Body::Profile(changed)), Ok(Vec::new()));
 }
 
 #[test]

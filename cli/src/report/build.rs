@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use leakline_core::{
-    Growth, Layer, Ledger, Loss, Mark, Profile, ReadingStatus, Session, Snapshot, Timestamp, Verdict,
+    Growth, Holder, Layer, Ledger, Loss, Mark, Profile, ReadingStatus, Session, Snapshot, Timestamp, Verdict,
     VerdictEngine,
 };
 use leakline_proto::Event;
@@ -57,6 +57,7 @@ pub(crate) struct Builder {
     verdicts: Vec<Verdict>,
     engine: VerdictEngine,
     growth: Baseline,
+    holders: BTreeMap<String, Vec<Holder>>,
     marks: Vec<Mark>,
     /// By probe: its layer, the runtime's name, its source roots.
     runtimes: BTreeMap<String, (Layer, String, Vec<String>)>,
@@ -74,7 +75,8 @@ pub(crate) struct Builder {
 #[derive(Debug, Default)]
 struct Baseline {
     number: Option<u64>,
-    profiles: HashMap<String, Compared>,
+    /// By probe and the name of the source.
+    profiles: HashMap<(String, String), Compared>,
 }
 
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl Builder {
             verdicts: Vec::new(),
             engine: VerdictEngine::default(),
             growth: Baseline::default(),
+            holders: BTreeMap::new(),
             marks: Vec::new(),
             runtimes: BTreeMap::new(),
             probes: BTreeMap::new(),
@@ -202,6 +205,9 @@ impl Builder {
             for note in &reading.notes {
                 health.note(note);
             }
+            if !reading.holders.is_empty() {
+                self.holders.insert(reading.probe.to_string(), reading.holders.clone());
+            }
         }
     }
 
@@ -245,6 +251,7 @@ impl Builder {
             rows: self.rows,
             verdicts: self.verdicts,
             growths: self.growth.finish(),
+            holders: self.holders,
             marks: marks.collect(),
             probes: self.probes,
             lost: self.lost,
@@ -275,16 +282,23 @@ impl Baseline {
             self.profiles.clear();
         }
         for reading in &snapshot.readings {
-            let Some(now) = &reading.profile else { continue };
-            let compared = self.profiles.entry(reading.probe.to_string()).or_insert_with(|| Compared {
-                layer: reading.layer,
-                from: snapshot.number,
-                to: snapshot.number,
-                then: Arc::clone(now),
-                now: Arc::clone(now),
-            });
-            compared.to = snapshot.number;
-            compared.now = Arc::clone(now);
+            for now in &reading.profiles {
+                let source = now.source();
+                let new = || Compared {
+                    layer: reading.layer,
+                    from: snapshot.number,
+                    to: snapshot.number,
+                    then: Arc::clone(now),
+                    now: Arc::clone(now),
+                };
+                let key = (reading.probe.to_string(), source.name.to_string());
+                let compared = self.profiles.entry(key).or_insert_with(new);
+                if compared.now.source().epoch != source.epoch {
+                    *compared = new();
+                }
+                compared.to = snapshot.number;
+                compared.now = Arc::clone(now);
+            }
         }
     }
 
@@ -292,15 +306,20 @@ impl Baseline {
         let mut growths: Vec<ProbeGrowth> = self
             .profiles
             .into_iter()
-            .map(|(probe, compared)| ProbeGrowth {
+            .map(|((probe, _), compared)| ProbeGrowth {
                 probe,
+                source: compared.now.source().clone(),
                 layer: compared.layer,
                 from: compared.from,
                 to: compared.to,
                 growth: Growth::between(&compared.then, &compared.now),
             })
             .collect();
-        growths.sort_by(|one, other| (one.layer, &one.probe).cmp(&(other.layer, &other.probe)));
+        // What has been followed for longest first: a window is short.
+        let order = |growth: &ProbeGrowth| (growth.layer, growth.probe.clone(), growth.from);
+        growths.sort_by(|one, other| {
+            order(one).cmp(&order(other)).then_with(|| one.source.name.cmp(&other.source.name))
+        });
         growths
     }
 }

@@ -46,7 +46,8 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
         },
         "verdicts": report.verdicts.iter().map(|verdict| verdict_object(verdict, report)).collect::<Vec<_>>(),
         "snapshots": report.rows.iter().map(row_object).collect::<Vec<_>>(),
-        "growth": report.growths.iter().map(|growth| growth_object(growth, report, top)).collect::<Vec<_>>(),
+        "growth": report.growths.iter().filter(|growth| !growth.source.is_types()).map(|growth| growth_object(growth, report, top)).collect::<Vec<_>>(),
+        "types": super::types::objects(report, top),
         "marks": report.marks.iter().map(|mark| json!({
             "name": mark.name,
             "at": instant(mark.at.unix_nanos),
@@ -145,6 +146,8 @@ fn growth_object(growth: &ProbeGrowth, report: &Report, top: usize) -> Value {
     json!({
         "probe": growth.probe,
         "layer": growth.layer.name(),
+        "source": growth.source.name,
+        "mean_sample_bytes": growth.source.mean_sample_bytes,
         "from_snapshot": growth.from,
         "to_snapshot": growth.to,
         "bytes": sites.iter().map(|site| i128::from(site.bytes)).sum::<i128>() as f64,
@@ -155,6 +158,7 @@ fn growth_object(growth: &ProbeGrowth, report: &Report, top: usize) -> Value {
             "site": site_object(&site.site, report),
             "grown_bytes": site.bytes,
             "grown_blocks": site.blocks,
+            "grown_standard_error_bytes": site.standard_error_bytes,
             "live_bytes": site.live.bytes,
             "live_blocks": site.live.blocks,
         })).collect::<Vec<_>>(),

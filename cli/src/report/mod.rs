@@ -10,6 +10,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod text;
+mod types;
 
 use std::io::Write;
 use std::path::PathBuf;

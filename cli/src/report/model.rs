@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use leakline_core::{Cause, Growth, Layer, Ledger, Loss, Mark, OwnCost, Session, Timestamp, Verdict};
+use leakline_core::{
+    Cause, Growth, Holder, Layer, Ledger, Loss, Mark, OwnCost, ProfileSource, Session, Timestamp, Verdict,
+};
 
 /// Everything that is shown of a session.
 #[derive(Debug)]
@@ -22,8 +24,10 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     /// After the last of `rows`, the worst first.
     pub(crate) verdicts: Vec<Verdict>,
-    /// What grew between two snapshots, per probe with a profile.
+    /// What grew between two snapshots, per profile.
     pub(crate) growths: Vec<ProbeGrowth>,
+    /// By probe: who holds objects of the growing types, when it was told last.
+    pub(crate) holders: BTreeMap<String, Vec<Holder>>,
     /// Named events within the rows' time.
     pub(crate) marks: Vec<Mark>,
     /// What went wrong while reading the host, per probe.
@@ -77,11 +81,13 @@ impl Row {
     }
 }
 
-/// What grew in one probe's profile.
+/// What grew in one profile of a probe.
 #[derive(Debug)]
 pub(crate) struct ProbeGrowth {
     /// The probe.
     pub(crate) probe: String,
+    /// Where both profiles come from.
+    pub(crate) source: ProfileSource,
     /// Its layer.
     pub(crate) layer: Layer,
     /// Number of the snapshot that is counted from.

@@ -1,13 +1,15 @@
 //! Whole reports of sessions made by hand: core's types through the encoder into a recording's bytes and back.
 
+mod sources;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use leakline_core::{
-    Amount, Cause, Frame, Gauge, Host, Kind, Layer, Loss, Mark, OwnCost, Profile, Rate, ReadCost, Reading,
-    ReadingStatus, Record, RuntimeInfo, Session, SessionId, Site, SiteStat, Snapshot, Subject, Tick,
-    Timestamp, Verdict, names,
+    Amount, Cause, Frame, Gauge, Host, Kind, Layer, Loss, Mark, OwnCost, Profile, ProfileSource, Rate,
+    ReadCost, Reading, ReadingStatus, Record, RuntimeInfo, Session, SessionId, Site, SiteStat, Snapshot,
+    Subject, Tick, Timestamp, Verdict, names,
 };
 use leakline_proto::{Encoder, recording};
 
@@ -52,12 +54,15 @@ fn leaking_site() -> Arc<Site> {
 }
 
 fn profile(tick: u64) -> Profile {
-    let stat = |site, bytes, blocks| SiteStat { site, live: Amount { bytes, blocks } };
-    Profile::new(vec![
-        stat(leaking_site(), 1_000_000 + tick * 6_950_000, 20 + tick * 412),
-        stat(site(&[("cache.py", "", 7)], false), 50_000 + (tick % 2) * 4096, 3 + tick % 2),
-        stat(site(&[("start.py", "main", 1)], false), 9_000_000 - tick.min(1) * 2_000_000, 900),
-    ])
+    let stat = |site, bytes, blocks| SiteStat::exact(site, Amount { bytes, blocks });
+    Profile::new(
+        ProfileSource::exact(ProfileSource::TRACEMALLOC),
+        vec![
+            stat(leaking_site(), 1_000_000 + tick * 6_950_000, 20 + tick * 412),
+            stat(site(&[("cache.py", "", 7)], false), 50_000 + (tick % 2) * 4096, 3 + tick % 2),
+            stat(site(&[("start.py", "main", 1)], false), 9_000_000 - tick.min(1) * 2_000_000, 900),
+        ],
+    )
 }
 
 fn reading(probe: &'static str, layer: Layer, gauges: Vec<Gauge>) -> Reading {
@@ -67,7 +72,8 @@ fn reading(probe: &'static str, layer: Layer, gauges: Vec<Gauge>) -> Reading {
         status: ReadingStatus::Ok,
         taken: Some(at(0)),
         gauges,
-        profile: None,
+        profiles: Vec::new(),
+        holders: Vec::new(),
         runtime: None,
         notes: Vec::new(),
         cost: ReadCost::default(),
@@ -80,7 +86,7 @@ fn snapshot(tick: u64) -> Snapshot {
     let traced =
         vec![bytes(names::PYTHON_TRACED, 12.0 + grown), bytes(names::PYTHON_TRACED_SMALL, 11.0 + grown)];
     let mut python = reading("python", Layer::Python, traced);
-    python.profile = Some(Arc::new(profile(tick)));
+    python.profiles = vec![Arc::new(profile(tick))];
     let runtime = RuntimeInfo { name: "CPython 3.11.7".to_owned(), source_roots: vec!["/app".to_owned()] };
     python.runtime = Some(Arc::new(runtime));
     let mut jvm =
@@ -229,7 +235,7 @@ fn the_answer_comes_first_then_its_numbers() {
             native.malloc_live_bytes   30.0 MiB   30.0 MiB   30.0 MiB   30.0 MiB         0 B        none
             process.resident_bytes    190.0 MiB  190.0 MiB  300.4 MiB  300.4 MiB  +110.4 MiB    +1.4 MiB
 
-            Growth of python from 09:00 (snapshot 0) to 10:20 (snapshot 16): +104.1 MiB in +6592 blocks; 1 site grew, 1 shrank
+            Growth of python (tracemalloc) from 09:00 (snapshot 0) to 10:20 (snapshot 16): +104.1 MiB in +6592 blocks; 1 site grew, 1 shrank
               #1 +106.0 MiB in +6592 blocks, now 107.0 MiB in 6612 blocks
                    RNS/Destination.py:230 receive
                    < reticulum_wrapper.py:450 on_packet
@@ -277,7 +283,7 @@ fn a_session_with_one_snapshot_says_that_it_is_too_early() {
             native.malloc_live_bytes   30.0 MiB   30.0 MiB   30.0 MiB   30.0 MiB     0 B           -
             process.resident_bytes    190.0 MiB  190.0 MiB  190.0 MiB  190.0 MiB     0 B           -
 
-            Growth of python: only one profile, at snapshot 0; growth needs two
+            Growth of python (tracemalloc): only one profile, at snapshot 0; growth needs two
 
             leakline itself: 0.00 % of a core, 3.1 MiB, longest stall 0.2 ms
         "#]],
@@ -292,7 +298,7 @@ fn growth_can_be_asked_between_two_snapshots() {
     for line in [
         "7 snapshots every 5 min, 2026-11-23 09:10 to 09:40 UTC, none missed, skew 0.5 ms (most 0.7 ms)",
         "LEAK  python",
-        "Growth of python from 09:10 (snapshot 2) to 09:40 (snapshot 8): +39.8 MiB in +2472 blocks; 1 site grew, 0 shrank",
+        "Growth of python (tracemalloc) from 09:10 (snapshot 2) to 09:40 (snapshot 8): +39.8 MiB in +2472 blocks; 1 site grew, 0 shrank",
         "  reconnect  3 times, 09:15:07 to 09:35:07",
         "  jvm: late at 1 of 7 snapshots",
     ] {
@@ -448,9 +454,7 @@ fn the_json_object_has_the_documented_fields() {
         all.iter().filter(|name| !documented.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "not in docs/report-json.md: {missing:?}");
     assert_eq!(value["growth"][0]["sites"].as_array().unwrap().len(), 1);
-    expect![[
-        r#"["coverage", "format", "growth", "marks", "own", "probes", "session", "snapshots", "verdicts"]"#
-    ]]
+    expect![[r#"["coverage", "format", "growth", "marks", "own", "probes", "session", "snapshots", "types", "verdicts"]"#]]
     .assert_eq(&format!("{keys:?}"));
     expect![[r#"
         {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use leakline_core::{Kind, Layer, Site, SiteHolder, Subject, Verdict, text};
 
 use super::model::{ProbeGrowth, Report};
-use super::numbers;
+use super::{numbers, types};
 use crate::duration::words as time_words;
 use crate::style::{CAUTION, FAINT, STRONG, paint};
 use crate::when::{self, Detail};
@@ -26,6 +26,7 @@ pub(crate) fn show(report: &Report, top: usize) -> String {
         numbers::ledger(report),
         numbers::layers(report),
         growths(report, top),
+        types::show(report, top, |growth| from_to(report, growth)),
         marks(report),
         readings(report),
         own(report),
@@ -156,7 +157,12 @@ fn site_words(report: &Report, verdict: &Verdict, site: &Site) -> String {
         .flat_map(|growth| &growth.growth.sites)
         .find(|grown| grown.site.id() == site.id());
     if let Some(grown) = grown {
-        words.push(format!("{} in {:+} blocks", text::signed_bytes(grown.bytes as f64), grown.blocks));
+        words.push(format!(
+            "{}{} in {:+} blocks",
+            text::signed_bytes(grown.bytes as f64),
+            text::plus_minus(grown.standard_error_bytes),
+            grown.blocks
+        ));
     }
     if let Some(rate) = verdict.rate {
         words.push(format!("{}/min", text::signed_bytes(rate.bytes_per_second * 60.0)));
@@ -183,27 +189,34 @@ fn call_path(site: &Site, roots: &[String], indent: &str) -> String {
 }
 
 fn growths(report: &Report, top: usize) -> String {
-    let parts: Vec<String> = report.growths.iter().map(|growth| growth_of(report, growth, top)).collect();
+    let shown = report.growths.iter().filter(|growth| !growth.source.is_types());
+    let parts: Vec<String> = shown.map(|growth| growth_of(report, growth, top)).collect();
     parts.join("\n")
 }
 
-fn growth_of(report: &Report, growth: &ProbeGrowth, top: usize) -> String {
-    let name = paint(STRONG, format!("Growth of {}", clean(&growth.probe)));
-    if growth.from == growth.to {
-        return format!("{name}: only one profile, at snapshot {}; growth needs two\n", growth.to);
-    }
+/// The two instants that a growth lies between.
+fn from_to(report: &Report, growth: &ProbeGrowth) -> String {
     let instant = |number: u64| match report.rows.iter().find(|row| row.number == number) {
         Some(row) => format!("{} (snapshot {number})", moment(report, row.at.unix_nanos)),
         None => format!("snapshot {number}"),
     };
+    format!("from {} to {}", instant(growth.from), instant(growth.to))
+}
+
+fn growth_of(report: &Report, growth: &ProbeGrowth, top: usize) -> String {
+    let source = text::source(&growth.source);
+    let name =
+        format!("{} ({})", paint(STRONG, format!("Growth of {}", clean(&growth.probe))), clean(&source));
+    if growth.from == growth.to {
+        return format!("{name}: only one profile, at snapshot {}; growth needs two\n", growth.to);
+    }
     let sites = &growth.growth.sites;
     let bytes: f64 = sites.iter().map(|site| site.bytes as f64).sum();
     let blocks: i64 = sites.iter().fold(0, |sum, site| sum.saturating_add(site.blocks));
     let grown = growth.growth.grown().count();
     let mut out = format!(
-        "{name} from {} to {}: {} in {blocks:+} blocks; {} grew, {} shrank\n",
-        instant(growth.from),
-        instant(growth.to),
+        "{name} {}: {} in {blocks:+} blocks; {} grew, {} shrank\n",
+        from_to(report, growth),
         text::signed_bytes(bytes),
         plural(grown as u64, "site", "sites"),
         sites.iter().filter(|site| site.bytes < 0).count(),
@@ -211,9 +224,10 @@ fn growth_of(report: &Report, growth: &ProbeGrowth, top: usize) -> String {
     for (index, site) in growth.growth.grown().take(top).enumerate() {
         let _ = writeln!(
             out,
-            "  #{} {} in {:+} blocks, now {} in {}",
+            "  #{} {}{} in {:+} blocks, now {} in {}",
             index + 1,
             text::signed_bytes(site.bytes as f64),
+            text::plus_minus(site.standard_error_bytes),
             site.blocks,
             text::bytes(site.live.bytes as f64),
             plural(site.live.blocks, "block", "blocks"),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::model::{
-    Amount, Cause, Frame, Gauge, Host, Layer, Mark, OwnCost, Profile, ReadCost, Reading, ReadingStatus,
-    RuntimeInfo, Session, SessionId, Site, SiteStat, Snapshot, Tick, names,
+    Amount, Cause, Frame, Gauge, Host, Layer, Mark, OwnCost, Profile, ProfileSource, ReadCost, Reading,
+    ReadingStatus, RuntimeInfo, Session, SessionId, Site, SiteStat, Snapshot, Tick, names,
 };
 use crate::sink::Record;
 
@@ -91,15 +91,12 @@ pub fn sample_profile(number: u64, sites: usize) -> Profile {
     let stats = (0..sites).map(|index| {
         let inner = frame(&function, &files[index % files.len()], 1 + (index / files.len()) as u32);
         let leaked = if index % 7 == 0 { number } else { 0 };
-        SiteStat {
-            site: Arc::new(Site::call_path(
-                vec![inner, Arc::clone(&outer[index % outer.len()])],
-                index % 3 == 0,
-            )),
-            live: Amount { bytes: 64 + 1024 * leaked, blocks: 1 + leaked },
-        }
+        SiteStat::exact(
+            Arc::new(Site::call_path(vec![inner, Arc::clone(&outer[index % outer.len()])], index % 3 == 0)),
+            Amount { bytes: 64 + 1024 * leaked, blocks: 1 + leaked },
+        )
     });
-    Profile::new(stats.collect())
+    Profile::new(ProfileSource::exact(ProfileSource::TRACEMALLOC), stats.collect())
 }
 
 /// `sample_snapshot` as a sink gets it, without verdicts.
@@ -141,7 +138,8 @@ fn reading(
         status: ReadingStatus::Ok,
         taken: Some(Timestamp { unix_nanos: at.unix_nanos + after, boot_nanos: at.boot_nanos + after }),
         gauges,
-        profile: profile.map(Arc::new),
+        profiles: profile.map(Arc::new).into_iter().collect(),
+        holders: Vec::new(),
         runtime: Some(Arc::new(RuntimeInfo {
             name: format!("{} 1.0", layer.name()),
             source_roots: vec!["/app".to_owned()],

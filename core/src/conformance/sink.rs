@@ -239,7 +239,7 @@ impl Run<'_> {
 fn seen_of(record: &Record) -> Seen {
     match record {
         Record::Snapshot { snapshot, .. } => {
-            let profiles = snapshot.readings.iter().filter_map(|reading| reading.profile.as_ref());
+            let profiles = snapshot.readings.iter().flat_map(|reading| &reading.profiles);
             let sites = Some(profiles.map(|profile| profile.sites().len()).sum());
             Seen::Snapshot { number: snapshot.number, sites }
         }

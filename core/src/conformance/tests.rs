@@ -199,7 +199,7 @@ fn sites(snapshot: &Snapshot) -> Option<usize> {
         snapshot
             .readings
             .iter()
-            .flat_map(|reading| &reading.profile)
+            .flat_map(|reading| &reading.profiles)
             .map(|profile| profile.sites().len())
             .sum(),
     )

@@ -327,7 +327,8 @@ fn reading_bytes(snapshot: &Snapshot) -> usize {
             size_of_val(reading)
                 + size_of_val(reading.gauges.as_slice())
                 + reading.notes.iter().map(|note| size_of_val(note) + note.len()).sum::<usize>()
-                + reading.profile.as_ref().map_or(0, |profile| size_of_val(profile.sites()))
+                + reading.profiles.iter().map(|profile| size_of_val(profile.sites())).sum::<usize>()
+                + reading.holders.iter().map(|held| size_of_val(held) + held.holder.len()).sum::<usize>()
         })
         .sum()
 }

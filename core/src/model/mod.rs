@@ -9,7 +9,8 @@ mod snapshot;
 pub(crate) mod testing;
 
 pub use gauge::{Gauge, GaugeKind, Unit, names};
-pub use profile::{Amount, Profile, SiteStat};
+pub(crate) use profile::together;
+pub use profile::{Amount, Holder, Profile, ProfileSource, SiteStat};
 pub use session::{Host, Mark, RuntimeInfo, Session, SessionId};
 pub use site::{Frame, Site, SiteHolder, SiteId};
 pub use snapshot::{

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::gauge::Gauge;
-use super::profile::Profile;
+use super::profile::{Holder, Profile};
 use super::session::RuntimeInfo;
 use crate::clock::Timestamp;
 use crate::sink::SinkStats;
@@ -116,14 +116,23 @@ pub struct Reading {
     pub taken: Option<Timestamp>,
     /// The gauges.
     pub gauges: Vec<Gauge>,
-    /// Live bytes and counts per site, from probes that can tell and were asked to.
-    pub profile: Option<Arc<Profile>>,
+    /// Live bytes and counts per site, from probes that can tell and were asked to: at most one by each source's name.
+    pub profiles: Vec<Arc<Profile>>,
+    /// Who refers to objects of the types that grow, from probes that took a census this time.
+    pub holders: Vec<Holder>,
     /// The runtime behind it, once it was found.
     pub runtime: Option<Arc<RuntimeInfo>>,
     /// Degraded modes and limits that were hit, in words for a user.
     pub notes: Vec<String>,
     /// What it cost.
     pub cost: ReadCost,
+}
+
+impl Reading {
+    /// The profile of the source called `source`.
+    pub fn profile(&self, source: &str) -> Option<&Arc<Profile>> {
+        self.profiles.iter().find(|profile| profile.source().name == source)
+    }
 }
 
 /// Snapshots and their encoded bytes that a sink could not keep.

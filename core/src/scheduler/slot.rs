@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::alignment::nanos;
 use crate::fanout::Backoff;
 use crate::lane::{Answer, Gated, Job, Outcome, ProbeLane};
-use crate::model::{Layer, ReadCost, Reading, ReadingStatus, RuntimeInfo, Tick};
+use crate::model::{Layer, Profile, ReadCost, Reading, ReadingStatus, RuntimeInfo, Tick};
 use crate::probe::{Attachment, Details, GaugeReading, ProbeError};
 
 /// What `Probe` says of itself.
@@ -190,7 +190,8 @@ impl Slot {
             status,
             taken,
             gauges: all,
-            profile: details.profile,
+            profiles: one_by_source(details.profiles),
+            holders: details.holders,
             runtime: match &self.presence {
                 Presence::Attached(runtime) => Some(Arc::clone(runtime)),
                 Presence::Absent(_) => None,
@@ -300,4 +301,19 @@ impl Slot {
         self.attach_at = self.attach_at.max(retry_at);
         self.failure = Some(Failure { error, in_a_row, retry_at, only_details });
     }
+}
+
+/// The first profile of each source: a probe that gives two by one name would have them mixed up later.
+fn one_by_source(mut profiles: Vec<Arc<Profile>>) -> Vec<Arc<Profile>> {
+    let mut index = 0;
+    while index < profiles.len() {
+        let (before, rest) = profiles.split_at(index);
+        let is_known = |profile: &Arc<Profile>| profile.source().name == rest[0].source().name;
+        if before.iter().any(is_known) {
+            profiles.remove(index);
+        } else {
+            index += 1;
+        }
+    }
+    profiles
 }

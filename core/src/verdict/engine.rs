@@ -18,15 +18,16 @@
 //! A reading that lacks an input which the series has (a late probe, a figure that was not asked for this time) is
 //! skipped. A new input (a runtime that was found) begins the series anew, and so does one that stays away.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::layers::{Level, Memory, levels};
 use super::series::Series;
 use super::sites::SiteTracks;
 use super::slope::{Point, rate, slope};
+use super::sources::Sources;
 use super::{Kind, Rate, Subject, Verdict};
-use crate::model::{Layer, Snapshot, names};
+use crate::model::{Layer, Site, Snapshot, names};
 
 const MAX_POINTS: usize = 144;
 const JUDGED_SITES: usize = 40;
@@ -49,8 +50,7 @@ const STILL_GROWING: f64 = 0.25;
 pub struct VerdictEngine {
     baseline: Option<u64>,
     layers: BTreeMap<Layer, LayerTrack>,
-    /// By probe.
-    sites: HashMap<String, SiteTracks>,
+    sites: Sources,
     resident: Series,
     java_heap: Series,
     heap_max: Option<f64>,
@@ -62,7 +62,7 @@ impl Default for VerdictEngine {
         Self {
             baseline: None,
             layers: BTreeMap::new(),
-            sites: HashMap::new(),
+            sites: Sources::default(),
             resident: Series::new(MAX_POINTS),
             java_heap: Series::new(MAX_POINTS),
             heap_max: None,
@@ -117,17 +117,7 @@ impl VerdictEngine {
             }
         }
         for reading in &snapshot.readings {
-            let Some(profile) = &reading.profile else { continue };
-            match self.sites.get_mut(reading.probe.as_ref()) {
-                Some(tracks) => tracks.push(seconds, profile),
-                None => {
-                    let mut tracks = SiteTracks::new(reading.layer, Arc::clone(profile));
-                    if is_reset {
-                        tracks.push(seconds, profile);
-                    }
-                    self.sites.insert(reading.probe.to_string(), tracks);
-                }
-            }
+            self.sites.push(seconds, reading, is_reset);
         }
     }
 
@@ -175,23 +165,24 @@ impl VerdictEngine {
     }
 
     fn judge_sites(&self, layer: Layer, whole: Rate) -> Vec<Verdict> {
-        let tracks = self.sites.values().filter(|tracks| tracks.layer == layer);
-        let mut verdicts: Vec<Verdict> = tracks
-            .flat_map(|tracks| tracks.most_grown(JUDGED_SITES))
-            .filter_map(|(site, points)| {
-                let (kind, rate) = judge(&points, SITE_FLOOR_BYTES);
-                let share = (rate?.bytes_per_second / whole.bytes_per_second).clamp(0.0, 1.0);
-                (kind == Kind::Leaking && share >= WORTH_NAMING).then(|| Verdict {
-                    subject: Subject::Site(layer, site),
-                    gauge: String::new(),
-                    kind,
-                    rate,
-                    points: u32::try_from(points.len()).unwrap_or(u32::MAX),
-                    share: Some(share),
-                    seconds_to_limit: None,
-                })
+        let judge_site = |(site, points): (Arc<Site>, Vec<Point>)| {
+            let (kind, rate) = judge(&points, SITE_FLOOR_BYTES);
+            let share = (rate?.bytes_per_second / whole.bytes_per_second).clamp(0.0, 1.0);
+            (kind == Kind::Leaking && share >= WORTH_NAMING).then(|| Verdict {
+                subject: Subject::Site(layer, site),
+                gauge: String::new(),
+                kind,
+                rate,
+                points: u32::try_from(points.len()).unwrap_or(u32::MAX),
+                share: Some(share),
+                seconds_to_limit: None,
             })
-            .collect();
+        };
+        let judge_source = |tracks: &SiteTracks| {
+            tracks.most_grown(JUDGED_SITES).into_iter().filter_map(judge_site).collect()
+        };
+        let explained = |verdict: &Verdict| verdict.share.unwrap_or(0.0);
+        let mut verdicts: Vec<Verdict> = self.sites.best(layer, judge_source, explained);
         verdicts.sort_by(|a, b| worst_first(a).total_cmp(&worst_first(b)).then(site_id(a).cmp(&site_id(b))));
         verdicts.truncate(TOLD_SITES);
         verdicts

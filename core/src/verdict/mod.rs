@@ -10,6 +10,7 @@ mod layers;
 mod series;
 mod sites;
 mod slope;
+mod sources;
 mod words;
 
 pub use engine::VerdictEngine;

@@ -1,4 +1,4 @@
-//! The sites of one probe's profiles over time.
+//! The sites of one source's profiles of one probe over time.
 //!
 //! Bounded: at most 2,000 sites are followed, those that have grown most since the baseline, with at most 64 points each.
 //! A site is followed from its first growth on, and before that it had not grown, so its series is exact; only when more
@@ -10,15 +10,14 @@ use std::sync::Arc;
 use super::series::Timeline;
 use super::slope::Point;
 use crate::growth::Growth;
-use crate::model::{Layer, Profile, Site, SiteId};
+use crate::model::{Profile, ProfileSource, Site, SiteId};
 
 const MAX_SITES: usize = 2000;
 const MAX_POINTS: usize = 64;
 
-/// The sites of one probe.
+/// The sites of one source of one probe, within one epoch.
 #[derive(Debug)]
 pub(super) struct SiteTracks {
-    pub(super) layer: Layer,
     /// Growth is counted from here. Shared with whoever else keeps the baseline.
     base: Arc<Profile>,
     timeline: Timeline,
@@ -43,8 +42,13 @@ impl Track {
 }
 
 impl SiteTracks {
-    pub(super) fn new(layer: Layer, base: Arc<Profile>) -> Self {
-        Self { layer, base, timeline: Timeline::new(MAX_POINTS), sites: HashMap::new() }
+    pub(super) fn new(base: Arc<Profile>) -> Self {
+        Self { base, timeline: Timeline::new(MAX_POINTS), sites: HashMap::new() }
+    }
+
+    /// Where all of its profiles come from.
+    pub(super) fn source(&self) -> &ProfileSource {
+        self.base.source()
     }
 
     /// Takes the profile of the next reading.
@@ -115,22 +119,17 @@ mod tests {
     use crate::model::{Amount, SiteStat};
 
     fn profile(sites: impl IntoIterator<Item = (String, u64)>) -> Profile {
-        Profile::new(
-            sites
-                .into_iter()
-                .map(|(name, bytes)| SiteStat {
-                    site: Arc::new(Site::class(name)),
-                    live: Amount { bytes, blocks: 1 },
-                })
-                .collect(),
-        )
+        let stat = |(name, bytes): (String, u64)| {
+            SiteStat::exact(Arc::new(Site::class(name)), Amount { bytes, blocks: 1 })
+        };
+        Profile::new(ProfileSource::exact("test"), sites.into_iter().map(stat).collect())
     }
 
     /// Each word is a reading of site `a`, in bytes; the first is the base. The answer is its series.
     fn check(words: &str, expected: &[f64]) {
         let values: Vec<u64> = words.split_whitespace().map(|word| word.parse().unwrap()).collect();
         let of = |bytes: u64| profile((bytes > 0).then(|| ("a".to_owned(), bytes)));
-        let mut tracks = SiteTracks::new(Layer::Python, Arc::new(of(values[0])));
+        let mut tracks = SiteTracks::new(Arc::new(of(values[0])));
         for (index, bytes) in values.iter().enumerate().skip(1) {
             tracks.push(index as f64, &of(*bytes));
         }
@@ -157,7 +156,7 @@ mod tests {
 
     #[test]
     fn of_too_many_sites_the_most_grown_are_kept_within_bounds() {
-        let mut tracks = SiteTracks::new(Layer::Python, Arc::new(Profile::default()));
+        let mut tracks = SiteTracks::new(Arc::new(profile([])));
         for reading in 1..=70_u64 {
             let sites = (0..2100_u64).map(|site| (format!("{site}"), site * reading));
             tracks.push(reading as f64, &profile(sites));

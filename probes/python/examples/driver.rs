@@ -149,7 +149,7 @@ pub extern "C" fn driver_details(sites: i32, requested: i32) -> *mut c_char {
         let cause = if requested != 0 { Cause::Requested } else { Cause::Tick };
         let details = runtime.block_on(probe.details(&tick(cause)))?;
         let answer = shown(&details, sites != 0);
-        profiles.extend(details.profile);
+        profiles.extend(details.profiles);
         profiles.drain(..profiles.len().saturating_sub(2));
         Ok(answer)
     })
@@ -165,7 +165,9 @@ fn shown(details: &Details, with_sites: bool) -> Value {
         "longest_stall_nanos": details.longest_stall.as_nanos() as u64,
         "held_bytes": leakline_python::held_bytes(),
     });
-    if let Some(profile) = &details.profile {
+    if let Some(profile) = details.profiles.iter().rfind(|profile| !profile.source().is_types()) {
+        answer["source"] = json!(profile.source().name);
+        answer["mean"] = json!(profile.source().mean_sample_bytes);
         let total = profile.total();
         answer["total"] = json!([total.bytes, total.blocks, profile.sites().len()]);
         if with_sites {
@@ -182,7 +184,17 @@ fn shown_site(stat: &leakline_core::SiteStat) -> Value {
         leakline_core::SiteHolder::CallPath { truncated, .. } => *truncated,
         leakline_core::SiteHolder::Class(_) => false,
     };
-    json!([frames, truncated, stat.live.bytes, stat.live.blocks])
+    let functions: Vec<&str> = stat.site.frames().iter().map(|frame| &*frame.function).collect();
+    let allocated = stat.allocated.map(|amount| json!([amount.bytes, amount.blocks]));
+    json!([
+        frames,
+        truncated,
+        stat.live.bytes,
+        stat.live.blocks,
+        functions,
+        stat.standard_error_bytes,
+        allocated
+    ])
 }
 
 /// The growth between the last two profiles: how long it took, how many sites changed, and the most grown one.

@@ -106,7 +106,7 @@ fn main() {
             let gauges = on_a_lane(probe.gauges(&tick)).unwrap().gauges;
             let traced = gauges.iter().find(|gauge| gauge.name == "python.traced_bytes");
             let details = on_a_lane(probe.details(&tick)).unwrap();
-            match details.profile {
+            match details.profiles.first() {
                 Some(profile) => {
                     assert!(traced.is_some_and(|traced| traced.value > 1e7), "{gauges:?}");
                     let top = profile.sites().iter().max_by_key(|stat| stat.live.bytes).unwrap();

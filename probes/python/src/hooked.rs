@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leakline_core::{Amount, Details, Gauge, ProbeError, Profile, SiteStat, names};
+use leakline_core::{Details, Gauge, ProbeError, ProfileSource, names};
 
 use crate::part::Part;
 use crate::tables::Tables;
@@ -156,7 +156,12 @@ impl Hooked {
         details: &mut Details,
     ) -> Result<(), ProbeError> {
         tables.extend(&answer.additions)?;
-        details.profile = Some(Arc::new(tables.sites(&answer.sites)?));
+        let source = match answer.mean {
+            0 => ProfileSource::exact(ProfileSource::EXACT),
+            mean => ProfileSource::sampled(ProfileSource::SAMPLED, mean),
+        };
+        let profile = tables.sites(source.in_epoch(answer.epoch), &answer.sites)?;
+        details.profiles.push(Arc::new(profile));
         details.longest_stall = details.longest_stall.max(Duration::from_nanos(answer.held_nanos));
         details.notes.extend(
             answer
@@ -208,21 +213,5 @@ impl Hooked {
             Err(why) => self.cannot = Some(why),
         }
         self.cannot.is_none()
-    }
-}
-
-impl Tables {
-    /// The profile of the hook's numbers.
-    fn sites(&self, numbers: &[crate::wire::SiteNumbers]) -> Result<Profile, ProbeError> {
-        let sites: Option<Vec<SiteStat>> = numbers
-            .iter()
-            .map(|numbers| {
-                Some(SiteStat {
-                    site: self.site(numbers.site)?,
-                    live: Amount { bytes: numbers.bytes, blocks: numbers.blocks },
-                })
-            })
-            .collect();
-        sites.map(Profile::new).ok_or_else(Tables::does_not_fit)
     }
 }

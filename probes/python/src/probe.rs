@@ -195,7 +195,7 @@ impl PythonProbe {
         self.budget.spend(details.gil_held);
         match answer.outcome {
             Outcome::Taken => {
-                details.profile = Some(Arc::new(self.interned(&answer)?));
+                details.profiles.push(Arc::new(self.interned(&answer)?));
                 if self.has_arenas {
                     details.gauges.push(Gauge::bytes(names::PYTHON_TRACED_SMALL, answer.small_bytes));
                 }

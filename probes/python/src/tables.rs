@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use leakline_core::{Amount, Frame, ProbeError, Profile, Site, SiteStat};
+use leakline_core::{Amount, Frame, ProbeError, Profile, ProfileSource, Site, SiteStat};
 
-use crate::wire::{Additions, Known};
+use crate::wire::{Additions, Known, SiteNumbers};
 
 /// Texts, frames and sites of one epoch, by index.
 #[derive(Debug, Default)]
@@ -60,19 +60,37 @@ impl Tables {
         let stats: Option<Vec<SiteStat>> = stats
             .iter()
             .map(|(site, bytes, blocks)| {
-                Some(SiteStat { site: self.site(*site)?, live: Amount { bytes: *bytes, blocks: *blocks } })
+                Some(SiteStat::exact(self.site(*site)?, Amount { bytes: *bytes, blocks: *blocks }))
             })
             .collect();
-        stats.map(Profile::new).ok_or_else(Self::does_not_fit)
+        let source = ProfileSource::exact(ProfileSource::TRACEMALLOC);
+        stats.map(|stats| Profile::new(source, stats)).ok_or_else(Self::does_not_fit)
     }
 
-    /// The site at `index`.
-    pub(crate) fn site(&self, index: u32) -> Option<Arc<Site>> {
+    /// The profile of the hook's numbers.
+    pub(crate) fn sites(&self, source: ProfileSource, sites: &[SiteNumbers]) -> Result<Profile, ProbeError> {
+        let stats: Option<Vec<SiteStat>> = sites
+            .iter()
+            .map(|numbers| {
+                Some(SiteStat {
+                    site: self.site(numbers.site)?,
+                    live: Amount { bytes: numbers.bytes, blocks: numbers.blocks },
+                    standard_error_bytes: numbers.error,
+                    allocated: Some(Amount {
+                        bytes: numbers.allocated_bytes,
+                        blocks: numbers.allocated_blocks,
+                    }),
+                })
+            })
+            .collect();
+        stats.map(|stats| Profile::new(source, stats)).ok_or_else(Self::does_not_fit)
+    }
+
+    fn site(&self, index: u32) -> Option<Arc<Site>> {
         self.sites.get(index as usize).cloned()
     }
 
-    /// The error for numbers of a site that is not here.
-    pub(crate) fn does_not_fit() -> ProbeError {
+    fn does_not_fit() -> ProbeError {
         ProbeError::failed("reading the profile", "it names a site that is not in its tables")
     }
 }

@@ -6,8 +6,9 @@ use prost::Message as _;
 use crate::limits::{MAX_ENTRY_BYTES, MAX_READINGS};
 use crate::v1;
 
-/// For the entry's number and the field that holds the snapshot, and for notes that are added later, one per reading.
-const SLACK: usize = 64 << 10;
+/// For the entry's number and the field that holds the snapshot, and for what is added later: notes, some per reading, and
+/// the names of the profiles' sources.
+const SLACK: usize = 192 << 10;
 
 /// Takes things out of `snapshot`, what matters least first, until it fits into an entry.
 pub(super) fn fit(snapshot: &mut v1::Snapshot) {
@@ -30,6 +31,7 @@ struct Cut {
     verdicts: usize,
     notes: usize,
     roots: usize,
+    holders: usize,
     gauges: usize,
     readings: usize,
     sinks: usize,
@@ -50,6 +52,10 @@ impl Cut {
                 .any(|runtime| halve(&mut runtime.source_roots, 4, &mut self.roots))
             || readings
                 .iter_mut()
+                .max_by_key(|reading| reading.holders.len())
+                .is_some_and(|reading| halve(&mut reading.holders, 16, &mut self.holders))
+            || readings
+                .iter_mut()
                 .max_by_key(|reading| reading.gauges.len())
                 .is_some_and(|reading| halve(&mut reading.gauges, 16, &mut self.gauges))
             || snapshot.own.as_mut().is_some_and(|own| halve(&mut own.sinks, 4, &mut self.sinks))
@@ -60,8 +66,8 @@ impl Cut {
     fn note(&self) -> String {
         format!(
             "the snapshot was too large for one entry; left out: {} readings, {} gauges, {} notes, {} source roots, \
-             {} verdicts, {} sinks",
-            self.readings, self.gauges, self.notes, self.roots, self.verdicts, self.sinks
+             {} holders, {} verdicts, {} sinks",
+            self.readings, self.gauges, self.notes, self.roots, self.holders, self.verdicts, self.sinks
         )
     }
 }

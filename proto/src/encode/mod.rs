@@ -6,29 +6,30 @@ mod table;
 
 use std::cmp::Ordering;
 
-use leakline_core::{Amount, Profile, Record, Session, SiteId, Snapshot, Subject, Timestamp, Verdict};
+use leakline_core::{Profile, ProfileSource, Record, Session, SiteId, Snapshot, Subject, Timestamp, Verdict};
 use rustc_hash::FxHashMap;
 
 use self::fit::fit;
 use self::table::{News, Table};
-use crate::convert::{cut, verdict_to_wire};
-use crate::limits::{EPOCH_TABLE_BYTES, KEYFRAME_EVERY, MAX_AMOUNTS, SPLIT_BYTES};
+use crate::convert::{SiteNumbers, amount_to_wire, source_name, verdict_to_wire};
+use crate::limits::{EPOCH_TABLE_BYTES, KEYFRAME_EVERY, MAX_AMOUNTS, MAX_PROFILES, MAX_SOURCES, SPLIT_BYTES};
 use crate::v1::{self, entry::Body};
 
 /// Turns one session's records into entries.
 ///
-/// Strings, frames and sites are told once in an epoch, and a profile as the sites that changed since the probe's last
-/// one. An epoch begins at the start, every [`KEYFRAME_EVERY`] snapshots, when the table has grown
+/// Strings, frames and sites are told once in an epoch, and a profile as the sites that changed since the last one of its
+/// probe and source. An epoch begins at the start, every [`KEYFRAME_EVERY`] snapshots, when the table has grown
 /// ([`EPOCH_TABLE_BYTES`]), and when the caller asks for one with [`restart`](Self::restart).
 ///
-/// Holds what it told in this epoch, and each probe's last profile as indices and amounts: [`held_bytes`](Self::held_bytes).
+/// Holds what it told in this epoch, and each source's last profile as indices and amounts: [`held_bytes`](Self::held_bytes).
 #[derive(Debug)]
 pub struct Encoder {
     session: v1::Session,
     next: u64,
     epochs: u64,
     table: Table,
-    sent: FxHashMap<String, Vec<Sent>>,
+    /// By probe and source.
+    sent: FxHashMap<(String, String), SentProfile>,
     /// Whether the next record begins an epoch.
     due: bool,
     snapshots_in_epoch: u64,
@@ -36,12 +37,19 @@ pub struct Encoder {
     first_table_bytes: u64,
 }
 
-/// What was last told of a site in a profile; in lists by identity.
+/// What was last told of a profile; the sites by identity.
+#[derive(Debug)]
+struct SentProfile {
+    source: ProfileSource,
+    sites: Vec<Sent>,
+}
+
+/// What was last told of a site in a profile.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     id: SiteId,
     index: u32,
-    live: Amount,
+    numbers: SiteNumbers,
 }
 
 impl Encoder {
@@ -120,7 +128,7 @@ impl Encoder {
 
     /// About what the encoder holds in memory.
     pub fn held_bytes(&self) -> u64 {
-        let sent: usize = self.sent.values().map(|sent| sent.capacity() * size_of::<Sent>()).sum();
+        let sent: usize = self.sent.values().map(|sent| sent.sites.capacity() * size_of::<Sent>()).sum();
         self.table.bytes() + sent as u64
     }
 
@@ -141,11 +149,22 @@ impl Encoder {
         fit(&mut message);
         let mut changes = Vec::new();
         for (reading, told) in snapshot.readings.iter().zip(&mut message.readings) {
-            let Some(profile) = &reading.profile else { continue };
-            let left_out = self.profile(&told.probe, profile, &mut news, &mut changes);
-            if left_out > 0 {
-                told.notes.push(format!("{left_out} small sites are left out: the profile is too large"));
+            for profile in &reading.profiles {
+                let source = source_name(&profile.source().name).into_owned();
+                let key = (told.probe.clone(), source.clone());
+                let has_room = self.sent.contains_key(&key) || self.sent.len() < MAX_PROFILES;
+                let is_told = told.profile_sources.contains(&source);
+                if told.profile_sources.len() >= MAX_SOURCES || is_told || !has_room {
+                    told.notes.push(format!("the profile `{source}` is left out: there are too many"));
+                    continue;
+                }
+                let left_out = self.profile(key, profile, &mut news, &mut changes);
+                told.profile_sources.push(source);
+                if left_out > 0 {
+                    told.notes.push(format!("{left_out} small sites are left out: the profile is too large"));
+                }
             }
+            told.has_profile = !told.profile_sources.is_empty();
         }
         entries.extend(news.into_pieces().map(|piece| self.entry(Body::Intern(piece))));
         entries.extend(changes.into_iter().map(|change| self.entry(Body::Profile(change))));
@@ -168,33 +187,42 @@ impl Encoder {
         told.collect()
     }
 
-    /// Adds to `changes` what changed in the profile of `probe`, and says how many sites had no room.
+    /// Adds to `changes` what changed in the profile of `key`, and says how many sites had no room.
     fn profile(
         &mut self,
-        probe: &str,
+        key: (String, String),
         profile: &Profile,
         news: &mut News,
         changes: &mut Vec<v1::ProfileChange>,
     ) -> usize {
-        let probe = cut(probe).into_owned();
-        let before = self.sent.remove(&probe);
+        let before = self.sent.remove(&key);
+        let source = profile.source();
+        let has_changed = before.as_ref().is_none_or(|before| before.source != *source);
         let whole = before.is_none();
-        let before = before.unwrap_or_default();
-        let elsewhere: usize = self.sent.values().map(Vec::len).sum();
+        let before = before.map(|before| before.sites).unwrap_or_default();
+        let elsewhere: usize = self.sent.values().map(|sent| sent.sites.len()).sum();
         let room = MAX_AMOUNTS.saturating_sub(elsewhere);
         let (now, left_out) = self.indexed(profile, room, news);
         let sites = differences(&before, &now);
-        if whole || !sites.is_empty() {
-            split(&probe, whole, sites, changes);
+        if has_changed || !sites.is_empty() {
+            let first = v1::ProfileChange {
+                probe: key.0.clone(),
+                whole,
+                sites: Vec::new(),
+                source: key.1.clone(),
+                mean_sample_bytes: source.mean_sample_bytes,
+                epoch: source.epoch,
+            };
+            split(first, sites, changes);
         }
-        self.sent.insert(probe, now);
+        self.sent.insert(key, SentProfile { source: source.clone(), sites: now });
         left_out
     }
 
     /// The sites of `profile` by identity, at most `room`, each with its index. The largest get what room there is.
     fn indexed(&mut self, profile: &Profile, room: usize, news: &mut News) -> (Vec<Sent>, usize) {
         let mut stats: Vec<_> =
-            profile.sites().iter().filter(|stat| stat.live != Amount::default()).collect();
+            profile.sites().iter().filter(|stat| !SiteNumbers::of(stat).is_nothing()).collect();
         stats.sort_by_key(|stat| std::cmp::Reverse(stat.live.bytes));
         let count = stats.len();
         let mut now: Vec<Sent> = stats
@@ -202,7 +230,7 @@ impl Encoder {
             .take(room)
             .filter_map(|stat| {
                 let index = self.table.site(&stat.site, news)?;
-                Some(Sent { id: stat.site.id(), index, live: stat.live })
+                Some(Sent { id: stat.site.id(), index, numbers: SiteNumbers::of(stat) })
             })
             .collect();
         now.sort_unstable_by_key(|sent| sent.id);
@@ -225,29 +253,30 @@ fn differences(before: &[Sent], now: &[Sent]) -> Vec<v1::SiteAmount> {
         };
         let then = if order.is_le() { old.next() } else { None };
         let after = if order.is_ge() { new.next() } else { None };
-        if then.map(|sent| sent.live) != after.map(|sent| sent.live)
+        if then.map(|sent| sent.numbers) != after.map(|sent| sent.numbers)
             && let Some(sent) = after.or(then)
         {
-            let live = after.map(|sent| sent.live).unwrap_or_default();
-            amounts.push(v1::SiteAmount { site: sent.index, bytes: live.bytes, blocks: live.blocks });
+            let numbers = after.map(|sent| sent.numbers).unwrap_or_default();
+            amounts.push((after.is_some(), amount_to_wire(sent.index, numbers)));
         }
     }
-    amounts.sort_by_key(|amount| (amount.bytes, amount.blocks) != (0, 0));
-    amounts
+    amounts.sort_by_key(|(is_there, _)| *is_there);
+    amounts.into_iter().map(|(_, amount)| amount).collect()
 }
 
-/// At most this many bytes for one site in a change: its tag and length, a 32-bit index, two 64-bit numbers.
-const AMOUNT_BYTES: usize = 32;
+/// At most this many bytes for one site in a change: its tag and length, a 32-bit index, five 64-bit numbers.
+const AMOUNT_BYTES: usize = 64;
 
-fn split(probe: &str, whole: bool, mut sites: Vec<v1::SiteAmount>, changes: &mut Vec<v1::ProfileChange>) {
-    let mut whole = whole;
+/// Adds `sites` to `changes` in pieces that are like `first`.
+fn split(first: v1::ProfileChange, mut sites: Vec<v1::SiteAmount>, changes: &mut Vec<v1::ProfileChange>) {
+    let mut piece = first;
     loop {
         let rest = sites.split_off(sites.len().min(SPLIT_BYTES / AMOUNT_BYTES));
-        changes.push(v1::ProfileChange { probe: probe.to_owned(), whole, sites });
+        changes.push(v1::ProfileChange { sites, ..piece.clone() });
         if rest.is_empty() {
             return;
         }
         sites = rest;
-        whole = false;
+        piece.whole = false;
     }
 }

@@ -214,7 +214,7 @@ pub struct CallPath {
     #[prost(bool, tag = "2")]
     pub truncated: bool,
 }
-/// Sites of one probe that changed. May be split over several entries; the snapshot after them ends it.
+/// Sites of one source of one probe that changed. May be split over several entries; the snapshot after them ends it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ProfileChange {
     #[prost(string, tag = "1")]
@@ -222,9 +222,18 @@ pub struct ProfileChange {
     /// the profile begins anew: what is not named is gone
     #[prost(bool, tag = "2")]
     pub whole: bool,
-    /// zero blocks and zero bytes: the site is gone
+    /// zero blocks and zero bytes, and nothing allocated: the site is gone
     #[prost(message, repeated, tag = "3")]
     pub sites: ::prost::alloc::vec::Vec<SiteAmount>,
+    /// empty, as from agents that knew no other: "tracemalloc"
+    #[prost(string, tag = "4")]
+    pub source: ::prost::alloc::string::String,
+    /// absent: not sampled
+    #[prost(uint64, optional, tag = "5")]
+    pub mean_sample_bytes: ::core::option::Option<u64>,
+    /// of the source, not of the entries: profiles can be compared only within one
+    #[prost(uint64, tag = "6")]
+    pub epoch: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SiteAmount {
@@ -235,6 +244,15 @@ pub struct SiteAmount {
     pub bytes: u64,
     #[prost(uint64, tag = "3")]
     pub blocks: u64,
+    /// of `bytes`; 0: exact
+    #[prost(uint64, tag = "4")]
+    pub standard_error_bytes: u64,
+    /// since the source's epoch began, freed or not; absent: not counted
+    #[prost(uint64, optional, tag = "5")]
+    pub allocated_bytes: ::core::option::Option<u64>,
+    /// there where `allocated_bytes` is
+    #[prost(uint64, optional, tag = "6")]
+    pub allocated_blocks: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Snapshot {
@@ -284,7 +302,7 @@ pub struct Reading {
     pub taken: ::core::option::Option<Timestamp>,
     #[prost(message, repeated, tag = "8")]
     pub gauges: ::prost::alloc::vec::Vec<Gauge>,
-    /// the ProfileChange entries before this snapshot made this probe's profile
+    /// the ProfileChange entries before this snapshot made this probe's profiles
     #[prost(bool, tag = "9")]
     pub has_profile: bool,
     /// absent: not found yet
@@ -295,6 +313,12 @@ pub struct Reading {
     /// required
     #[prost(message, optional, tag = "12")]
     pub cost: ::core::option::Option<ReadCost>,
+    /// The sources that have a profile in this snapshot, each once. Empty where `has_profile` is set, as from agents that
+    /// knew no other: "tracemalloc".
+    #[prost(string, repeated, tag = "13")]
+    pub profile_sources: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "14")]
+    pub holders: ::prost::alloc::vec::Vec<Holder>,
     /// required
     #[prost(oneof = "reading::Status", tags = "3, 4, 5, 6")]
     pub status: ::core::option::Option<reading::Status>,
@@ -313,6 +337,18 @@ pub mod reading {
         #[prost(message, tag = "6")]
         Failed(super::Failed),
     }
+}
+/// What refers to objects of a type: a container, an attribute, a module's global.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Holder {
+    /// the type, by the name of its class in the profile of source "types"
+    #[prost(string, tag = "1")]
+    pub of: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub holder: ::prost::alloc::string::String,
+    /// to how many objects of that type
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Absent {

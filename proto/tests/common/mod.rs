@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Amount, Cause, Frame, Gauge, GaugeKind, Host, Kind, Layer, Loss, Mark, OwnCost, Profile, Rate, ReadCost,
-    Reading, ReadingStatus, Record, RuntimeInfo, Session, SessionId, SinkStats, Site, SiteStat, Snapshot,
-    Subject, Tick, Timestamp, Unit, Verdict,
+    Amount, Cause, Frame, Gauge, GaugeKind, Holder, Host, Kind, Layer, Loss, Mark, OwnCost, Profile,
+    ProfileSource, Rate, ReadCost, Reading, ReadingStatus, Record, RuntimeInfo, Session, SessionId,
+    SinkStats, Site, SiteStat, Snapshot, Subject, Tick, Timestamp, Unit, Verdict,
 };
 use leakline_proto::{Decoder, Encoder, Event, v1};
 use proptest::prelude::*;
@@ -41,7 +41,12 @@ pub(crate) fn frame(function: &str, file: &str, line: u32) -> Arc<Frame> {
 }
 
 pub(crate) fn stat(site: Site, bytes: u64, blocks: u64) -> SiteStat {
-    SiteStat { site: Arc::new(site), live: Amount { bytes, blocks } }
+    SiteStat::exact(Arc::new(site), Amount { bytes, blocks })
+}
+
+/// A profile as agents gave it that named no source.
+pub(crate) fn profile(stats: Vec<SiteStat>) -> Arc<Profile> {
+    Arc::new(Profile::new(ProfileSource::exact(ProfileSource::TRACEMALLOC), stats))
 }
 
 /// A reading of the probe `python` with `profile`.
@@ -52,7 +57,8 @@ pub(crate) fn reading(profile: Option<Vec<SiteStat>>) -> Reading {
         status: ReadingStatus::Ok,
         taken: Some(at(2)),
         gauges: vec![Gauge::bytes("python.traced_bytes", 30_201_446)],
-        profile: profile.map(|stats| Arc::new(Profile::new(stats))),
+        profiles: profile.map(self::profile).into_iter().collect(),
+        holders: Vec::new(),
         runtime: Some(Arc::new(RuntimeInfo {
             name: "CPython 3.11.7".to_owned(),
             source_roots: vec!["/data/app/site-packages".to_owned()],
@@ -256,11 +262,32 @@ fn layers() -> impl Strategy<Value = Layer> {
     prop::sample::select(vec![Layer::Python, Layer::Jvm, Layer::Native, Layer::Process])
 }
 
+/// A profile of a source, of one of a few epochs and means.
+fn profiles(name: &'static str) -> impl Strategy<Value = Arc<Profile>> {
+    let allocated =
+        prop::option::of((0..3_u64, 0..3_u64).prop_map(|(bytes, blocks)| Amount { bytes, blocks }));
+    let errors = prop_oneof![Just(0), 0..4_u64, any::<u64>()];
+    let stats =
+        (sites(), amounts(), errors, allocated).prop_map(|(site, (bytes, blocks), error, allocated)| {
+            SiteStat { standard_error_bytes: error, allocated, ..stat(site, bytes, blocks) }
+        });
+    (prop::collection::vec(stats, 0..12), prop::option::of(1..3_u64), 0..3_u64).prop_map(
+        move |(stats, mean_sample_bytes, epoch)| {
+            Arc::new(Profile::new(ProfileSource { name: name.into(), mean_sample_bytes, epoch }, stats))
+        },
+    )
+}
+
 /// A reading of one of a few probes.
 fn readings(probe: &'static str) -> impl Strategy<Value = Reading> {
-    let stats = (sites(), amounts()).prop_map(|(site, (bytes, blocks))| stat(site, bytes, blocks));
-    let profile = prop::option::of(prop::collection::vec(stats, 0..12))
-        .prop_map(|stats| stats.map(|stats| Arc::new(Profile::new(stats))));
+    let profiles =
+        (prop::option::of(profiles("tracemalloc")), prop::option::weighted(0.3, profiles("sampled")))
+            .prop_map(|(one, other)| one.into_iter().chain(other).collect::<Vec<_>>());
+    let holders = (text(), text(), any::<u64>()).prop_map(|(of, holder, count)| Holder {
+        of: of.into(),
+        holder,
+        count,
+    });
     let runtime = prop::option::of(
         (text(), prop::collection::vec(text(), 0..2))
             .prop_map(|(name, source_roots)| Arc::new(RuntimeInfo { name, source_roots })),
@@ -269,18 +296,21 @@ fn readings(probe: &'static str) -> impl Strategy<Value = Reading> {
         .prop_map(|(cpu, wall, gil_held, longest_stall)| ReadCost { cpu, wall, gil_held, longest_stall });
     (
         (layers(), statuses(), prop::option::of(timestamps()), prop::collection::vec(gauges(), 0..3)),
-        (profile, runtime, prop::collection::vec(text(), 0..2), cost),
+        (profiles, runtime, prop::collection::vec(text(), 0..2), cost, prop::collection::vec(holders, 0..2)),
     )
-        .prop_map(move |((layer, status, taken, gauges), (profile, runtime, notes, cost))| Reading {
-            probe: probe.into(),
-            layer,
-            status,
-            taken,
-            gauges,
-            profile,
-            runtime,
-            notes,
-            cost,
+        .prop_map(move |((layer, status, taken, gauges), (profiles, runtime, notes, cost, holders))| {
+            Reading {
+                probe: probe.into(),
+                layer,
+                status,
+                taken,
+                gauges,
+                profiles,
+                holders,
+                runtime,
+                notes,
+                cost,
+            }
         })
 }
 

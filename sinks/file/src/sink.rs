@@ -221,7 +221,8 @@ fn without_profiles(record: &Record, max_bytes: u64) -> Record {
     let Record::Snapshot { snapshot, .. } = record else { return record.clone() };
     let mut snapshot = Snapshot::clone(snapshot);
     for reading in &mut snapshot.readings {
-        if reading.profile.take().is_some() {
+        reading.holders.clear();
+        if !std::mem::take(&mut reading.profiles).is_empty() {
             reading.notes.push(format!("the profile does not fit into a recording of {max_bytes} bytes"));
         }
     }

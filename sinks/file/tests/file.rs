@@ -27,7 +27,7 @@ fn numbered(path: &Path, number: u32) -> PathBuf {
 fn seen(event: &Event) -> Option<Seen> {
     match event {
         Event::Snapshot { snapshot, .. } => {
-            let profiles = snapshot.readings.iter().filter_map(|reading| reading.profile.as_ref());
+            let profiles = snapshot.readings.iter().flat_map(|reading| &reading.profiles);
             let sites = Some(profiles.map(|profile| profile.sites().len()).sum());
             Some(Seen::Snapshot { number: snapshot.number, sites })
         }
@@ -147,7 +147,7 @@ fn a_profile_that_no_file_has_room_for_is_left_out_and_gauges_are_kept() {
     on_a_lane(sink.deliver(&sample_record(0, 5000))).unwrap();
     let events = events(&path);
     let Some(Event::Snapshot { snapshot, .. }) = events.last() else { panic!("{events:?}") };
-    assert_eq!(snapshot.readings[0].profile, None);
+    assert_eq!(snapshot.readings[0].profiles, []);
     assert!(!snapshot.readings[0].gauges.is_empty());
     let note = "the profile does not fit into a recording of 20000 bytes";
     assert_eq!(snapshot.readings[0].notes.last().unwrap(), note);

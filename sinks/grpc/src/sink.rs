@@ -230,7 +230,8 @@ fn encoded_bytes(entries: &[v1::Entry]) -> u64 {
 fn without_profiles(snapshot: &Snapshot, bytes: u64) -> Snapshot {
     let mut snapshot = snapshot.clone();
     for reading in &mut snapshot.readings {
-        if reading.profile.take().is_some() {
+        reading.holders.clear();
+        if !std::mem::take(&mut reading.profiles).is_empty() {
             reading.notes.push(format!(
                 "the profile is left out: the snapshot has {bytes} bytes, more than are kept for the collector"
             ));

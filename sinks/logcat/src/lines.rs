@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use leakline_core::{
-    GrowthTracker, Kind, Layer, Loss, Mark, Reading, ReadingStatus, Session, SiteGrowth, Snapshot, Subject,
-    Timestamp, Verdict, names, text, verdict_line,
+    GrowthTracker, Holder, Kind, Layer, Loss, Mark, ProfileGrowth, Reading, ReadingStatus, Session,
+    SiteGrowth, Snapshot, Subject, Timestamp, Verdict, names, text, verdict_line,
 };
 
 /// No line is longer: liblog cuts at 4,068 bytes, tag included, and would take the tick away.
@@ -44,6 +44,8 @@ pub(crate) struct Teller {
     sinks: HashMap<String, (u64, bool)>,
     roots: HashMap<Layer, Vec<String>>,
     judged: HashMap<Layer, Kind>,
+    /// By probe: where its sites come from, as last told.
+    sources: HashMap<String, String>,
     /// The end of lines that belong to the latest snapshot.
     tick: String,
 }
@@ -64,6 +66,7 @@ impl Teller {
             sinks: HashMap::new(),
             roots: HashMap::new(),
             judged: HashMap::new(),
+            sources: HashMap::new(),
             tick: " tick=-".to_owned(),
         }
     }
@@ -167,11 +170,19 @@ impl Teller {
     /// The sites of all layers that grew most since the baseline.
     fn sites(&mut self, snapshot: &Snapshot, lines: &mut Vec<Line>) {
         let growths = self.growth.push(snapshot);
-        let mut grown: Vec<(&SiteGrowth, Option<Layer>)> = growths
+        let sources = told_sources(&growths);
+        for told in &sources {
+            let words = text::source(&told.source);
+            if self.sources.get(&told.probe) != Some(&words) {
+                lines.push(self.info(format!("Sites: {} {words}", told.probe)));
+                self.sources.insert(told.probe.clone(), words);
+            }
+        }
+        let mut grown: Vec<(&SiteGrowth, Option<Layer>)> = sources
             .iter()
-            .flat_map(|(probe, growth)| {
-                let layer = snapshot.reading(probe).map(|reading| reading.layer);
-                growth.grown().take(self.top_sites).map(move |site| (site, layer))
+            .flat_map(|told| {
+                let layer = snapshot.reading(&told.probe).map(|reading| reading.layer);
+                told.growth.grown().take(self.top_sites).map(move |site| (site, layer))
             })
             .collect();
         // Each list is in order already, and a stable sort keeps equal ones so.
@@ -179,12 +190,18 @@ impl Teller {
         for (rank, (growth, layer)) in grown.into_iter().take(self.top_sites).enumerate() {
             let roots = layer.and_then(|layer| self.roots.get(&layer)).map_or(&[][..], Vec::as_slice);
             lines.push(self.info(format!(
-                "#{}: {} ({:+} blocks) at {}",
+                "#{}: {}{} ({:+} blocks) at {}",
                 rank + 1,
                 text::signed_bytes(growth.bytes as f64),
+                text::plus_minus(growth.standard_error_bytes),
                 growth.blocks,
                 text::site(&growth.site, roots, FRAMES),
             )));
+        }
+        for growth in growths.iter().filter(|growth| growth.source.is_types()) {
+            let holders = snapshot.reading(&growth.probe).map_or(&[][..], |reading| &reading.holders);
+            let grown = growth.growth.sites.iter().filter(|site| site.blocks > 0);
+            lines.extend(grown.take(self.top_sites).map(|site| self.info(type_words(site, holders))));
         }
     }
 
@@ -235,6 +252,25 @@ impl Teller {
     fn warn(&self, words: String) -> Line {
         line(Severity::Warn, &words, &self.tick)
     }
+}
+
+/// Of each probe's sources with call paths the first: the others see the same memory.
+fn told_sources(growths: &[ProfileGrowth]) -> Vec<&ProfileGrowth> {
+    let mut told: Vec<&ProfileGrowth> = Vec::new();
+    for growth in growths.iter().filter(|growth| !growth.source.is_types()) {
+        if told.iter().all(|known| known.probe != growth.probe) {
+            told.push(growth);
+        }
+    }
+    told
+}
+
+/// A type of which there are more now, and the one that holds most of them.
+fn type_words(grown: &SiteGrowth, holders: &[Holder]) -> String {
+    let name = text::site(&grown.site, &[], 1);
+    let most = holders.iter().filter(|held| *held.of == *name).max_by_key(|held| held.count);
+    let held = most.map_or(String::new(), |held| format!(", held by {} ({})", held.holder, held.count));
+    format!("Type: {:+} {name} ({}){held}", grown.blocks, text::signed_bytes(grown.bytes as f64))
 }
 
 fn memory(snapshot: &Snapshot) -> String {

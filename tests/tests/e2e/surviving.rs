@@ -31,6 +31,6 @@ fn an_orderly_end_has_a_final_snapshot_with_python_in_it() {
     let last = outcome.snapshots().last().cloned().expect("a snapshot");
     assert_eq!(last.tick.cause, leakline_core::Cause::Final);
     let python = last.reading("python").expect("a Python reading");
-    assert!(python.profile.is_some(), "{:?}; {}", python.status, outcome.stderr);
+    assert!(!python.profiles.is_empty(), "{:?}; {}", python.status, outcome.stderr);
     assert!(matches!(outcome.events().last(), Some(Event::End(_))));
 }

@@ -187,7 +187,7 @@ async fn a_collector_whose_folder_was_emptied_gets_the_profiles_from_the_next_sn
     agent.close().await;
     let found = snapshots(&recorded(folder.path(), &session(1)));
     assert_eq!(found.iter().map(|snapshot| snapshot.number).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(found[0].readings[0].profile, None);
+    assert_eq!(found[0].readings[0].profiles, []);
     assert_eq!(found[0].readings[0].gauges, agent.sent[1].readings[0].gauges);
     assert_eq!(found[1], agent.sent[2]);
     collector.end(How::Orderly).await;
@@ -222,7 +222,7 @@ async fn a_snapshot_larger_than_the_buffer_arrives_without_its_profile() {
     let found = snapshots(&recorded(folder.path(), &session(1)));
     assert_eq!(found.len(), 3);
     assert_eq!((&found[0], &found[2]), (&agent.sent[0], &agent.sent[2]));
-    assert_eq!(found[1].readings[0].profile, None);
+    assert_eq!(found[1].readings[0].profiles, []);
     assert_eq!(found[1].readings[0].gauges, agent.sent[1].readings[0].gauges);
     assert!(
         found[1].readings[0].notes[0].starts_with("the profile is left out"),
@@ -345,7 +345,7 @@ fn the_sink_keeps_the_contract_of_all_sinks_with_a_real_collector() {
         let folder = place.as_ref().unwrap().folder.path();
         let seen = |event| match event {
             Event::Snapshot { snapshot, .. } => {
-                let profiles = snapshot.readings.iter().filter_map(|reading| reading.profile.as_ref());
+                let profiles = snapshot.readings.iter().flat_map(|reading| &reading.profiles);
                 let sites = Some(profiles.map(|profile| profile.sites().len()).sum());
                 Some(Seen::Snapshot { number: snapshot.number, sites })
             }

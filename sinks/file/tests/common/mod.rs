@@ -64,7 +64,7 @@ pub(crate) fn events_of(paths: &[PathBuf]) -> Vec<Event> {
 pub(crate) fn snapshots(events: &[Event]) -> Vec<(u64, usize)> {
     let snapshots = events.iter().filter_map(|event| match event {
         Event::Snapshot { snapshot, .. } => {
-            let profiles = snapshot.readings.iter().filter_map(|reading| reading.profile.as_ref());
+            let profiles = snapshot.readings.iter().flat_map(|reading| &reading.profiles);
             Some((snapshot.number, profiles.map(|profile| profile.sites().len()).sum()))
         }
         _ => None,

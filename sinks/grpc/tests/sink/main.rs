@@ -69,7 +69,7 @@ fn the_sink_keeps_the_contract_of_all_sinks() {
     let read_back = || {
         let seen = |event| match event {
             Event::Snapshot { snapshot, .. } => {
-                let profiles = snapshot.readings.iter().filter_map(|reading| reading.profile.as_ref());
+                let profiles = snapshot.readings.iter().flat_map(|reading| &reading.profiles);
                 let sites = Some(profiles.map(|profile| profile.sites().len()).sum());
                 Some(Seen::Snapshot { number: snapshot.number, sites })
             }

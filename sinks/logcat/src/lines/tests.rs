@@ -1,10 +1,11 @@
 //! The lines are an interface: a change here is a change for those who grep.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use leakline_core::conformance::{sample_mark, sample_session, sample_snapshot};
-use leakline_core::{SinkStats, VerdictEngine};
+use leakline_core::{Amount, Frame, Profile, ProfileSource, SinkStats, Site, SiteStat, VerdictEngine};
 
 use super::*;
 
@@ -61,6 +62,7 @@ fn two_snapshots_of_a_growing_host() {
             I Probe: native ok: native 1.0 tick=2024-01-01T00:05:00Z #0
             I Probe: process ok: process 1.0 tick=2024-01-01T00:05:00Z #0
             I Memory: JVM=- Native=20.0MB Python=0.0MB RSS=80.0MB tick=2024-01-01T00:05:00Z #0
+            I Sites: python tracemalloc tick=2024-01-01T00:05:00Z #0
             I Verdict: ?     python   not enough data: 0 of 5 readings tick=2024-01-01T00:05:00Z #0
             I Verdict: ?     native   not enough data: 0 of 5 readings tick=2024-01-01T00:05:00Z #0
             I Verdict: ?     process  not enough data: 0 of 5 readings tick=2024-01-01T00:05:00Z #0
@@ -92,6 +94,41 @@ fn a_leak_is_told_with_its_sites_at_each_tick() {
 }
 
 #[test]
+fn estimates_come_with_their_error_and_types_with_who_holds_them() {
+    let lines = run((0..2_u64).map(|number| {
+        let stat = |site, bytes, blocks, standard_error_bytes| SiteStat {
+            standard_error_bytes,
+            ..SiteStat::exact(Arc::new(site), Amount { bytes, blocks })
+        };
+        let mut snapshot = sample_snapshot(number, 0);
+        let python = &mut snapshot.readings[0];
+        let sampled = ProfileSource::sampled(ProfileSource::SAMPLED, 65_536);
+        let frame = Arc::new(Frame { function: "receive".into(), file: "a.py".into(), line: 7 });
+        let sites = vec![stat(Site::call_path(vec![frame], false), number << 20, number * 300, number << 18)];
+        let packets = vec![stat(Site::class("RNS.Packet"), number * 9000, number * 30, 0)];
+        python.profiles = vec![
+            Arc::new(Profile::new(sampled, sites)),
+            Arc::new(Profile::new(ProfileSource::exact(ProfileSource::TYPES), packets)),
+        ];
+        let holder = "list RNS.Transport.pending_inbound".to_owned();
+        python.holders = vec![Holder { of: "RNS.Packet".into(), holder, count: 28 }];
+        snapshot
+    }));
+    let told: Vec<Line> = lines
+        .into_iter()
+        .filter(|line| ["Sites", "#", "Type"].iter().any(|kind| line.text.starts_with(kind)))
+        .collect();
+    check(
+        &told,
+        &expect![[r#"
+        I Sites: python sampled every 64 KiB tick=2024-01-01T00:05:00Z #0
+        I #1: +1.0 MiB ± 501.8 KiB (+300 blocks) at a.py:7 receive tick=2024-01-01T00:10:00Z #1
+        I Type: +30 RNS.Packet (+8.8 KiB), held by list RNS.Transport.pending_inbound (28) tick=2024-01-01T00:10:00Z #1
+    "#]],
+    );
+}
+
+#[test]
 fn a_site_that_shrank_is_not_among_the_growing_ones() {
     let lines = run([5, 0].map(|number| {
         let mut snapshot = sample_snapshot(number, 30);
@@ -108,7 +145,7 @@ fn a_probe_is_told_of_when_something_changes() {
         let mut snapshot = sample_snapshot(number, 0);
         number += 1;
         snapshot.readings.truncate(1);
-        snapshot.readings[0].profile = None;
+        snapshot.readings[0].profiles.clear();
         snapshot.readings[0].status = status;
         snapshot.readings[0].notes = notes.iter().map(ToString::to_string).collect();
         snapshot

@@ -1,0 +1,106 @@
+//! The part of a report about types: which kinds of objects grew, and who holds them.
+//! Pure: gives a string with colours in it, or values for the JSON object.
+
+use std::fmt::Write as _;
+
+use leakline_core::{SiteGrowth, SiteHolder, text};
+use serde_json::{Value, json};
+
+use super::model::{ProbeGrowth, Report};
+use crate::style::{STRONG, paint};
+use crate::words::clean;
+
+/// Holders that are named of one type.
+const HOLDERS: usize = 5;
+
+/// The growing types of each probe that counts them, at most `top` each; nothing where none does.
+pub(super) fn show(report: &Report, top: usize, span: impl Fn(&ProbeGrowth) -> String) -> String {
+    let parts: Vec<String> = report
+        .growths
+        .iter()
+        .filter(|growth| growth.source.is_types() && growth.from != growth.to)
+        .map(|growth| of_probe(report, growth, top, &span(growth)))
+        .collect();
+    parts.join("\n")
+}
+
+fn of_probe(report: &Report, growth: &ProbeGrowth, top: usize, span: &str) -> String {
+    let name = paint(STRONG, format!("Growth of {} by type", clean(&growth.probe)));
+    let grown = grown(growth);
+    let mut out = format!("{name} {span}\n");
+    for site in grown.iter().take(top) {
+        let name = type_name(site);
+        let _ = writeln!(
+            out,
+            "  {:+} {} ({}), now {} in {}",
+            site.blocks,
+            clean(&name),
+            text::signed_bytes(site.bytes as f64),
+            site.live.blocks,
+            text::bytes(site.live.bytes as f64),
+        );
+        for (holder, count) in holders(report, growth, &name).take(HOLDERS) {
+            let _ = writeln!(out, "       held by {} ({count})", clean(holder));
+        }
+    }
+    if grown.is_empty() {
+        out += "  none grew\n";
+    } else if grown.len() > top {
+        let _ = writeln!(out, "  and {} more (--top {})", grown.len() - top, grown.len());
+    }
+    out
+}
+
+/// One object per probe that counts types.
+pub(super) fn objects(report: &Report, top: usize) -> Vec<Value> {
+    let growths = report.growths.iter().filter(|growth| growth.source.is_types());
+    growths
+        .map(|growth| {
+            let types = grown(growth).into_iter().take(top).map(|site| {
+                let name = type_name(site);
+                let holders = holders(report, growth, &name).take(HOLDERS);
+                json!({
+                    "type": name,
+                    "grown_objects": site.blocks,
+                    "grown_bytes": site.bytes,
+                    "live_objects": site.live.blocks,
+                    "live_bytes": site.live.bytes,
+                    "holders": holders
+                        .map(|(holder, count)| json!({ "holder": holder, "count": count }))
+                        .collect::<Vec<_>>(),
+                })
+            });
+            json!({
+                "probe": growth.probe,
+                "layer": growth.layer.name(),
+                "from_snapshot": growth.from,
+                "to_snapshot": growth.to,
+                "types": types.collect::<Vec<_>>(),
+            })
+        })
+        .collect()
+}
+
+/// Types of which there are more now, the largest gain in bytes first. A type that only got larger is not among them.
+fn grown(growth: &ProbeGrowth) -> Vec<&SiteGrowth> {
+    growth.growth.sites.iter().filter(|site| site.blocks > 0).collect()
+}
+
+fn type_name(site: &SiteGrowth) -> String {
+    match site.site.holder() {
+        SiteHolder::Class(name) => name.to_string(),
+        SiteHolder::CallPath { .. } => text::site(&site.site, &[], 1),
+    }
+}
+
+/// Who holds objects of `of`, who holds most first.
+fn holders<'a>(report: &'a Report, growth: &ProbeGrowth, of: &str) -> impl Iterator<Item = (&'a str, u64)> {
+    let of_probe = report.holders.get(&growth.probe).map_or(&[][..], Vec::as_slice);
+    let mut found: Vec<(&str, u64)> = of_probe
+        .iter()
+        .filter(|held| &*held.of == of)
+        .map(|held| (held.holder.as_str(), held.count))
+        .collect();
+    found.sort_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
+    found.into_iter()
+}
