@@ -11,7 +11,7 @@ use leakline_probing::loader::LoadedObject;
 
 use crate::wire::{
     ABI, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer, ProfileRequest, Request, Response,
-    Table, Tracing, decode, encode,
+    SlowGaugeValues, Table, Tracing, decode, encode,
 };
 
 type OnClosing = Arc<dyn Fn() + Send + Sync>;
@@ -97,6 +97,13 @@ impl Part {
     pub(crate) fn gauges(self) -> Result<GaugeValues, ProbeError> {
         match self.call(&Request::Gauges)? {
             Response::Gauges(values) => Ok(values),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(crate) fn slow_gauges(self) -> Result<SlowGaugeValues, ProbeError> {
+        match self.call(&Request::SlowGauges)? {
+            Response::SlowGauges(values) => Ok(values),
             other => Err(unexpected(other)),
         }
     }
