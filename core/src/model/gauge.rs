@@ -105,12 +105,37 @@ pub mod names {
     pub const PYTHON_LARGE: &str = "python.large_bytes";
     /// Samples that are live: the estimates rest on them.
     pub const PYTHON_SAMPLES: &str = "python.live_samples";
+    /// Pymalloc's arenas as they are mapped, used or free, bytes. Counted at a slower cadence when there are many; of the
+    /// interpreter that is read and of those that share its allocator.
+    pub const PYTHON_ARENAS: &str = "python.arena_bytes";
+    /// The part of `PYTHON_ARENAS` in blocks that are handed out, rounded up to their size class.
+    pub const PYTHON_ARENAS_USED: &str = "python.arena_used_bytes";
+    /// The part of `PYTHON_ARENAS` in pools that hold nothing: never touched, or left behind by what was freed.
+    pub const PYTHON_ARENAS_UNUSED: &str = "python.arena_unused_pool_bytes";
+    /// Interned strings; absent before CPython 3.12.
+    pub const PYTHON_INTERNED: &str = "python.interned_strings";
     /// Blocks that pymalloc has handed out.
     pub const PYTHON_BLOCKS: &str = "python.allocated_blocks";
     /// Objects that the garbage collector tracks in its young generation.
     pub const PYTHON_GC_YOUNG: &str = "python.gc_young_objects";
     /// Collections so far, all generations.
     pub const PYTHON_GC_COLLECTIONS: &str = "python.gc_collections";
+    /// Collections of the young generation since the last one of the middle generation.
+    pub const PYTHON_GC_MIDDLE_COUNT: &str = "python.gc_middle_count";
+    /// Collections of the middle generation since the last one of the old generation.
+    pub const PYTHON_GC_OLD_COUNT: &str = "python.gc_old_count";
+    /// Collections of the young generation so far.
+    pub const PYTHON_GC_YOUNG_COLLECTIONS: &str = "python.gc_young_collections";
+    /// Collections of the middle generation so far.
+    pub const PYTHON_GC_MIDDLE_COLLECTIONS: &str = "python.gc_middle_collections";
+    /// Collections of the old generation so far: they look at everything.
+    pub const PYTHON_GC_OLD_COLLECTIONS: &str = "python.gc_old_collections";
+    /// Objects in `gc.garbage` now: uncollectable ones, and whatever debugging kept.
+    pub const PYTHON_GC_GARBAGE: &str = "python.gc_garbage_objects";
+    /// Whether the garbage collector runs by itself: 1 or 0. While it is off, growth may be garbage.
+    pub const PYTHON_GC_ENABLED: &str = "python.gc_enabled";
+    /// Objects that `gc.freeze` took out of the garbage collector's view. Counted at a slower cadence when there are many.
+    pub const PYTHON_GC_FROZEN: &str = "python.gc_frozen_objects";
     /// Objects found uncollectable so far.
     pub const PYTHON_GC_UNCOLLECTABLE: &str = "python.gc_uncollectable";
 

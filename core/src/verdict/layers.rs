@@ -2,16 +2,18 @@
 //!
 //! | layer | series | not this layer's fault |
 //! |---|---|---|
-//! | python | traced bytes | |
+//! | python | traced bytes; without tracemalloc, what of its arenas is used, and sampled large objects; without either, sampled bytes | |
 //! | jvm | used heap after a collection, and direct buffers | |
-//! | native | malloc's live bytes, less Python's requests above 512 bytes, tracemalloc's tables, and direct buffers | 1.5 times what tracemalloc says of its tables, a quarter of the rest that was subtracted |
-//! | process | anonymous and shared memory, swapped out or not, less Python's small objects, malloc's live and free bytes, the Java heap, and the JVM's other memory | three times Python's small objects, a quarter of the rest that was subtracted |
+//! | native | malloc's live bytes, less Python's requests above 512 bytes (traced or sampled), tracemalloc's tables, and direct buffers | 1.5 times what tracemalloc says of its tables, a quarter of the rest that was subtracted |
+//! | process | anonymous and shared memory, swapped out or not, less Python's arenas as far as they were touched, malloc's live and free bytes, the Java heap, and the JVM's other memory | a quarter of what was subtracted, the arenas apart; where those are not counted, small objects stand for them, and three times those |
 //!
 //! The last column is there because nobody counts what an allocator adds: headers, rounding up to 16 bytes (a float of
 //! 24 bytes takes 32), and, for tracemalloc, 48 bytes for each traced block beside the 40 to 53 that it tells of (seen
-//! with CPython 3.9 to 3.13 on glibc). Pymalloc's arenas are not read yet: what is free inside them stands nowhere, and each
-//! copy that tracemalloc makes of its traces leaves holes behind (seen: twice the small objects' own growth). The process's series is a difference and not the ledger's `unexplained`: that is
-//! cut at zero, so a Java heap that is committed but was never touched would hide a leak beside it. File-backed memory is
+//! with CPython 3.9 to 3.13 on glibc). Where pymalloc's arenas cannot be counted, what is free inside them stands nowhere,
+//! and each copy that tracemalloc makes of its traces leaves holes behind (seen: twice the small objects' own growth).
+//! Where they are, nothing about them is left to allow for: a fresh arena is touched from its beginning, so its empty pools
+//! count only up to the most that was ever touched, as with the Java heap. The process's series is a difference and not the
+//! ledger's `unexplained`: that is cut at zero, so a Java heap that is committed but was never touched would hide a leak beside it. File-backed memory is
 //! left out, because the kernel can drop it.
 
 use crate::model::{Layer, Snapshot, names};
@@ -40,13 +42,19 @@ pub(super) struct Memory {
     collected: Option<f64>,
     /// Most of the Java heap that was seen in use: so much was touched, and stays resident while it is committed.
     touched: f64,
+    /// Most of Python's arenas that was seen in pools which held something; these stay resident while they are mapped.
+    arenas_touched: f64,
+    /// Whether pymalloc's arenas were ever counted: they are left out of some snapshots when there are many.
+    has_arenas: bool,
 }
 
 /// The layers that `snapshot` tells of.
 pub(super) fn levels(snapshot: &Snapshot, memory: &mut Memory) -> Vec<Level> {
     let jvm = jvm(snapshot, memory);
     let small = python_small(snapshot, memory);
-    [python(snapshot), jvm, native(snapshot, small), process(snapshot, small, memory.touched)]
+    let arenas = arenas(snapshot, memory);
+    let python = python(snapshot, memory);
+    [python, jvm, native(snapshot, small), process(snapshot, small, arenas, memory.touched)]
         .into_iter()
         .flatten()
         .collect()
@@ -62,8 +70,27 @@ fn python_small(snapshot: &Snapshot, memory: &mut Memory) -> Option<f64> {
     small.or_else(|| Some(memory.small_share? * traced?))
 }
 
-fn python(snapshot: &Snapshot) -> Option<Level> {
-    Sum::of(snapshot, names::PYTHON_TRACED).map(|sum| sum.level(Layer::Python, names::PYTHON_TRACED))
+/// What of pymalloc's arenas was touched; `None` where they were never counted. A snapshot without them has nothing to add.
+fn arenas(snapshot: &Snapshot, memory: &mut Memory) -> Option<Option<f64>> {
+    if let Some(mapped) = snapshot.gauge(names::PYTHON_ARENAS).filter(|mapped| mapped.is_finite()) {
+        let unused = snapshot.gauge(names::PYTHON_ARENAS_UNUSED).unwrap_or(0.0).clamp(0.0, mapped.max(0.0));
+        memory.arenas_touched = memory.arenas_touched.max(mapped - unused).min(mapped);
+        memory.has_arenas = true;
+        return Some(Some(memory.arenas_touched));
+    }
+    memory.has_arenas.then_some(None)
+}
+
+fn python(snapshot: &Snapshot, memory: &Memory) -> Option<Level> {
+    if let Some(sum) = Sum::of(snapshot, names::PYTHON_TRACED) {
+        return Some(sum.level(Layer::Python, names::PYTHON_TRACED));
+    }
+    if let Some(mut sum) = Sum::of(snapshot, names::PYTHON_ARENAS_USED) {
+        sum.add(names::PYTHON_LARGE);
+        return Some(sum.level(Layer::Python, names::PYTHON_ARENAS_USED));
+    }
+    let sampled = Sum::of(snapshot, names::PYTHON_SAMPLED)?;
+    Some(sampled.level(Layer::Python, names::PYTHON_SAMPLED)).filter(|_| !memory.has_arenas)
 }
 
 /// One point per collection: growth without any collection is garbage as likely as not.
@@ -92,6 +119,8 @@ fn native(snapshot: &Snapshot, small: Option<f64>) -> Option<Level> {
     // Both or neither: traced bytes alone do not tell what of them is in malloc.
     if let (Some(traced), Some(small)) = (snapshot.gauge(names::PYTHON_TRACED), small) {
         sum.explain((traced - small).max(0.0), 0.25);
+    } else if let Some(large) = snapshot.gauge(names::PYTHON_LARGE).filter(|large| large.is_finite()) {
+        sum.explain(large, 0.25);
     }
     sum.allow_unsplit_python(small);
     sum.subtract(names::PYTHON_TRACER, 1.5);
@@ -99,7 +128,12 @@ fn native(snapshot: &Snapshot, small: Option<f64>) -> Option<Level> {
     Some(sum.level(Layer::Native, names::MALLOC_LIVE))
 }
 
-fn process(snapshot: &Snapshot, small: Option<f64>, java_touched: f64) -> Option<Level> {
+fn process(
+    snapshot: &Snapshot,
+    small: Option<f64>,
+    arenas: Option<Option<f64>>,
+    java_touched: f64,
+) -> Option<Level> {
     let mut sum = match Sum::of(snapshot, names::ANONYMOUS) {
         Some(mut anonymous) => {
             anonymous.add(names::SHARED);
@@ -112,15 +146,21 @@ fn process(snapshot: &Snapshot, small: Option<f64>, java_touched: f64) -> Option
         }
     };
     sum.add(names::SWAPPED);
-    sum.allow_unsplit_python(small);
-    sum.subtract_value(small, 3.0);
+    match arenas {
+        Some(touched) => sum.subtract_value(touched, 0.0),
+        None => {
+            sum.allow_unsplit_python(small);
+            sum.subtract_value(small, 3.0);
+        }
+    }
     sum.subtract(names::MALLOC_LIVE, 0.25);
     sum.subtract(names::MALLOC_FREE, 0.25);
     sum.subtract(names::JVM_NON_HEAP_USED, 0.25);
     if snapshot.gauge(names::JVM_HEAP_USED).is_some() {
         sum.explain(java_touched, 0.25);
     }
-    Some(sum.level(Layer::Process, names::RESIDENT))
+    let level = sum.level(Layer::Process, names::RESIDENT);
+    Some(Level { bytes: level.bytes.filter(|_| arenas != Some(None)), ..level })
 }
 
 /// Adds up gauges and remembers which were there.

@@ -1,5 +1,5 @@
 //! How often a profile may be taken: a profile that held the GIL for longer than a tick's budget is paid for by leaving
-//! out the following ones, so that on average no tick costs more.
+//! out the following ones, so that on average no tick costs more. The gauges whose cost grows are kept to one alike.
 //! Pure: counts ticks and times that it is told.
 
 use std::time::Duration;
@@ -15,6 +15,13 @@ pub(crate) struct Budget {
 impl Budget {
     pub(crate) fn new(per_tick: Duration) -> Self {
         Self { per_tick: per_tick.max(Duration::from_millis(1)), last: Duration::ZERO, left_out: 0 }
+    }
+
+    /// Whether this tick is paid for: then there is nothing to say.
+    pub(crate) fn pass(&mut self) -> bool {
+        let pass = self.left_out == 0;
+        self.left_out = self.left_out.saturating_sub(1);
+        pass
     }
 
     /// Whether this tick has to do without a profile; then why, in words for a user.

@@ -5,6 +5,7 @@
 //! (`libleakline_cpython.so`) and talks to it in bytes. Never waits for the GIL itself, and never holds a lock while the
 //! Python part does.
 
+pub mod arenas;
 mod budget;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod early;

@@ -11,7 +11,7 @@ use leakline_probing::loader::LoadedObject;
 
 use crate::wire::{
     ABI, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer, ProfileRequest, Request, Response,
-    Sampling, SitesAnswer, SitesRequest, Table, Tracing, Window, decode, encode,
+    Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table, Tracing, Window, decode, encode,
 };
 
 type OnClosing = Arc<dyn Fn() + Send + Sync>;
@@ -121,6 +121,13 @@ impl Part {
     pub(crate) fn gauges(self) -> Result<GaugeValues, ProbeError> {
         match self.call(&Request::Gauges)? {
             Response::Gauges(values) => Ok(values),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(crate) fn slow_gauges(self) -> Result<SlowGaugeValues, ProbeError> {
+        match self.call(&Request::SlowGauges)? {
+            Response::SlowGauges(values) => Ok(values),
             other => Err(unexpected(other)),
         }
     }

@@ -23,6 +23,9 @@ use crate::{Mode, PythonOptions, boot_nanos, early};
 const START_STEPS: u32 = 40;
 const START_STEP: Duration = Duration::from_millis(5);
 
+/// Time under the GIL that the slow gauges may take per tick, on average: pymalloc's pools of about a gigabyte.
+const SLOW_GAUGES: Duration = Duration::from_millis(10);
+
 /// Whether an interpreter runs in this process. Any thread; tens of microseconds at most.
 pub fn is_present() -> bool {
     CPython::find().is_some_and(|python| python.is_initialized())
@@ -41,6 +44,8 @@ pub struct PythonProbe {
     hooked: Hooked,
     tables: Tables,
     budget: Budget,
+    /// For the gauges whose cost grows with what they count.
+    slow: Budget,
     /// Whether the last gauges had tracemalloc's numbers.
     traced: bool,
     /// Whether pymalloc serves small requests.
@@ -69,6 +74,7 @@ impl PythonProbe {
             hooked: Hooked::default(),
             tables: Tables::default(),
             budget,
+            slow: Budget::new(SLOW_GAUGES),
             traced: false,
             has_arenas: true,
         }
@@ -188,11 +194,36 @@ impl PythonProbe {
         }
     }
 
+    /// Pymalloc's arenas and the like, before a profile changes them.
+    fn slow_gauges(&mut self, part: Part, asked_for: bool, details: &mut Details) -> Result<(), ProbeError> {
+        if !self.slow.pass() && !asked_for {
+            return Ok(());
+        }
+        let values = part.slow_gauges()?;
+        let held = Duration::from_nanos(values.held_nanos);
+        self.slow.spend(held);
+        details.gil_held += held;
+        details.longest_stall = details.longest_stall.max(held);
+        if let Some(arenas) = values.arenas {
+            details.gauges.push(Gauge::bytes(names::PYTHON_ARENAS, arenas.mapped));
+            details.gauges.push(Gauge::bytes(names::PYTHON_ARENAS_USED, arenas.used));
+            details.gauges.push(Gauge::bytes(names::PYTHON_ARENAS_UNUSED, arenas.unused_pools));
+        }
+        details.gauges.push(Gauge::count(names::PYTHON_GC_FROZEN, values.gc_frozen));
+        let hidden =
+            "something stood on top of pymalloc before leakline came, or this CPython does without it";
+        let is_silent = self.has_arenas && values.arenas.is_none();
+        let reason = values.arenas_missing.or_else(|| is_silent.then(|| hidden.to_owned()));
+        details.notes.extend(reason.map(|reason| format!("pymalloc's arenas are not counted: {reason}")));
+        Ok(())
+    }
+
     fn profile(&mut self, part: Part, details: &mut Details) -> Result<(), ProbeError> {
         let answer = part.profile(self.request())?;
-        details.gil_held = Duration::from_nanos(answer.cost.held_nanos);
-        details.longest_stall = Duration::from_nanos(answer.cost.longest_nanos);
-        self.budget.spend(details.gil_held);
+        let held = Duration::from_nanos(answer.cost.held_nanos);
+        details.gil_held += held;
+        details.longest_stall = details.longest_stall.max(Duration::from_nanos(answer.cost.longest_nanos));
+        self.budget.spend(held);
         match answer.outcome {
             Outcome::Taken => {
                 details.profiles.push(Arc::new(self.interned(&answer)?));
@@ -287,6 +318,10 @@ impl Probe for PythonProbe {
     async fn details(&mut self, tick: &Tick) -> Result<Details, ProbeError> {
         let part = part_of(self.part)?;
         let mut details = Details { notes: self.tracing_notes(), ..Details::default() };
+        let asked_for = tick.cause == Cause::Requested || tick.cause == Cause::Final;
+        if self.clock.0.now().boot_nanos < tick.deadline_boot_nanos {
+            self.slow_gauges(part, asked_for, &mut details)?;
+        }
         if self.traces() {
             self.traced_profile(part, tick, &mut details)?;
         }
@@ -320,9 +355,19 @@ fn gauges(values: &GaugeValues) -> Vec<Gauge> {
         gauges.push(Gauge::bytes(names::PYTHON_TRACER, traced.tracer));
     }
     gauges.extend(values.blocks.map(|blocks| Gauge::count(names::PYTHON_BLOCKS, blocks)));
-    gauges.push(Gauge::count(names::PYTHON_GC_YOUNG, values.gc_young));
-    gauges.push(Gauge::total(names::PYTHON_GC_COLLECTIONS, values.gc_collections));
+    let [young, middle, old] = values.gc_counts;
+    gauges.push(Gauge::count(names::PYTHON_GC_YOUNG, young));
+    gauges.push(Gauge::count(names::PYTHON_GC_MIDDLE_COUNT, middle));
+    gauges.push(Gauge::count(names::PYTHON_GC_OLD_COUNT, old));
+    let [young, middle, old] = values.gc_collections;
+    gauges.push(Gauge::total(names::PYTHON_GC_COLLECTIONS, young.saturating_add(middle).saturating_add(old)));
+    gauges.push(Gauge::total(names::PYTHON_GC_YOUNG_COLLECTIONS, young));
+    gauges.push(Gauge::total(names::PYTHON_GC_MIDDLE_COLLECTIONS, middle));
+    gauges.push(Gauge::total(names::PYTHON_GC_OLD_COLLECTIONS, old));
     gauges.push(Gauge::total(names::PYTHON_GC_UNCOLLECTABLE, values.gc_uncollectable));
+    gauges.extend(values.gc_garbage.map(|objects| Gauge::count(names::PYTHON_GC_GARBAGE, objects)));
+    gauges.push(Gauge::count(names::PYTHON_GC_ENABLED, u64::from(values.gc_enabled)));
+    gauges.extend(values.interned.map(|strings| Gauge::count(names::PYTHON_INTERNED, strings)));
     gauges
 }
 

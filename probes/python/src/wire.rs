@@ -7,6 +7,8 @@ use std::ffi::CStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::arenas::ArenaBytes;
+
 /// Version of everything in this file. An agent and a Python part with different ones refuse each other.
 pub const ABI: u32 = 2;
 
@@ -74,6 +76,8 @@ pub enum Request {
     OpenWindow(Window),
     /// Forget what was recorded.
     CloseWindow,
+    /// Read the gauges whose cost grows with what they count.
+    SlowGauges,
     /// Read live bytes and counts per call path as tracemalloc knows them.
     Profile(ProfileRequest),
     /// Read what the hook knows; Python is not asked.
@@ -195,6 +199,8 @@ pub enum Response {
     Sites(SitesAnswer),
     /// To `Gauges`.
     Gauges(GaugeValues),
+    /// To `SlowGauges`.
+    SlowGauges(SlowGaugeValues),
     /// To `Profile`.
     Profile(ProfileAnswer),
     /// To `Detach`.
@@ -246,12 +252,32 @@ pub struct GaugeValues {
     pub hook_was_lost: bool,
     /// Blocks that pymalloc handed out; `None` where Python does not use it.
     pub blocks: Option<u64>,
-    /// Objects in the garbage collector's young generation.
-    pub gc_young: u64,
-    /// Collections so far.
-    pub gc_collections: u64,
+    /// The garbage collector's own count for each generation: objects in the youngest, collections of the younger one
+    /// since the last of its own in the others.
+    pub gc_counts: [u64; 3],
+    /// Collections so far by generation.
+    pub gc_collections: [u64; 3],
     /// Objects found uncollectable so far.
     pub gc_uncollectable: u64,
+    /// Objects in `gc.garbage` now.
+    pub gc_garbage: Option<u64>,
+    /// Whether the garbage collector runs by itself.
+    pub gc_enabled: bool,
+    /// Interned strings; `None` before 3.12.
+    pub interned: Option<u64>,
+}
+
+/// The gauges whose cost grows with what they count.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SlowGaugeValues {
+    /// Time under the GIL.
+    pub held_nanos: u64,
+    /// Pymalloc's arenas; `None` where Python has none or does not tell.
+    pub arenas: Option<ArenaBytes>,
+    /// Why it does not tell.
+    pub arenas_missing: Option<String>,
+    /// Objects that `gc.freeze` took out of the garbage collector's view.
+    pub gc_frozen: u64,
 }
 
 /// What tracemalloc says.

@@ -121,6 +121,63 @@ fn where_pythons_growth_lives_may_be_unknown_and_is_still_pythons() {
 }
 
 #[test]
+fn arenas_that_python_holds_free_are_nobodys_leak() {
+    let gauges =
+        [names::ANONYMOUS, names::PYTHON_ARENAS, names::PYTHON_ARENAS_USED, names::PYTHON_ARENAS_UNUSED];
+    // A spike is freed, and its arenas stay.
+    let spike = "0/0/0/0 9000/8000/900/100 99000/98000/95000/90 99000/98000/900/96000 99010/98000/900/96000 \
+                 99010/98000/900/96000 99000/98000/900/96000 99000/98000/900/96000 99000/98000/900/96000";
+    check(&gauges, spike, Layer::Process, Kind::Steady);
+    check(&gauges, spike, Layer::Python, Kind::Steady);
+}
+
+#[test]
+fn without_a_tracer_python_is_judged_by_its_arenas_and_a_leak_beside_them_is_seen() {
+    let gauges =
+        [names::ANONYMOUS, names::PYTHON_ARENAS, names::PYTHON_ARENAS_USED, names::PYTHON_ARENAS_UNUSED];
+    // Arenas of 1 MiB that are touched little by little: the process does not grow by what is left of the newest.
+    let python: Vec<String> = (1..13_u32)
+        .map(|tick| {
+            let (used, arenas) = (4096 + 150 * tick, (4096 + 150 * tick).div_ceil(1024) * 1024);
+            format!("{}/{arenas}/{used}/{}", 9000 + used, arenas - used)
+        })
+        .collect();
+    check(&gauges, &python.join(" "), Layer::Python, Kind::Leaking);
+    check(&gauges, &python.join(" "), Layer::Process, Kind::Steady);
+    // A leak of the process's own, half as large as Python's, was hidden by the allowance for what arenas hold free.
+    let both: Vec<String> =
+        (1..13_u32).map(|tick| format!("{}/{}/{}/0", 9000 + 1500 * tick, 1000 * tick, 990 * tick)).collect();
+    check(&gauges, &both.join(" "), Layer::Process, Kind::Leaking);
+}
+
+#[test]
+fn snapshots_without_the_arenas_add_nothing_and_change_no_series() {
+    let gauges = [names::ANONYMOUS, names::PYTHON_SAMPLED, names::PYTHON_ARENAS, names::PYTHON_ARENAS_USED];
+    let words: Vec<String> = (0..16_u32)
+        .map(|tick| match tick % 3 {
+            1 => format!("{}/{}/-/-", 9000 + 1000 * tick, 700 * tick),
+            _ => format!("{}/{}/{}/{}", 9000 + 1000 * tick, 700 * tick, 1000 * tick, 900 * tick),
+        })
+        .collect();
+    let found = verdict(&gauges, &words.join(" "), Layer::Python);
+    assert_eq!((found.kind, found.points), (Kind::Leaking, 10));
+    check(&gauges, &words.join(" "), Layer::Process, Kind::Steady);
+    // Where they cannot be counted at all, what was sampled is judged.
+    check(&[names::PYTHON_SAMPLED], "0 100 200 300 400 500", Layer::Python, Kind::Leaking);
+}
+
+#[test]
+fn malloc_that_grows_by_sampled_large_objects_is_not_a_native_leak() {
+    let gauges = [names::MALLOC_LIVE, names::PYTHON_LARGE];
+    check(
+        &gauges,
+        "0/0 1100/1000 2110/2000 3120/3000 4130/4000 5140/5000 6150/6000",
+        Layer::Native,
+        Kind::Steady,
+    );
+}
+
+#[test]
 fn direct_buffers_are_the_jvms() {
     let gauges = [
         names::MALLOC_LIVE,

@@ -4,6 +4,7 @@
 //! Never here: a thread, a module that a host could import, a panic or an exception that leaves a call, a call of the
 //! agent's while the GIL is held. It is used from one thread of the agent's at a time.
 
+mod arenas;
 mod frames;
 mod gate;
 mod hook;
@@ -121,6 +122,13 @@ fn respond(request: &Request, attached: bool) -> Response {
             let mut values = stretch.run(inside, |py, _| runtime.gauges(py))?;
             values.held_nanos = stretch.held.as_nanos() as u64;
             Ok(Response::Gauges(values))
+        }),
+        Request::SlowGauges => with(|runtime, inside| {
+            let mut text = arenas::buffer();
+            let mut stretch = Stretches::default();
+            let mut values = stretch.run(inside, |py, _| runtime.slow_gauges(py, &mut text))?;
+            values.held_nanos = stretch.held.as_nanos() as u64;
+            Ok(Response::SlowGauges(values))
         }),
         Request::Profile(request) => {
             with(|runtime, inside| profile::take(runtime, request, inside).map(Response::Profile))

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use leakline_probing::loader;
-use leakline_python::wire::{GaugeValues, Interpreter, Traced, Tracing};
+use leakline_python::wire::{GaugeValues, Interpreter, SlowGaugeValues, Traced, Tracing};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
 
+use crate::arenas;
 use crate::gate::GATE;
 use crate::hook::{self, Standing};
 use crate::intern::Interner;
@@ -24,6 +25,8 @@ pub(crate) struct Runtime {
     /// Or why there is none, in CPython's words.
     tracer: Result<Tracer, String>,
     allocated_blocks: Option<Py<PyAny>>,
+    /// How many strings are interned: 3.12 and later.
+    interned: Option<Py<PyAny>>,
     gc: Collector,
     pub(crate) interner: Interner,
     /// What was read of the hook's two sources.
@@ -50,6 +53,9 @@ struct Collector {
     is_enabled: Py<PyAny>,
     enable: Py<PyAny>,
     disable: Py<PyAny>,
+    freeze_count: Py<PyAny>,
+    /// `gc.garbage`, which belongs to the interpreter: a host that rebinds the name changes nothing.
+    garbage: Option<Py<PyList>>,
 }
 
 impl Runtime {
@@ -57,15 +63,20 @@ impl Runtime {
     pub(crate) fn new(py: Python<'_>, on_closing: extern "C" fn()) -> PyResult<Self> {
         let gc = import(py, c"gc")?;
         let sys = import(py, c"sys")?;
+        // Before anything of ours stands on top of pymalloc.
+        arenas::learn(py);
         let runtime = Self {
             tracer: Tracer::new(py).map_err(|error| error.value(py).to_string()),
             allocated_blocks: get(&sys, "getallocatedblocks").ok(),
+            interned: get(&sys, "getunicodeinternedsize").ok(),
             gc: Collector {
                 get_count: get(&gc, "get_count")?,
                 get_stats: get(&gc, "get_stats")?,
                 is_enabled: get(&gc, "isenabled")?,
                 enable: get(&gc, "enable")?,
                 disable: get(&gc, "disable")?,
+                freeze_count: get(&gc, "get_freeze_count")?,
+                garbage: gc.getattr("garbage")?.cast_into::<PyList>().ok().map(Bound::unbind),
             },
             interner: Interner::default(),
             sampled: Reader::default(),
@@ -94,12 +105,19 @@ impl Runtime {
             Some(blocks) => blocks.call0(py)?.extract(py)?,
             None => 0,
         };
-        let (gc_young, _, _): (u64, u64, u64) = self.gc.get_count.call0(py)?.extract(py)?;
-        let (mut gc_collections, mut gc_uncollectable) = (0, 0);
-        for generation in self.gc.get_stats.bind(py).call0()?.cast::<PyList>()?.iter() {
-            gc_collections += generation.get_item("collections")?.extract::<u64>()?;
+        let gc_counts: (u64, u64, u64) = self.gc.get_count.call0(py)?.extract(py)?;
+        let (mut gc_collections, mut gc_uncollectable) = ([0; 3], 0);
+        let generations = self.gc.get_stats.bind(py).call0()?;
+        for (number, generation) in generations.cast::<PyList>()?.iter().enumerate() {
+            if let Some(collections) = gc_collections.get_mut(number) {
+                *collections = generation.get_item("collections")?.extract()?;
+            }
             gc_uncollectable += generation.get_item("uncollectable")?.extract::<u64>()?;
         }
+        let interned = match &self.interned {
+            Some(interned) => interned.call0(py)?.extract(py)?,
+            None => None,
+        };
         Ok(GaugeValues {
             taken_boot_nanos,
             held_nanos: 0,
@@ -107,10 +125,23 @@ impl Runtime {
             hook_was_lost: hook::look(py) == Some(Standing::SetAnew),
             // Zero means that Python was told to use malloc for everything.
             blocks: Some(blocks).filter(|blocks| *blocks > 0),
-            gc_young,
+            gc_counts: gc_counts.into(),
             gc_collections,
             gc_uncollectable,
+            gc_garbage: self.gc.garbage.as_ref().map(|garbage| garbage.bind(py).len() as u64),
+            gc_enabled: self.gc.is_enabled.call0(py)?.extract(py)?,
+            interned,
         })
+    }
+
+    /// What takes as long as there is much of it: pymalloc's pools and the collector's frozen objects are walked.
+    pub(crate) fn slow_gauges(&self, py: Python<'_>, text: &mut [u8]) -> PyResult<SlowGaugeValues> {
+        let (arenas, arenas_missing) = match arenas::read(py, text) {
+            Ok(arenas) => (arenas, None),
+            Err(reason) => (None, Some(reason.to_owned())),
+        };
+        let gc_frozen = self.gc.freeze_count.call0(py)?.extract(py)?;
+        Ok(SlowGaugeValues { held_nanos: 0, arenas, arenas_missing, gc_frozen })
     }
 
     /// Runs `work` while the garbage collector is off: it would run the host's finalisers on our thread, and walk

@@ -23,7 +23,9 @@ elif case == "the host's":
     assert tracemalloc.get_traceback_limit() == 2
     driver.gauges()
     notes = driver.details()["notes"]
-    assert notes == ["the host traces allocations itself, with 2 frames; this is left as it is"], notes
+    assert notes[0] == "the host traces allocations itself, with 2 frames; this is left as it is", notes
+    # CPython does not count pymalloc's arenas while something stands on top, and what is below is not known.
+    assert [note.split(":")[0] for note in notes[1:]] == ["pymalloc's arenas are not counted"], notes
     driver.detach()
     assert tracemalloc.is_tracing()
 elif case == "only gauges":
