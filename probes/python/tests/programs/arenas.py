@@ -75,6 +75,7 @@ if case == "counted":
     assert spiked[1] < before[1] + 2_000_000, (before, spiked)
     assert spiked[0] > before[0] + 20_000_000, (before, spiked)
 elif case == "none":
+    driver.gauges()
     assert read() == [None, None, None], read()
     assert driver.details(sites=False)["notes"] == []
 elif case == "gauges":
