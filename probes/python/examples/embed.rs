@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use leakline_core::{Attachment, Cause, Probe, ProbeError, Tick, conformance::TestClock, text};
 use leakline_probing::loader::LoadedObject;
-use leakline_python::{PythonOptions, PythonProbe, is_present, set_on_closing};
+use leakline_python::{Mode, PythonOptions, PythonProbe, is_present, set_on_closing};
 
 static CLOSINGS: AtomicU32 = AtomicU32::new(0);
 
@@ -87,7 +87,10 @@ fn main() {
     let clock = TestClock::new();
     let tick =
         Tick { cause: Cause::Tick, at: leakline_core::Clock::now(&*clock), deadline_boot_nanos: u64::MAX };
-    let mut probe = PythonProbe::new(Arc::clone(&clock) as _, PythonOptions::default());
+    let mut probe = PythonProbe::new(
+        Arc::clone(&clock) as _,
+        PythonOptions { mode: Mode::Tracemalloc, ..PythonOptions::default() },
+    );
     set_on_closing(Box::new(|| {
         CLOSINGS.fetch_add(1, Ordering::Relaxed);
     }));

@@ -265,6 +265,7 @@ fn debug_hooks_and_other_allocators_change_nothing() {
 #[test]
 fn arenas_are_counted_as_cpython_counts_them_whoever_stands_on_top() {
     check("arenas.py", &["counted"]);
+    check("arenas.py", &["threads"]);
     for (allocator, case) in [("debug", "gauges"), ("malloc", "none"), ("malloc_debug", "none")] {
         let variables = [("PYTHONMALLOC", allocator)];
         Run { variables: &variables, ..Run::new("arenas.py", &[case]) }.check_everywhere("ok");

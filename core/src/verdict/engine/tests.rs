@@ -167,6 +167,17 @@ fn snapshots_without_the_arenas_add_nothing_and_change_no_series() {
 }
 
 #[test]
+fn lists_that_grow_with_their_objects_are_no_native_leak_where_nobody_traces() {
+    let gauges = [names::MALLOC_LIVE, names::PYTHON_ARENAS_USED];
+    let words: Vec<String> =
+        (0..12_u32).map(|tick| format!("{}/{}", 9000 + 130 * tick, 1000 * tick)).collect();
+    check(&gauges, &words.join(" "), Layer::Native, Kind::Steady);
+    let words: Vec<String> =
+        (0..12_u32).map(|tick| format!("{}/{}", 9000 + 600 * tick, 1000 * tick)).collect();
+    check(&gauges, &words.join(" "), Layer::Native, Kind::Leaking);
+}
+
+#[test]
 fn malloc_that_grows_by_sampled_large_objects_is_not_a_native_leak() {
     let gauges = [names::MALLOC_LIVE, names::PYTHON_LARGE];
     check(

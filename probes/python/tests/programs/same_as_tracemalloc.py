@@ -60,7 +60,7 @@ def theirs(snapshot):
 
 def ours(details):
     paths, sites = {}, {}
-    for frames, truncated, size, count in details["sites"]:
+    for frames, truncated, size, count, *_ in details["sites"]:
         frames = tuple((file, line) for file, line in frames)
         assert (frames, truncated) not in sites, frames
         added(paths, frames, size, count)
