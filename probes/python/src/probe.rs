@@ -153,7 +153,7 @@ impl PythonProbe {
         }
     }
 
-    fn request(&self) -> ProfileRequest {
+    fn profile_request(&self) -> ProfileRequest {
         ProfileRequest {
             known: self.tables.known(),
             filters: self.options.filters.clone(),
@@ -165,7 +165,7 @@ impl PythonProbe {
     }
 
     fn profile(&mut self, part: Part, details: &mut Details) -> Result<(), ProbeError> {
-        let answer = part.profile(self.request())?;
+        let answer = part.profile(self.profile_request())?;
         details.gil_held = Duration::from_nanos(answer.cost.held_nanos);
         details.longest_stall = Duration::from_nanos(answer.cost.longest_nanos);
         self.budget.spend(details.gil_held);
