@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, command_channel,
+    Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, Window, WindowSource,
+    command_channel,
 };
 use leakline_file::{FileOptions, FileSink};
 use leakline_grpc::{GrpcOptions, GrpcSink};
@@ -54,6 +55,12 @@ pub(crate) fn start(
         max_queue_bytes: config.queue_bytes,
         // Python is attached to while it starts, and is in the first snapshot when that waits for its first imports.
         first_attach_wait: Duration::from_millis(100),
+        window_when_leaking: config.python_window_when_leaking.then_some(Window {
+            source: WindowSource::Exact,
+            frames: None,
+            duration: config.python_window,
+            max_traces: Some(config.python_window_traces),
+        }),
         ..SchedulerOptions::default()
     };
     Scheduler::start(
@@ -70,12 +77,14 @@ pub(crate) fn start(
 /// What the Python probe is told; the preloaded library needs it before there is a probe.
 pub(crate) fn python_options(config: &Config) -> PythonOptions {
     PythonOptions {
+        // The lead wires this: sampling and exact, `config.python_sample_bytes`, `python_census`, `python_window_traces`, and
+        // then `config.python_frames_in_force()`. Until then both read through tracemalloc, which 32 frames would make slow.
         mode: match config.python_mode {
-            PythonMode::Tracemalloc => Mode::Tracemalloc,
+            PythonMode::Sampling | PythonMode::Exact | PythonMode::Tracemalloc => Mode::Tracemalloc,
             PythonMode::Gauges => Mode::Gauges,
             PythonMode::Off => Mode::Off,
         },
-        max_frames: config.python_frames,
+        max_frames: config.python_frames.unwrap_or(10),
         library: config.python_library.clone(),
         ..PythonOptions::default()
     }
