@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, command_channel,
+    Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, Window, WindowSource,
+    command_channel,
 };
 use leakline_file::{FileOptions, FileSink};
 use leakline_grpc::{GrpcOptions, GrpcSink};
 use leakline_jvm::{JvmOptions, JvmProbe};
 use leakline_logcat::{LogcatOptions, LogcatSink, LogcatTarget};
 use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
-use leakline_python::{Mode, PythonOptions, PythonProbe};
+use leakline_python::{Mode, PythonOptions, PythonProbe, WindowBounds};
 
 use crate::clock::SystemClock;
 use crate::config::{Config, PythonMode};
@@ -54,6 +55,12 @@ pub(crate) fn start(
         max_queue_bytes: config.queue_bytes,
         // Python is attached to while it starts, and is in the first snapshot when that waits for its first imports.
         first_attach_wait: Duration::from_millis(100),
+        window_when_leaking: config.python_window_when_leaking.then_some(Window {
+            source: WindowSource::Exact,
+            frames: None,
+            duration: config.python_window,
+            max_traces: Some(config.python_window_traces),
+        }),
         ..SchedulerOptions::default()
     };
     Scheduler::start(
@@ -71,11 +78,16 @@ pub(crate) fn start(
 pub(crate) fn python_options(config: &Config) -> PythonOptions {
     PythonOptions {
         mode: match config.python_mode {
+            PythonMode::Sampling => Mode::Sampling,
+            PythonMode::Exact => Mode::Exact,
             PythonMode::Tracemalloc => Mode::Tracemalloc,
             PythonMode::Gauges => Mode::Gauges,
             PythonMode::Off => Mode::Off,
         },
-        max_frames: Some(config.python_frames),
+        mean_sample_bytes: config.python_sample_bytes,
+        max_frames: config.python_frames,
+        census_every: config.python_census,
+        window: WindowBounds { max_traces: config.python_window_traces, ..WindowBounds::default() },
         library: config.python_library.clone(),
         ..PythonOptions::default()
     }

@@ -19,7 +19,7 @@
 //!
 //! | there | here |
 //! |---|---|
-//! | `start_profiling(nframes=10)` | `config.python_frames = 10;` [`start`]`(config)` |
+//! | `start_profiling(nframes=10)` | `config.python_mode = PythonMode::Tracemalloc; config.python_frames = Some(10);` [`start`]`(config)` |
 //! | `take_snapshot()` | [`snapshot_now`] |
 //! | `schedule_periodic_snapshots(300)` | `config.interval`, aligned; or [`set_interval`] while it runs |
 //! | `get_memory_stats()` | [`stats()`] |
@@ -39,8 +39,9 @@ mod threads;
 
 pub use clock::SystemClock;
 pub use config::{Config, ConfigError, KEYS, Key, LogcatTarget, PythonMode};
-pub use leakline_core::{Probe, Sink, Snapshot};
+pub use leakline_core::{Probe, Sink, Snapshot, Window, WindowSource};
 pub use running::{
-    AgentError, mark, reset_baseline, set_interval, snapshot_now, start, start_with, stats, stop,
+    AgentError, close_window, mark, open_window, reset_baseline, set_interval, snapshot_now, start,
+    start_with, stats, stop, take_census,
 };
 pub use stats::{LayerStats, Stats};

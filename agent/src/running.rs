@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use leakline_core::{Probe, SchedulerHandle, Sink, Snapshot, StartError};
+use leakline_core::{Probe, ProbeRequest, SchedulerHandle, Sink, Snapshot, StartError, Window};
 
 use crate::config::Config;
 use crate::stats::Stats;
@@ -46,6 +46,9 @@ pub enum AgentError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// Too many requests wait already, or the agent has ended.
+    #[error("too many requests wait already")]
+    Busy,
     /// The scheduler could not be started.
     #[error("cannot start: {source}")]
     Start {
@@ -103,6 +106,26 @@ pub fn mark(name: &str) -> Result<(), AgentError> {
 pub fn reset_baseline() -> Result<(), AgentError> {
     handle()?.reset_baseline();
     Ok(())
+}
+
+/// Records every allocation for a while: takes a snapshot when the window is open, and one when its time has passed.
+/// Does not wait. A runtime whose probe cannot do it says so in the notes of its next reading.
+pub fn open_window(window: Window) -> Result<(), AgentError> {
+    ask(ProbeRequest::OpenWindow(window))
+}
+
+/// Ends the window that is open, with a last snapshot of it. Does not wait.
+pub fn close_window() -> Result<(), AgentError> {
+    ask(ProbeRequest::CloseWindow)
+}
+
+/// Counts objects by type, and who holds those of the growing types, with a snapshot taken now. Does not wait.
+pub fn take_census() -> Result<(), AgentError> {
+    ask(ProbeRequest::Census)
+}
+
+fn ask(request: ProbeRequest) -> Result<(), AgentError> {
+    if handle()?.ask(request) { Ok(()) } else { Err(AgentError::Busy) }
 }
 
 /// Ticks at multiples of `interval` from now on.

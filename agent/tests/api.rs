@@ -41,6 +41,7 @@ fn every_call_is_safe_in_any_order_from_any_thread_and_twice() {
     assert!(matches!(leakline::snapshot_now(), Err(AgentError::NotRunning)));
     assert!(matches!(leakline::stats(), Err(AgentError::NotRunning)));
     assert!(matches!(leakline::mark("early"), Err(AgentError::NotRunning)));
+    assert!(matches!(leakline::take_census(), Err(AgentError::NotRunning)));
     leakline::stop();
 
     for round in 0..2 {
@@ -67,6 +68,13 @@ fn every_call_is_safe_in_any_order_from_any_thread_and_twice() {
         leakline::reset_baseline().unwrap();
         let after = leakline::snapshot_now().unwrap();
         assert!(after.baseline > before.baseline, "{} {}", after.baseline, before.baseline);
+
+        // A window has a snapshot at each end; a probe that has none to open says nothing.
+        let window = leakline::Window::exact(std::time::Duration::from_millis(1));
+        leakline::open_window(window).unwrap();
+        leakline::close_window().unwrap();
+        leakline::take_census().unwrap();
+        assert!(leakline::snapshot_now().unwrap().number > after.number);
 
         let stats = leakline::stats().unwrap();
         let queue = stats.layers.iter().find(|layer| layer.probe == "queue").unwrap();

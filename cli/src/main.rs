@@ -1,6 +1,7 @@
 //! The program `leakline`: runs programs under watch, receives what they send, prints what was found.
 //! Decides nothing by itself: verdict and ledger are core's, storing is the collector's.
 
+mod ask;
 mod collect;
 mod duration;
 mod folder;
@@ -46,6 +47,8 @@ enum Command {
     Run(run::Options),
     /// Receive readings from programs, keep each session, and print what happens
     Collect(collect::Options),
+    /// Have a connected program take a snapshot, look closer for a while, or count its objects
+    Ask(ask::Options),
     /// Print what was recorded: what leaks, how fast, and where
     Report(report::Options),
     /// Print a completion script for a shell
@@ -73,6 +76,7 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(options) => run::run(&options),
         Command::Collect(options) => collect::run(&options),
+        Command::Ask(options) => ask::run(&options),
         Command::Report(options) => report::run(&options),
         Command::Completions { shell } => completions(shell),
     }

@@ -83,6 +83,22 @@ pub enum CollectorError {
         /// The session.
         session: SessionId,
     },
+    /// Not exactly one connected session answers to that name.
+    #[error("{}", not_the_one(query, candidates))]
+    NotTheOne {
+        /// What was looked for; empty: the only one.
+        query: String,
+        /// Those that may be meant.
+        candidates: Vec<SessionId>,
+    },
+    /// A collector could not be asked, or refused.
+    #[error("cannot ask the collector: {reason}: {address}")]
+    Ask {
+        /// What came of it.
+        reason: String,
+        /// The collector's address.
+        address: String,
+    },
     /// A command that the host's agent does not know.
     #[error("the host's agent does not know the command {command}: session {session}")]
     NotObeyed {
@@ -97,4 +113,15 @@ pub enum CollectorError {
         /// The session.
         session: SessionId,
     },
+}
+
+fn not_the_one(query: &str, candidates: &[SessionId]) -> String {
+    let named = if query.is_empty() { String::new() } else { format!(" that is {query:?}") };
+    match candidates {
+        [] => format!("no session is connected{named}"),
+        several => {
+            let ids: Vec<String> = several.iter().map(ToString::to_string).collect();
+            format!("several sessions are connected{named}; name one by its id: {}", ids.join(", "))
+        }
+    }
 }

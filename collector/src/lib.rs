@@ -7,6 +7,7 @@
 //!
 //! Never here: probes and sinks, code of one operating system only, verdicts, output for people.
 
+mod ask;
 mod error;
 mod event;
 mod incoming;
@@ -18,6 +19,7 @@ pub mod sessions;
 mod store;
 mod stream;
 
+pub use ask::ask;
 pub use error::CollectorError;
 pub use event::{CollectorEvent, EndReason};
 pub use options::CollectorOptions;

@@ -28,31 +28,12 @@ pub struct Handle {
 impl Handle {
     /// Sends `command` to the host of `session`, without waiting for it.
     pub fn send(&self, session: SessionId, command: &Command) -> Result<(), CollectorError> {
-        let streams = self.registry.lock();
-        let not_connected = || CollectorError::NotConnected { session };
-        let live =
-            streams.live.get(&session).and_then(|live| live.ready.as_ref()).ok_or_else(not_connected)?;
-        let name = match command {
-            Command::SnapshotNow => "snapshot_now",
-            Command::ResetBaseline => "reset_baseline",
-            Command::SetInterval(_) => "set_interval",
-        };
-        if !live.capabilities.iter().any(|known| known == name) {
-            return Err(CollectorError::NotObeyed { command: name, session });
-        }
-        live.commands.try_send(command.clone()).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => CollectorError::TooManyCommands { session },
-            mpsc::error::TrySendError::Closed(_) => not_connected(),
-        })
+        self.registry.send(session, command)
     }
 
     /// The sessions whose hosts are connected now, the earliest started first.
     pub fn connected(&self) -> Vec<Session> {
-        let streams = self.registry.lock();
-        let ready = streams.live.values().filter_map(|live| live.ready.as_ref());
-        let mut sessions: Vec<Session> = ready.map(|ready| ready.session.clone()).collect();
-        sessions.sort_unstable_by_key(|session| (session.started.unix_nanos, session.id));
-        sessions
+        self.registry.connected()
     }
 }
 
@@ -119,6 +100,51 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, Streams> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends `command` to the host of `session`, without waiting for it.
+    pub(crate) fn send(&self, session: SessionId, command: &Command) -> Result<(), CollectorError> {
+        let streams = self.lock();
+        let not_connected = || CollectorError::NotConnected { session };
+        let live =
+            streams.live.get(&session).and_then(|live| live.ready.as_ref()).ok_or_else(not_connected)?;
+        let name = command.name();
+        if !live.capabilities.iter().any(|known| known == name) {
+            return Err(CollectorError::NotObeyed { command: name, session });
+        }
+        live.commands.try_send(command.clone()).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => CollectorError::TooManyCommands { session },
+            mpsc::error::TrySendError::Closed(_) => not_connected(),
+        })
+    }
+
+    /// The sessions whose hosts are connected now, the earliest started first.
+    pub(crate) fn connected(&self) -> Vec<Session> {
+        let streams = self.lock();
+        let ready = streams.live.values().filter_map(|live| live.ready.as_ref());
+        let mut sessions: Vec<Session> = ready.map(|ready| ready.session.clone()).collect();
+        sessions.sort_unstable_by_key(|session| (session.started.unix_nanos, session.id));
+        sessions
+    }
+
+    /// The one connected session that `query` means: an id or its beginning, a host's name, or nothing for the only one.
+    pub(crate) fn meant(&self, query: &str) -> Result<Session, CollectorError> {
+        let connected = self.connected();
+        let by_id = |session: &&Session| {
+            !query.is_empty() && session.id.to_string().starts_with(&query.to_ascii_lowercase())
+        };
+        let mut found: Vec<&Session> =
+            connected.iter().filter(|session| session.host.name == query).collect();
+        if found.is_empty() {
+            found = connected.iter().filter(|session| query.is_empty() || by_id(session)).collect();
+        }
+        match found[..] {
+            [one] => Ok(one.clone()),
+            _ => Err(CollectorError::NotTheOne {
+                query: query.to_owned(),
+                candidates: found.iter().map(|session| session.id).collect(),
+            }),
+        }
     }
 
     /// Ends the older stream of the session, if there is one, and waits for its recording.

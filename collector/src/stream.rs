@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::ask;
 use crate::error::CollectorError;
 use crate::event::{CollectorEvent, EndReason, Events};
 use crate::options::CollectorOptions;
@@ -53,6 +54,10 @@ impl Rpc for Service {
         let service = self.clone();
         tokio::spawn(async move { service.stream(peer, request.into_inner(), answers).await });
         Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+
+    async fn ask(&self, request: Request<v1::AskRequest>) -> Result<Response<v1::AskReply>, Status> {
+        ask::answer(&self.registry, request)
     }
 }
 

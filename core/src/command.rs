@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::request::ProbeRequest;
+
 /// A request to the scheduler. Requests are taken in order, between ticks; none blocks its sender.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -14,6 +16,26 @@ pub enum Command {
     ResetBaseline,
     /// Tick at multiples of this from now on. Shorter than the configured minimum is raised to it.
     SetInterval(Duration),
+    /// Ask every probe, and take a snapshot right after; of a window that is opened, another when its time has passed.
+    Ask(ProbeRequest),
+}
+
+impl Command {
+    /// The names of all commands: what an agent says that it obeys.
+    pub const NAMES: [&'static str; 6] =
+        ["snapshot_now", "reset_baseline", "set_interval", "open_window", "close_window", "census"];
+
+    /// The command's name, one of [`NAMES`](Self::NAMES).
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SnapshotNow => "snapshot_now",
+            Self::ResetBaseline => "reset_baseline",
+            Self::SetInterval(_) => "set_interval",
+            Self::Ask(ProbeRequest::OpenWindow(_)) => "open_window",
+            Self::Ask(ProbeRequest::CloseWindow) => "close_window",
+            Self::Ask(ProbeRequest::Census) => "census",
+        }
+    }
 }
 
 /// Requests that wait while a tick is read. One tick obeys all that wait, so more than a few mean a flood.

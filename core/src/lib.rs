@@ -14,6 +14,7 @@ mod lane;
 mod ledger;
 mod model;
 mod probe;
+mod request;
 mod scheduler;
 mod sink;
 pub mod text;
@@ -30,6 +31,7 @@ pub use model::{
     SkewNanos, Snapshot, Tick, Unit, names,
 };
 pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
+pub use request::{Asked, ProbeRequest, Window, WindowSource};
 pub use scheduler::{Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};
 pub use sink::{Record, Sink, SinkError, SinkStats};
-pub use verdict::{Kind, Rate, Subject, Verdict, VerdictEngine, verdict_line};
+pub use verdict::{CloserLook, Kind, Rate, Subject, Verdict, VerdictEngine, verdict_line};

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::clock::Timestamp;
 use crate::model::{Gauge, Holder, Layer, Profile, RuntimeInfo, Tick};
+use crate::request::{Asked, ProbeRequest};
 
 /// Reads one thing of one layer.
 ///
@@ -44,6 +45,14 @@ pub trait Probe: Send + 'static {
     async fn details(&mut self, tick: &Tick) -> Result<Details, ProbeError> {
         let _ = tick;
         Ok(Details::default())
+    }
+
+    /// Does what somebody asked for, or says that it is not for this probe, as the default does. Called between ticks, and
+    /// followed by a reading at once; must return within a second or so, and leaves what takes longer (a census) to
+    /// `details`. An error is told in the notes of that reading, and changes nothing else.
+    async fn request(&mut self, request: &ProbeRequest) -> Result<Asked, ProbeError> {
+        let _ = request;
+        Ok(Asked::NotForThis)
     }
 
     /// Gives back what the probe took: stops tracing that it started, detaches. Called once at the end, and only if it

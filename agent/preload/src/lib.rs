@@ -6,6 +6,7 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::panic::{UnwindSafe, catch_unwind};
 use std::ptr;
+use std::time::Duration;
 
 use leakline::AgentError;
 use leakline_probing::heap::OwnHeap;
@@ -74,6 +75,27 @@ pub unsafe extern "C" fn leakline_mark(name: *const c_char) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn leakline_reset_baseline() -> c_int {
     edge(leakline::reset_baseline)
+}
+
+/// Records every allocation for `seconds`; does not wait. 2 also for a time of nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn leakline_open_window(seconds: u32) -> c_int {
+    if seconds == 0 {
+        return 2;
+    }
+    edge(|| leakline::open_window(leakline::Window::exact(Duration::from_secs(u64::from(seconds)))))
+}
+
+/// Ends the window that is open; does not wait.
+#[unsafe(no_mangle)]
+pub extern "C" fn leakline_close_window() -> c_int {
+    edge(leakline::close_window)
+}
+
+/// Counts objects by type with a snapshot taken now; does not wait.
+#[unsafe(no_mangle)]
+pub extern "C" fn leakline_take_census() -> c_int {
+    edge(leakline::take_census)
 }
 
 /// The last snapshot as JSON, or null when none can be had. Give it back to `leakline_free`.

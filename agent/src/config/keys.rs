@@ -1,6 +1,6 @@
 //! The one list of settings: name in the file, environment variable, default, meaning, parser.
 
-use super::values::{address, at_least, count, duration, one_of, path, size, switch};
+use super::values::{address, at_least, count, duration, one_of, path, size, size_within, switch};
 use super::{Config, LogcatTarget, PythonMode};
 
 /// Names the TOML file; no setting itself.
@@ -48,13 +48,29 @@ keys! {
     "interval" "LEAKLINE_INTERVAL" "5m"
         "time between snapshots; a leak of 1.4 MB/min shows as 7 MB in 5 minutes, and reading costs next to nothing"
         => |config, text| config.interval = duration(text, "100ms", "1day")?;
-    "python.mode" "LEAKLINE_PYTHON_MODE" "tracemalloc"
-        "tracemalloc: gauges and call paths; gauges: gauges only, no tracing; off: no Python probe"
+    "python.mode" "LEAKLINE_PYTHON_MODE" "sampling"
+        "sampling: call paths of a few allocations, cheap enough to leave on; exact: of every one; tracemalloc: the same by the standard library's tracer; gauges: numbers only; off: no Python probe"
         => |config, text| config.python_mode = one_of(text, &[
+            ("sampling", PythonMode::Sampling), ("exact", PythonMode::Exact),
             ("tracemalloc", PythonMode::Tracemalloc), ("gauges", PythonMode::Gauges), ("off", PythonMode::Off)])?;
-    "python.frames" "LEAKLINE_PYTHON_FRAMES" "10"
-        "frames kept of each call path; more cost more at every allocation"
-        => |config, text| config.python_frames = count(text, 1, 128)? as u16;
+    "python.sample_bytes" "LEAKLINE_PYTHON_SAMPLE_BYTES" "64KiB"
+        "bytes between two samples on average, from 1KiB to 16MiB; less shows smaller leaks sooner and costs more"
+        => |config, text| config.python_sample_bytes = size_within(text, "64KiB", ("1KiB", 1 << 10), ("16MiB", 16 << 20))?;
+    "python.frames" "LEAKLINE_PYTHON_FRAMES" ""
+        "frames kept of each call path, from 1 to 128; unless set 32 when sampling, 10 for exact and tracemalloc, where more cost more at every allocation"
+        => |config, text| config.python_frames = Some(count(text, 1, 128)? as u16);
+    "python.census" "LEAKLINE_PYTHON_CENSUS" "12"
+        "objects are counted by type at every so many snapshots, an hour at 5 minutes; 0: only when somebody asks"
+        => |config, text| config.python_census = count(text, 0, 1_000_000)? as u32;
+    "python.window_when_leaking" "LEAKLINE_PYTHON_WINDOW_WHEN_LEAKING" "false"
+        "record every allocation for a while when Python leaks and the samples do not say where; slows the program down meanwhile"
+        => |config, text| config.python_window_when_leaking = switch(text)?;
+    "python.window" "LEAKLINE_PYTHON_WINDOW" "60s"
+        "how long that is"
+        => |config, text| config.python_window = duration(text, "1s", "1day")?;
+    "python.window_traces" "LEAKLINE_PYTHON_WINDOW_TRACES" "1000000"
+        "any window closes when so many of its allocations are live: some 48 MiB of leakline's own"
+        => |config, text| config.python_window_traces = count(text, 1000, 100_000_000)?;
     "python.library" "LEAKLINE_PYTHON_LIBRARY" ""
         "the library with the Python part, where it does not stand beside the agent's"
         => |config, text| config.python_library = path(text);

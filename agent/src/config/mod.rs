@@ -16,7 +16,11 @@ use keys::nearest;
 /// What the Python probe does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PythonMode {
-    /// Gauges, and call paths through the standard library's tracemalloc.
+    /// Gauges, and call paths of a sample of all allocations.
+    Sampling,
+    /// Gauges, and call paths of every allocation by a hook of leakline's own.
+    Exact,
+    /// Gauges, and call paths of every allocation through the standard library's tracemalloc.
     Tracemalloc,
     /// Gauges only; nothing is traced.
     Gauges,
@@ -31,8 +35,18 @@ pub struct Config {
     pub interval: Duration,
     /// What the Python probe does.
     pub python_mode: PythonMode,
-    /// Frames kept of each Python call path.
-    pub python_frames: u16,
+    /// Bytes between two samples on average, when sampling.
+    pub python_sample_bytes: u64,
+    /// Frames kept of each Python call path; `None`: as the mode has it, see [`Config::python_frames_in_force`].
+    pub python_frames: Option<u16>,
+    /// Objects are counted by type at every so many snapshots; 0: only when somebody asks.
+    pub python_census: u32,
+    /// Whether every allocation is recorded for a while when Python leaks and its samples do not say where.
+    pub python_window_when_leaking: bool,
+    /// How long that is.
+    pub python_window: Duration,
+    /// Any window closes when so many of its allocations are live.
+    pub python_window_traces: u64,
     /// The library that holds the Python part; `None`: looked for beside the agent's.
     pub python_library: Option<PathBuf>,
     /// Whether malloc and the process are read.
@@ -69,8 +83,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(300),
-            python_mode: PythonMode::Tracemalloc,
-            python_frames: 10,
+            python_mode: PythonMode::Sampling,
+            python_sample_bytes: 64 << 10,
+            python_frames: None,
+            python_census: 12,
+            python_window_when_leaking: false,
+            python_window: Duration::from_secs(60),
+            python_window_traces: 1_000_000,
             python_library: None,
             native: true,
             jvm: true,
@@ -154,6 +173,14 @@ impl Config {
         }
         config.apply_environment(environment)?;
         Ok(config)
+    }
+
+    /// Frames kept of each Python call path: a sample is rare enough for a whole path, every allocation is not.
+    pub fn python_frames_in_force(&self) -> u16 {
+        self.python_frames.unwrap_or(match self.python_mode {
+            PythonMode::Sampling => 32,
+            PythonMode::Exact | PythonMode::Tracemalloc | PythonMode::Gauges | PythonMode::Off => 10,
+        })
     }
 
     fn apply_file(&mut self, path: &Path) -> Result<(), ConfigError> {
@@ -252,7 +279,7 @@ mod tests {
 
     #[test]
     fn tables_of_the_file_are_dotted_keys() {
-        check("[python]\nframes = 25", "", |config| config.python_frames.to_string(), "25");
+        check("[python]\nframes = 25", "", |config| config.python_frames_in_force().to_string(), "25");
         check("[file]\nmax_bytes = '2MiB'", "", |config| config.file_max_bytes.to_string(), "2097152");
         check("[file]\nmax_bytes = 2097152", "", |config| config.file_max_bytes.to_string(), "2097152");
     }
@@ -292,13 +319,56 @@ mod tests {
             "[python]\nmode = 'fast'",
             "",
             interval,
-            "`python.mode` cannot be `fast`: one of `tracemalloc`, `gauges`, `off`: leakline.toml",
+            "`python.mode` cannot be `fast`: one of `sampling`, `exact`, `tracemalloc`, `gauges`, `off`: leakline.toml",
         );
         check(
             "[file]\nmax_bytes = '5 potatoes'",
             "",
             interval,
             "`file.max_bytes` cannot be `5 potatoes`: a size in bytes, such as `65536`, `512KiB` or `64MiB`: leakline.toml",
+        );
+    }
+
+    #[test]
+    fn the_mean_between_samples_is_within_bounds() {
+        let mean = |config: &Config| config.python_sample_bytes.to_string();
+        check("", "", mean, "65536");
+        check("", "LEAKLINE_PYTHON_SAMPLE_BYTES=1KiB", mean, "1024");
+        check("[python]\nsample_bytes = '16MiB'", "", mean, "16777216");
+        for bad in ["1023", "17MiB", "0", "often"] {
+            check(
+                "",
+                &format!("LEAKLINE_PYTHON_SAMPLE_BYTES={bad}"),
+                mean,
+                &format!(
+                    "`LEAKLINE_PYTHON_SAMPLE_BYTES` cannot be `{bad}`: a size from 1KiB to 16MiB, such as `64KiB`: environment"
+                ),
+            );
+        }
+    }
+
+    #[test]
+    fn frames_go_by_the_mode_unless_they_are_set() {
+        let frames = |config: &Config| config.python_frames_in_force().to_string();
+        check("", "", frames, "32");
+        check("", "LEAKLINE_PYTHON_MODE=exact", frames, "10");
+        check("", "LEAKLINE_PYTHON_MODE=tracemalloc", frames, "10");
+        check("", "LEAKLINE_PYTHON_MODE=tracemalloc LEAKLINE_PYTHON_FRAMES=3", frames, "3");
+    }
+
+    #[test]
+    fn windows_and_the_census_are_set_by_their_keys() {
+        let shown = |config: &Config| {
+            let Config { python_window, python_window_traces, python_census, .. } = config;
+            let when = config.python_window_when_leaking;
+            format!("{when} {python_window:?} {python_window_traces} {python_census}")
+        };
+        check("", "", shown, "false 60s 1000000 12");
+        check(
+            "[python]\nwindow_when_leaking = true\nwindow = '2m'\nwindow_traces = 5000",
+            "LEAKLINE_PYTHON_CENSUS=0",
+            shown,
+            "true 120s 5000 0",
         );
     }
 

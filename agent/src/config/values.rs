@@ -40,6 +40,19 @@ pub(super) fn at_least(bytes: u64, least: u64) -> Result<u64, String> {
     if bytes >= least { Ok(bytes) } else { Err(format!("at least {least} bytes")) }
 }
 
+/// From `least` to `most`, each as one would write it and in bytes.
+pub(super) fn size_within(
+    text: &str,
+    example: &str,
+    least: (&str, u64),
+    most: (&str, u64),
+) -> Result<u64, String> {
+    size(text)
+        .ok()
+        .filter(|bytes| (least.1..=most.1).contains(bytes))
+        .ok_or_else(|| format!("a size from {} to {}, such as `{example}`", least.0, most.0))
+}
+
 pub(super) fn count(text: &str, least: u64, most: u64) -> Result<u64, String> {
     text.trim()
         .parse()

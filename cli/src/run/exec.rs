@@ -79,10 +79,13 @@ fn settings(options: &Options, environment: &Environment) -> Result<Vec<(&'stati
     set("LEAKLINE_COLLECTOR", options.collector.clone().map(OsString::from));
     set("LEAKLINE_FILE", options.output.as_deref().map(absolute).transpose()?);
     set("LEAKLINE_PYTHON_FRAMES", options.frames.map(|frames| frames.to_string().into()));
+    set("LEAKLINE_PYTHON_SAMPLE_BYTES", options.python_sample.clone().map(OsString::from));
     set("LEAKLINE_CONFIG", options.config.as_deref().map(absolute).transpose()?);
     set(
         "LEAKLINE_PYTHON_MODE",
         options.python.map(|mode| match mode {
+            PythonMode::Sampling => "sampling".into(),
+            PythonMode::Exact => "exact".into(),
             PythonMode::Tracemalloc => "tracemalloc".into(),
             PythonMode::Gauges => "gauges".into(),
             PythonMode::Off => "off".into(),
@@ -249,10 +252,10 @@ mod tests {
     #[test]
     fn every_option_becomes_its_variable() {
         check(
-            "--interval 30s --collector h:1 -o /tmp/x.leak --frames 5 --python gauges --children --quiet \
+            "--interval 30s --collector h:1 -o /tmp/x.leak --frames 5 --python gauges --python-sample 4KiB --children --quiet \
              --config /etc/l.toml -- true",
             "",
-            "CHILDREN=1 INTERVAL=30s COLLECTOR=h:1 FILE=/tmp/x.leak PYTHON_FRAMES=5 CONFIG=/etc/l.toml \
+            "CHILDREN=1 INTERVAL=30s COLLECTOR=h:1 FILE=/tmp/x.leak PYTHON_FRAMES=5 PYTHON_SAMPLE_BYTES=4KiB CONFIG=/etc/l.toml \
              PYTHON_MODE=gauges LOGCAT_TARGET=off",
         );
     }

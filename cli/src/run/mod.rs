@@ -36,7 +36,11 @@ Other settings come from LEAKLINE_* variables or a file (--config); options give
 /// What the Python probe does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum PythonMode {
-    /// Numbers and call paths, with the standard library's tracemalloc
+    /// Numbers, and call paths of a sample of all allocations: cheap enough to leave on
+    Sampling,
+    /// Numbers, and call paths of every allocation, by leakline's own hook
+    Exact,
+    /// The same with the standard library's tracemalloc
     Tracemalloc,
     /// Numbers only: nothing is traced, next to no cost
     Gauges,
@@ -60,13 +64,18 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Frames kept of each Python call path; more cost more [default: 10]
+    /// Frames kept of each Python call path; more cost more [default: 32 when sampling, otherwise 10]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub(crate) frames: Option<u16>,
 
-    /// What is read of Python [default: tracemalloc]
+    /// What is read of Python [default: sampling]
     #[arg(long, value_name = "MODE", value_enum)]
     pub(crate) python: Option<PythonMode>,
+
+    /// Bytes between two samples on average, from 1KiB to 16MiB; less shows smaller leaks sooner and costs more
+    /// [default: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = sample)]
+    pub(crate) python_sample: Option<String>,
 
     /// Watch the programs that the command starts, too: each is a session of its own
     #[arg(long)]
@@ -83,6 +92,23 @@ pub(crate) struct Options {
     /// The program to run, and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// A size that the agent takes as the mean between samples; told on as it was written.
+fn sample(text: &str) -> Result<String, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => Some(1),
+        "k" | "kib" => Some(1 << 10),
+        "m" | "mib" => Some(1 << 20),
+        _ => None,
+    };
+    let bytes = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
+    match bytes {
+        Some(bytes) if (1 << 10..=16 << 20).contains(&bytes) => Ok(text.to_owned()),
+        _ => Err("write a size from 1KiB to 16MiB, such as 64KiB".to_owned()),
+    }
 }
 
 /// `HOST:PORT`, with a port that can be connected to.
@@ -114,6 +140,16 @@ pub(crate) fn run(_options: &Options) -> anyhow::Result<std::process::ExitCode> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sample_is_a_size_within_bounds() {
+        for good in ["1KiB", "1024", "64KiB", "64k", "16MiB", "16777216"] {
+            assert_eq!(sample(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "1023", "17MiB", "64 potatoes", "99999999999999999999M"] {
+            assert!(sample(bad).unwrap_err().contains("64KiB"), "{bad}");
+        }
+    }
 
     #[test]
     fn an_address_has_a_host_and_a_port() {

@@ -14,6 +14,7 @@ use super::{guard, spawn};
 use crate::clock::Clock;
 use crate::model::Tick;
 use crate::probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
+use crate::request::{Asked, ProbeRequest};
 
 /// What the scheduler asks of a lane.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +22,7 @@ pub(crate) enum Job {
     Attach,
     Gauges(Tick),
     Details(Tick),
+    Request(ProbeRequest),
     Detach,
 }
 
@@ -30,6 +32,7 @@ pub(crate) enum Outcome {
     Attach(Result<Attachment, ProbeError>),
     Gauges(Result<GaugeReading, ProbeError>),
     Details(Result<Details, ProbeError>),
+    Request(Result<Asked, ProbeError>),
     Detached,
 }
 
@@ -113,6 +116,7 @@ impl Worker {
             Job::Attach => Outcome::Attach(caught(self.probe.attach()).await),
             Job::Gauges(tick) => Outcome::Gauges(caught(self.probe.gauges(&tick)).await),
             Job::Details(tick) => Outcome::Details(caught(self.probe.details(&tick)).await),
+            Job::Request(request) => Outcome::Request(caught(self.probe.request(&request)).await),
             Job::Detach => {
                 if let Err(message) = guard(self.probe.detach()).await {
                     tracing::warn!(message, "a probe panicked while it was detached");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::Receiver;
 
-use super::alignment::{Alignment, Due};
+use super::alignment::{Alignment, Due, nanos};
 use super::options::SchedulerOptions;
 use super::shared::{Request, Shared};
 use super::slot::Slot;
@@ -15,7 +15,8 @@ use crate::command::{Command, CommandReceiver};
 use crate::fanout::FanOut;
 use crate::lane::Answer;
 use crate::model::{Cause, Snapshot};
-use crate::verdict::Verdict;
+use crate::request::ProbeRequest;
+use crate::verdict::{CloserLook, Verdict};
 
 /// Says what follows from a snapshot and all that came before.
 pub(super) type Judge = Box<dyn FnMut(&Snapshot) -> Vec<Verdict> + Send>;
@@ -40,6 +41,9 @@ pub(super) struct Engine {
     /// When the last snapshot was begun.
     pub(super) last_begun: Option<Timestamp>,
     pub(super) asked: Asked,
+    /// When the window that was asked for has passed, by boot time.
+    pub(super) window_end: Option<u64>,
+    pub(super) closer: Option<CloserLook>,
     /// In a row, by the clock.
     pub(super) early_wakes: u32,
 }
@@ -50,6 +54,8 @@ pub(super) struct Asked {
     snapshot: bool,
     baseline: bool,
     requests: Vec<Request>,
+    /// For the probes; each kind of request once.
+    of_probes: Vec<ProbeRequest>,
 }
 
 impl Engine {
@@ -75,7 +81,7 @@ impl Engine {
             // After each tick too, so that ticks which take all the time keep nobody waiting.
             let obeyed = self.obey().await;
             if let (Due::At(next), false) = (due, obeyed) {
-                let look_at = self.look_for_runtimes();
+                let look_at = self.look_for_runtimes().into_iter().chain(self.window_end).min();
                 self.wait(now, next, look_at).await;
             }
         }
@@ -125,6 +131,10 @@ impl Engine {
         }
         self.asked.requests.retain(|request| request.until > now);
 
+        self.ask_probes().await;
+        let passed = self.clock.now().boot_nanos;
+        self.asked.snapshot |= self.window_end.take_if(|end| *end <= passed).is_some();
+
         let requests = std::mem::take(&mut self.asked.requests);
         let cause = if requests.iter().any(|request| request.cause == Cause::Final) {
             Cause::Final
@@ -158,6 +168,44 @@ impl Engine {
                 self.interval = self.options.allowed(interval);
                 self.alignment.set_interval(self.clock.now(), self.interval);
             }
+            Command::Ask(request) => self.note_request(request),
+        }
+    }
+
+    /// A newer request of the same kind takes the place of an older one that was not handed on yet.
+    pub(super) fn note_request(&mut self, request: ProbeRequest) {
+        let kind = std::mem::discriminant(&request);
+        self.asked.of_probes.retain(|known| std::mem::discriminant(known) != kind);
+        self.asked.of_probes.push(match request {
+            ProbeRequest::OpenWindow(window) => ProbeRequest::OpenWindow(window.within_bounds()),
+            other => other,
+        });
+    }
+
+    /// Hands requests to all probes, and sees to it that a snapshot follows.
+    async fn ask_probes(&mut self) {
+        for request in std::mem::take(&mut self.asked.of_probes) {
+            // After the last snapshot the host ends: there is nothing to look at any more.
+            if self.shared.last().is_some() || self.shared.stopping() {
+                return;
+            }
+            let now = self.clock.now().boot_nanos;
+            self.slots.iter_mut().for_each(|slot| slot.ask_request(request, now));
+            let wait = self.options.request_wait;
+            self.answers_until(wait, |slots| !slots.iter().any(Slot::request_pending)).await;
+            let takers = self.slots.iter_mut().map(Slot::end_request).filter(|took| *took).count();
+            if takers == 0 {
+                tracing::warn!(?request, "no probe does what was asked for, or none can be asked now");
+            }
+            self.asked.snapshot = true;
+            match request {
+                ProbeRequest::OpenWindow(window) => {
+                    let end = self.clock.now().boot_nanos.saturating_add(nanos(window.duration));
+                    self.window_end = Some(end);
+                }
+                ProbeRequest::CloseWindow => self.window_end = None,
+                ProbeRequest::Census => {}
+            }
         }
     }
 
@@ -172,7 +220,7 @@ impl Engine {
         self.slots.iter().filter_map(Slot::attach_due).min()
     }
 
-    /// Waits for the instant `next`, for boot time `look_at`, or for anybody who asks or answers.
+    /// Waits for the instant `next`, for boot time `look_at` (a runtime to look for, a window that ends), or for anybody who asks or answers.
     async fn wait(&mut self, now: Timestamp, next: u64, look_at: Option<u64>) {
         // Both ways: the clock counts suspend, and tokio's timer is not moved when somebody sets the wall clock.
         let look_in = look_at.map(|at| at.saturating_sub(now.boot_nanos));

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::command::{Command, CommandSender};
 use crate::fanout::FanOut;
 use crate::model::{Cause, Mark, Snapshot};
+use crate::request::ProbeRequest;
 use crate::sink::Record;
 use crate::verdict::Verdict;
 
@@ -91,6 +92,11 @@ impl SchedulerHandle {
     /// Ticks at multiples of `interval` from now on. Does not wait; `false` when too many requests wait.
     pub fn set_interval(&self, interval: Duration) -> bool {
         self.commands.send(Command::SetInterval(interval))
+    }
+
+    /// Asks every probe for `request`, and takes a snapshot after it. Does not wait; `false` when too many requests wait.
+    pub fn ask(&self, request: ProbeRequest) -> bool {
+        self.commands.send(Command::Ask(request))
     }
 
     /// The last snapshot; `None` before the first one is complete.

@@ -34,7 +34,7 @@ use crate::lane::{self, Answer, ProbeLane, guard, panic_message};
 use crate::model::Session;
 use crate::probe::Probe;
 use crate::sink::Sink;
-use crate::verdict::VerdictEngine;
+use crate::verdict::{CloserLook, VerdictEngine};
 
 pub use self::handle::{SchedulerHandle, Stopped};
 pub use self::options::SchedulerOptions;
@@ -126,6 +126,7 @@ impl Scheduler {
         check_names("sink", sink_names.iter())?;
 
         let started = clock.now();
+        let closer = options.window_when_leaking.map(CloserLook::new);
         let interval = options.allowed(options.interval);
         let session = Arc::new(session);
         let mut threads = Vec::new();
@@ -169,6 +170,8 @@ impl Scheduler {
             baseline: 0,
             last_begun: None,
             asked: Asked::default(),
+            window_end: None,
+            closer,
             early_wakes: 0,
         };
         threads.push(spawn(engine, answer_sender).map_err(|source| thread_error(source, "leakline"))?);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::fanout::{Backoff, QueueLimits};
+use crate::request::Window;
 
 /// How often the scheduler reads, how long it waits, and how much it keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,12 @@ pub struct SchedulerOptions {
     pub failure_backoff_min: Duration,
     /// The longest that a probe or a sink is left alone. Default 30 min: what works again is noticed within six ticks.
     pub failure_backoff_max: Duration,
+    /// How long a request to the probes (a window, a census) may keep the scheduler from going on. Default 1 s: probes only
+    /// note what they are asked, or switch something; one that takes longer is late, as at a tick.
+    pub request_wait: Duration,
+    /// The window that is asked for when a layer leaks and its sampled sites are too coarse to say where. Default
+    /// (`None`): none, because recording every allocation slows the host down, which is for somebody to decide.
+    pub window_when_leaking: Option<Window>,
     /// Snapshots that wait for one sink. Default 64: over five hours at the default interval.
     pub max_queue_snapshots: usize,
     /// Estimated bytes that wait for one sink. Default 8 MiB: three profiles of 100,000 sites. The newest snapshot is
@@ -58,6 +65,8 @@ impl Default for SchedulerOptions {
             gauges_wait: Duration::from_millis(250),
             failure_backoff_min: Duration::from_secs(1),
             failure_backoff_max: Duration::from_secs(30 * 60),
+            request_wait: Duration::from_secs(1),
+            window_when_leaking: None,
             max_queue_snapshots: 64,
             max_queue_bytes: 8 * 1024 * 1024,
             max_queue_marks: 1024,

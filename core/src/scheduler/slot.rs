@@ -10,6 +10,7 @@ use crate::fanout::Backoff;
 use crate::lane::{Answer, Gated, Job, Outcome, ProbeLane};
 use crate::model::{Layer, Profile, ReadCost, Reading, ReadingStatus, RuntimeInfo, Tick};
 use crate::probe::{Attachment, Details, GaugeReading, ProbeError};
+use crate::request::{Asked, ProbeRequest};
 
 /// What `Probe` says of itself.
 #[derive(Debug, Clone)]
@@ -30,12 +31,19 @@ pub(super) struct Slot {
     attach_at: u64,
     busy: Option<Busy>,
     failure: Option<Failure>,
+    /// What requests came to, for the next reading.
+    request_notes: Vec<String>,
+    /// The last request is for this probe.
+    took_request: bool,
     /// Answers that came too late, since the last reading told of them.
     dropped_answers: u64,
     current: Current,
     cpu_total: Duration,
     longest_stall: Duration,
 }
+
+/// Requests whose failures one reading tells of.
+const MAX_REQUEST_NOTES: usize = 4;
 
 #[derive(Debug)]
 enum Presence {
@@ -82,6 +90,8 @@ impl Slot {
             attach_at: 0,
             busy: None,
             failure: None,
+            request_notes: Vec::new(),
+            took_request: false,
             dropped_answers: 0,
             current: Current::default(),
             cpu_total: Duration::ZERO,
@@ -121,6 +131,27 @@ impl Slot {
         }
     }
 
+    /// Hands `request` on, if the probe can be asked.
+    pub(super) fn ask_request(&mut self, request: ProbeRequest, now: u64) {
+        self.took_request = false;
+        if self.busy.is_none() && matches!(self.presence, Presence::Attached(_)) {
+            self.ask(Job::Request(request), now);
+        }
+    }
+
+    /// Whether the answer to a request may still come.
+    pub(super) fn request_pending(&self) -> bool {
+        self.busy.as_ref().is_some_and(|busy| !busy.late && matches!(busy.job, Job::Request(_)))
+    }
+
+    /// Whether the last request was for this probe; one that has not answered by now is late from now on.
+    pub(super) fn end_request(&mut self) -> bool {
+        if let Some(busy) = &mut self.busy {
+            busy.late |= matches!(busy.job, Job::Request(_));
+        }
+        self.took_request
+    }
+
     /// Asks the probe, once, to give back what it took.
     pub(super) fn detach(&mut self, now: u64) {
         if self.busy.is_none() && std::mem::take(&mut self.ever_attached) {
@@ -154,7 +185,7 @@ impl Slot {
     pub(super) fn answered(&mut self, answer: Answer, now: u64) {
         let late = self.busy.take().is_some_and(|busy| busy.late);
         self.cpu_total = answer.cpu_total;
-        if !late && !matches!(answer.outcome, Outcome::Attach(_) | Outcome::Detached) {
+        if !late && !matches!(answer.outcome, Outcome::Attach(_) | Outcome::Request(_) | Outcome::Detached) {
             self.current.cost.cpu += answer.cpu;
             self.current.cost.wall += answer.wall;
         }
@@ -164,6 +195,7 @@ impl Slot {
             Outcome::Details(Ok(details)) => self.detailed(late, details),
             Outcome::Gauges(Err(error)) => self.failed(&error, false, now),
             Outcome::Details(Err(error)) => self.failed(&error, true, now),
+            Outcome::Request(result) => self.requested(result, now),
             Outcome::Detached => {}
         }
     }
@@ -177,6 +209,7 @@ impl Slot {
         let status = self.status(now);
         let Current { gauges, details, cost, .. } = std::mem::take(&mut self.current);
         let mut notes = details.notes;
+        notes.append(&mut self.request_notes);
         match std::mem::take(&mut self.dropped_answers) {
             0 => {}
             1 => notes.push("one late answer was dropped".to_owned()),
@@ -230,6 +263,20 @@ impl Slot {
         } else {
             // The lane's thread ended, which it does only by a panic outside of the probe's own calls.
             self.fail("the probe's thread has ended".to_owned(), false, now);
+        }
+    }
+
+    fn requested(&mut self, result: Result<Asked, ProbeError>, now: u64) {
+        self.took_request = !matches!(result, Ok(Asked::NotForThis));
+        let note = match result {
+            Ok(Asked::Done | Asked::NotForThis) => return,
+            Ok(Asked::Refused { reason }) => reason.into_owned(),
+            Err(error @ ProbeError::Gone { .. }) => return self.failed(&error, false, now),
+            Err(error) => error.to_string(),
+        };
+        // Requests that come faster than readings do not pile up their words.
+        if self.request_notes.len() < MAX_REQUEST_NOTES {
+            self.request_notes.push(note);
         }
     }
 

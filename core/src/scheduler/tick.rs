@@ -10,6 +10,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::lane::{Answer, Gate, Gated};
 use crate::model::{Cause, OwnCost, Reading, ReadingStatus, SkewNanos, Snapshot, Tick};
 use crate::sink::Record;
+use crate::verdict::Verdict;
 
 impl Engine {
     /// Takes a snapshot that belongs to `at` and is begun at `now`; lanes have `allowed` for their answers.
@@ -27,7 +28,11 @@ impl Engine {
         self.read_details(tick).await;
 
         let snapshot = Arc::new(self.snapshot(tick, now));
-        let verdicts = (self.judge)(&snapshot).into();
+        let verdicts: Arc<[Verdict]> = (self.judge)(&snapshot).into();
+        let closer = self.closer.as_mut().and_then(|closer| closer.push(&snapshot, &verdicts));
+        if let Some(request) = closer {
+            self.note_request(request);
+        }
         self.shared.publish(&snapshot, Arc::clone(&verdicts));
         self.fanout.push(&Record::Snapshot { snapshot: Arc::clone(&snapshot), verdicts });
         snapshot

@@ -5,6 +5,7 @@
 //! It does not yet find change points, tell a sawtooth, acceleration or fragmentation by name, or weigh sampling errors;
 //! and it says of a heap that a generational collector has only cleaned in part that it grows, when it does.
 
+mod closer;
 mod engine;
 mod layers;
 mod series;
@@ -13,6 +14,7 @@ mod slope;
 mod sources;
 mod words;
 
+pub use closer::CloserLook;
 pub use engine::VerdictEngine;
 pub use words::verdict_line;
 

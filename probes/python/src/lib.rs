@@ -80,13 +80,13 @@ pub struct PythonOptions {
     pub max_sampled_paths: u32,
     /// What an exact window is bounded by, where who opens it does not say.
     pub window: WindowBounds,
+    /// A census of objects by type at one of so many ticks; 0: on request only.
+    pub census_every: u32,
 }
 
 /// Bounds of a window in which every allocation is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowBounds {
-    /// How long it is open.
-    pub duration: Duration,
     /// Live allocations it may hold, at some 40 bytes each.
     pub max_traces: u64,
     /// Percent of a core that recording may take on average, so that a window closes before it hurts.
@@ -129,6 +129,7 @@ impl Default for PythonOptions {
             max_samples: 150_000,
             max_sampled_paths: 30_000,
             window: WindowBounds::default(),
+            census_every: 12,
         }
     }
 }

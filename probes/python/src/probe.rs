@@ -183,7 +183,7 @@ impl PythonProbe {
         Ok(())
     }
 
-    fn request(&self) -> ProfileRequest {
+    fn profile_request(&self) -> ProfileRequest {
         ProfileRequest {
             known: self.tables.known(),
             filters: self.options.filters.clone(),
@@ -219,7 +219,7 @@ impl PythonProbe {
     }
 
     fn profile(&mut self, part: Part, details: &mut Details) -> Result<(), ProbeError> {
-        let answer = part.profile(self.request())?;
+        let answer = part.profile(self.profile_request())?;
         let held = Duration::from_nanos(answer.cost.held_nanos);
         details.gil_held += held;
         details.longest_stall = details.longest_stall.max(Duration::from_nanos(answer.cost.longest_nanos));

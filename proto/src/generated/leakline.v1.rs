@@ -44,7 +44,7 @@ pub struct Hello {
     /// number of the oldest entry that the agent still has
     #[prost(uint64, tag = "3")]
     pub oldest_entry: u64,
-    /// the commands that the agent obeys: "snapshot_now", "reset_baseline", "set_interval"
+    /// the commands that the agent obeys, by their fields' names in `Command`
     #[prost(string, repeated, tag = "4")]
     pub capabilities: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -64,7 +64,7 @@ pub struct Ack {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Command {
-    #[prost(oneof = "command::Body", tags = "1, 2, 3")]
+    #[prost(oneof = "command::Body", tags = "1, 2, 3, 4, 5, 6")]
     pub body: ::core::option::Option<command::Body>,
 }
 /// Nested message and enum types in `Command`.
@@ -75,9 +75,81 @@ pub mod command {
         SnapshotNow(super::Empty),
         #[prost(message, tag = "2")]
         ResetBaseline(super::Empty),
+        /// "set_interval"
         #[prost(uint64, tag = "3")]
         SetIntervalNanos(u64),
+        #[prost(message, tag = "4")]
+        OpenWindow(super::Window),
+        #[prost(message, tag = "5")]
+        CloseWindow(super::Empty),
+        #[prost(message, tag = "6")]
+        Census(super::Empty),
     }
+}
+/// A bounded time in which every allocation is recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Window {
+    #[prost(enumeration = "window::Source", tag = "1")]
+    pub source: i32,
+    /// absent: as configured
+    #[prost(uint32, optional, tag = "2")]
+    pub frames: ::core::option::Option<u32>,
+    /// required
+    #[prost(uint64, tag = "3")]
+    pub duration_nanos: u64,
+    /// absent: as configured
+    #[prost(uint64, optional, tag = "4")]
+    pub max_traces: ::core::option::Option<u64>,
+}
+/// Nested message and enum types in `Window`.
+pub mod window {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+    #[repr(i32)]
+    pub enum Source {
+        Unspecified = 0,
+        Exact = 1,
+        Tracemalloc = 2,
+    }
+    impl Source {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "SOURCE_UNSPECIFIED",
+                Self::Exact => "SOURCE_EXACT",
+                Self::Tracemalloc => "SOURCE_TRACEMALLOC",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SOURCE_UNSPECIFIED" => Some(Self::Unspecified),
+                "SOURCE_EXACT" => Some(Self::Exact),
+                "SOURCE_TRACEMALLOC" => Some(Self::Tracemalloc),
+                _ => None,
+            }
+        }
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AskRequest {
+    /// its id or the beginning of it, or the host's name; empty: the only one that is connected
+    #[prost(string, tag = "1")]
+    pub session: ::prost::alloc::string::String,
+    /// required
+    #[prost(message, optional, tag = "2")]
+    pub command: ::core::option::Option<Command>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AskReply {
+    /// the id of the session that was meant
+    #[prost(string, tag = "1")]
+    pub session: ::prost::alloc::string::String,
+    /// its name
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Empty {}
@@ -752,6 +824,21 @@ pub mod collector_client {
             req.extensions_mut().insert(GrpcMethod::new("leakline.v1.Collector", "Record"));
             self.inner.streaming(req, path, codec).await
         }
+        /// Hands a command on to a host that is connected. Only from the collector's own machine.
+        pub async fn ask(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AskRequest>,
+        ) -> std::result::Result<tonic::Response<super::AskReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/leakline.v1.Collector/Ask");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("leakline.v1.Collector", "Ask"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -770,6 +857,11 @@ pub mod collector_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::AgentMessage>>,
         ) -> std::result::Result<tonic::Response<Self::RecordStream>, tonic::Status>;
+        /// Hands a command on to a host that is connected. Only from the collector's own machine.
+        async fn ask(
+            &self,
+            request: tonic::Request<super::AskRequest>,
+        ) -> std::result::Result<tonic::Response<super::AskReply>, tonic::Status>;
     }
     /// The collector. One stream per session; the agent opens it.
     #[derive(Debug)]
@@ -876,6 +968,40 @@ pub mod collector_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/leakline.v1.Collector/Ask" => {
+                    #[allow(non_camel_case_types)]
+                    struct AskSvc<T: Collector>(pub Arc<T>);
+                    impl<T: Collector> tonic::server::UnaryService<super::AskRequest> for AskSvc<T> {
+                        type Response = super::AskReply;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::AskRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Collector>::ask(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AskSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -170,7 +170,7 @@ impl Connection {
             protocol_version: PROTOCOL_VERSION,
             session: Some(self.session.clone()),
             oldest_entry: self.shared.lock().buffer.oldest(),
-            capabilities: ["snapshot_now", "reset_baseline", "set_interval"].map(String::from).to_vec(),
+            capabilities: Command::NAMES.map(String::from).to_vec(),
         };
         // The channel is empty and its other end is here.
         let _ = sender.try_send(v1::AgentMessage { body: Some(Out::Hello(hello)) });

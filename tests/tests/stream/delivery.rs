@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use leakline_collector::EndReason;
 use leakline_core::conformance::{Seen, SinkSuite};
-use leakline_core::{Command, Loss};
+use leakline_core::{Command, Loss, ProbeRequest, Window};
 use leakline_proto::recording;
 
 use super::*;
@@ -276,6 +276,21 @@ async fn commands_reach_the_host_they_are_meant_for() {
         assert_eq!(got, Some(command));
     }
     assert_eq!(other.commands.next_now(), None);
+
+    // The same from another process on this machine.
+    let address = collector.address();
+    let window = Command::Ask(ProbeRequest::OpenWindow(Window::exact(Duration::from_secs(60))));
+    let id = session(2).id.to_string();
+    let host = leakline_collector::ask(&address, &id[..8], &window).await.unwrap();
+    assert_eq!(host, session(2).host.name);
+    assert_eq!(tokio::time::timeout(PATIENCE, other.commands.next()).await.unwrap(), Some(window.clone()));
+    for (query, expected) in
+        [("", "several sessions are connected"), ("nobody", "no session is connected that is")]
+    {
+        let error = leakline_collector::ask(&address, query, &window).await.unwrap_err().to_string();
+        assert!(error.contains(expected) && error.ends_with(&address), "{error}");
+    }
+    assert_eq!(agent.commands.next_now(), None);
     agent.close().await;
     other.close().await;
     while !collector.handle.connected().is_empty() {

@@ -275,7 +275,27 @@ impl Probe for ScriptedProbe {
             self.act(self.act.to_ascii_lowercase())?;
         }
         TestClock::spend_cpu(Duration::from_millis(2));
-        Ok(Details { longest_stall: Duration::from_micros(30), ..Details::default() })
+        // Samples that say nothing.
+        let sampled = ProfileSource::sampled(ProfileSource::SAMPLED, 65_536);
+        let profiles = match self.script.name {
+            "sampled" => vec![Arc::new(Profile::new(sampled, Vec::new()))],
+            _ => Vec::new(),
+        };
+        Ok(Details { longest_stall: Duration::from_micros(30), profiles, ..Details::default() })
+    }
+
+    /// The script's name decides: `deaf` is not for requests, `refuses` refuses, `slow` hangs until released.
+    async fn request(&mut self, request: &ProbeRequest) -> Result<Asked, ProbeError> {
+        self.script.note(Command::Ask(*request).name());
+        match self.script.name {
+            "deaf" => return Ok(Asked::NotForThis),
+            "refuses" => return Ok(Asked::Refused { reason: "no hook here".into() }),
+            "fails" => return Err(ProbeError::failed("opening a window", "not today")),
+            "panics" => panic!("a probe's bug"),
+            "slow" => self.script.hang(),
+            _ => {}
+        }
+        Ok(Asked::Done)
     }
 
     async fn detach(&mut self) {

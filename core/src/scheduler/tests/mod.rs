@@ -5,4 +5,5 @@ mod clocks;
 mod handle;
 mod kit;
 mod probes;
+mod requests;
 mod sinks;

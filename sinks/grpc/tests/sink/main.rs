@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use leakline_core::conformance::{Seen, SinkSuite, sample_record, sample_session};
 use leakline_core::{
-    Command, CommandReceiver, Loss, Record, Sink, SinkError, SinkStats, Snapshot, command_channel,
+    Command, CommandReceiver, Loss, ProbeRequest, Record, Sink, SinkError, SinkStats, Snapshot, Window,
+    WindowSource, command_channel,
 };
 use leakline_grpc::{GrpcOptions, GrpcSink};
 use leakline_proto::{Event, limits, v1};
@@ -234,6 +235,13 @@ async fn a_large_profile_is_split_far_below_what_grpc_takes() {
     assert!(largest <= limits::MAX_ENTRY_BYTES as u64 + 64, "{largest}");
 }
 
+const WINDOW: Window = Window {
+    source: WindowSource::Tracemalloc,
+    frames: Some(7),
+    duration: Duration::from_secs(60),
+    max_traces: Some(1000),
+};
+
 #[tokio::test]
 async fn commands_are_obeyed_and_what_is_not_understood_is_passed_over() {
     let command = |body| v1::Command { body };
@@ -243,12 +251,21 @@ async fn commands_are_obeyed_and_what_is_not_understood_is_passed_over() {
         command(Some(v1::command::Body::SetIntervalNanos(0))),
         command(Some(v1::command::Body::ResetBaseline(v1::Empty {}))),
         command(Some(v1::command::Body::SetIntervalNanos(2_000_000_000))),
+        command(Some(v1::command::Body::OpenWindow(v1::Window::default()))),
+        command(Some(v1::command::Body::OpenWindow((&WINDOW).into()))),
+        command(Some(v1::command::Body::CloseWindow(v1::Empty {}))),
+        command(Some(v1::command::Body::Census(v1::Empty {}))),
     ];
     let running = Running::start([Does::Work(commands)]);
     let (mut sink, mut commands) = opened(options(&running.address.to_string())).await;
-    for expected in
-        [Command::SnapshotNow, Command::ResetBaseline, Command::SetInterval(Duration::from_secs(2))]
-    {
+    for expected in [
+        Command::SnapshotNow,
+        Command::ResetBaseline,
+        Command::SetInterval(Duration::from_secs(2)),
+        Command::Ask(ProbeRequest::OpenWindow(WINDOW)),
+        Command::Ask(ProbeRequest::CloseWindow),
+        Command::Ask(ProbeRequest::Census),
+    ] {
         let got = tokio::time::timeout(PATIENCE, commands.next()).await.unwrap();
         assert_eq!(got, Some(expected));
     }

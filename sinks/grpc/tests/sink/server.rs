@@ -58,6 +58,10 @@ pub(crate) struct Kept {
 impl Collector for Small {
     type RecordStream = ReceiverStream<Result<v1::CollectorMessage, Status>>;
 
+    async fn ask(&self, _: Request<v1::AskRequest>) -> Result<Response<v1::AskReply>, Status> {
+        Err(Status::unimplemented("nobody asks this one"))
+    }
+
     async fn record(
         &self,
         request: Request<Streaming<v1::AgentMessage>>,
