@@ -5,6 +5,7 @@
 //! Python part does.
 
 mod budget;
+pub mod census;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod early;
 pub mod filter;

@@ -10,8 +10,8 @@ use leakline_core::ProbeError;
 use leakline_probing::loader::LoadedObject;
 
 use crate::wire::{
-    ABI, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer, ProfileRequest, Request, Response,
-    Table, Tracing, decode, encode,
+    ABI, CensusAnswer, CensusRequest, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer,
+    ProfileRequest, Request, Response, Table, Tracing, decode, encode,
 };
 
 type OnClosing = Arc<dyn Fn() + Send + Sync>;
@@ -104,6 +104,13 @@ impl Part {
     pub(crate) fn profile(self, request: ProfileRequest) -> Result<ProfileAnswer, ProbeError> {
         match self.call(&Request::Profile(request))? {
             Response::Profile(answer) => Ok(answer),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(crate) fn census(self, request: CensusRequest) -> Result<CensusAnswer, ProbeError> {
+        match self.call(&Request::Census(request))? {
+            Response::Census(answer) => Ok(answer),
             other => Err(unexpected(other)),
         }
     }

@@ -15,7 +15,9 @@ use crate::budget::Budget;
 use crate::find::{CPython, python_part};
 use crate::part::Part;
 use crate::tables::Tables;
-use crate::wire::{GaugeValues, Interpreter, Outcome, ProfileAnswer, ProfileRequest, Tracing};
+use crate::wire::{
+    CensusAnswer, CensusRequest, GaugeValues, Interpreter, Outcome, ProfileAnswer, ProfileRequest, Tracing,
+};
 use crate::{Mode, PythonOptions, boot_nanos, early};
 
 /// How long an interpreter that was attached to in its start may take until its `sys.path` is complete.
@@ -194,6 +196,12 @@ impl PythonProbe {
     fn interned(&mut self, answer: &ProfileAnswer) -> Result<Profile, ProbeError> {
         self.tables.extend(&answer.additions)?;
         self.tables.profile(&answer.stats)
+    }
+
+    /// Counts objects by type, and finds who holds those that growing types gained since the call before. On the lane;
+    /// takes some hundred milliseconds with a million objects, in stretches no longer than the request says.
+    pub fn census(&mut self, request: CensusRequest) -> Result<CensusAnswer, ProbeError> {
+        part_of(self.part)?.census(request)
     }
 
     /// Somebody has stopped tracing, or nobody ever started it.

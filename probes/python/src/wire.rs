@@ -7,8 +7,10 @@ use std::ffi::CStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::census::{CensusAnswer, CensusCost, CensusOutcome, CensusRequest, Holder, TypeCount};
+
 /// Version of everything in this file. An agent and a Python part with different ones refuse each other.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// The one function that the Python part exports: [`Entry`].
 pub const ENTRY: &CStr = c"leakline_cpython_entry";
@@ -69,6 +71,8 @@ pub enum Request {
     Gauges,
     /// Read live bytes and counts per call path.
     Profile(ProfileRequest),
+    /// Count objects by type, and find who holds the growing ones.
+    Census(CensusRequest),
     /// Stop tracing that was started here, and let go.
     Detach,
 }
@@ -119,6 +123,8 @@ pub enum Response {
     Gauges(GaugeValues),
     /// To `Profile`.
     Profile(ProfileAnswer),
+    /// To `Census`.
+    Census(CensusAnswer),
     /// To `Detach`.
     Detached,
     /// The interpreter is ending, has ended, or belongs to the process that this one was forked from.

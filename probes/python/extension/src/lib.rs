@@ -4,6 +4,7 @@
 //! Never here: a thread, a module that a host could import, a panic or an exception that leaves a call, a call of the
 //! agent's while the GIL is held. It is used from one thread of the agent's at a time.
 
+mod census;
 mod gate;
 mod intern;
 mod profile;
@@ -120,6 +121,9 @@ fn respond(request: &Request, attached: bool) -> Response {
         Request::Profile(request) => {
             with(|runtime, inside| profile::take(runtime, request, inside).map(Response::Profile))
         }
+        Request::Census(request) => with(|runtime, inside| {
+            census::take(&mut runtime.census, &runtime.gc, request, inside).map(Response::Census)
+        }),
         Request::Detach => {
             let response = with(|runtime, inside| {
                 if let Ok(tracer) = runtime.tracer() {

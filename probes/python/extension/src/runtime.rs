@@ -11,6 +11,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
 
+use crate::census;
 use crate::gate::GATE;
 use crate::intern::Interner;
 
@@ -22,7 +23,8 @@ pub(crate) struct Runtime {
     /// Or why there is none, in CPython's words.
     tracer: Result<Tracer, String>,
     allocated_blocks: Option<Py<PyAny>>,
-    gc: Collector,
+    pub(crate) gc: Collector,
+    pub(crate) census: census::State,
     pub(crate) interner: Interner,
     /// The last copy of all traces: how long it took for how many bytes of tracemalloc's tables.
     pub(crate) last_copy: Option<(Duration, u64)>,
@@ -39,7 +41,8 @@ pub(crate) struct Tracer {
     tracer_memory: Py<PyAny>,
 }
 
-struct Collector {
+/// The garbage collector.
+pub(crate) struct Collector {
     get_count: Py<PyAny>,
     get_stats: Py<PyAny>,
     is_enabled: Py<PyAny>,
@@ -62,6 +65,7 @@ impl Runtime {
                 enable: get(&gc, "enable")?,
                 disable: get(&gc, "disable")?,
             },
+            census: census::State::default(),
             interner: Interner::default(),
             last_copy: None,
         };
@@ -104,7 +108,9 @@ impl Runtime {
             gc_uncollectable,
         })
     }
+}
 
+impl Collector {
     /// Runs `work` while the garbage collector is off: it would run the host's finalisers on our thread, and walk
     /// through a million tuples for nothing. No thread can see it off, because the GIL is held throughout.
     pub(crate) fn without_collections<T>(
@@ -112,15 +118,24 @@ impl Runtime {
         py: Python<'_>,
         work: impl FnOnce() -> PyResult<T>,
     ) -> PyResult<T> {
-        let enabled: bool = self.gc.is_enabled.call0(py)?.extract(py)?;
+        let enabled: bool = self.is_enabled.call0(py)?.extract(py)?;
         if enabled {
-            self.gc.disable.call0(py)?;
+            self.disable.call0(py)?;
         }
         let done = work();
         if enabled {
-            self.gc.enable.call0(py)?;
+            self.enable.call0(py)?;
         }
         done
+    }
+    /// Collections of each generation so far, the youngest first.
+    pub(crate) fn collections(&self, py: Python<'_>) -> PyResult<[u64; 3]> {
+        let stats = self.get_stats.bind(py).call0()?.cast_into::<PyList>()?;
+        let mut collections = [0; 3];
+        for (count, generation) in collections.iter_mut().zip(stats.iter()) {
+            *count = generation.get_item("collections")?.extract()?;
+        }
+        Ok(collections)
     }
 }
 
