@@ -118,16 +118,23 @@ impl Collector {
         py: Python<'_>,
         work: impl FnOnce() -> PyResult<T>,
     ) -> PyResult<T> {
+        struct Enable<'a, 'py>(&'a Py<PyAny>, Python<'py>);
+        impl Drop for Enable<'_, '_> {
+            fn drop(&mut self) {
+                // A function without arguments that sets a flag: it cannot fail.
+                self.0.call0(self.1).ok();
+            }
+        }
         let enabled: bool = self.is_enabled.call0(py)?.extract(py)?;
-        if enabled {
-            self.disable.call0(py)?;
+        if !enabled {
+            return work();
         }
-        let done = work();
-        if enabled {
-            self.enable.call0(py)?;
-        }
-        done
+        // Switched on again after a panic, too.
+        let _enable = Enable(&self.enable, py);
+        self.disable.call0(py)?;
+        work()
     }
+
     /// Collections of each generation so far, the youngest first.
     pub(crate) fn collections(&self, py: Python<'_>) -> PyResult<[u64; 3]> {
         let stats = self.get_stats.bind(py).call0()?.cast_into::<PyList>()?;

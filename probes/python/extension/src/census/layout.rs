@@ -86,6 +86,11 @@ impl<'py> Object<'py> {
         self.word(0) as u32 <= 1
     }
 
+    /// Whether it is being taken down: then not even a short reference may be made.
+    pub(super) fn is_dying(self) -> bool {
+        self.word(0) as u32 == 0
+    }
+
     /// The size field of an object of variable size.
     fn length(self) -> usize {
         (self.word(2 * WORD) as isize).unsigned_abs()

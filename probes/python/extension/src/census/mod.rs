@@ -142,7 +142,7 @@ impl Census<'_> {
         if let Err(end) = self.count(walk, &mut counts, &mut seen, answer)? {
             return Ok(Err(end));
         }
-        answer.visited = counts.visited;
+        answer.visited = counts.totals.iter().map(|total| total.count).sum();
         answer.distinct_types = counts.totals.len() as u32;
         answer.bytes = counts.totals.iter().map(|total| total.bytes).sum();
         let targets = targets(&counts, previous.as_ref(), self.request.holder_types as usize);
@@ -187,16 +187,27 @@ impl Census<'_> {
             let mut collections = None;
             let max = self.request.max_objects;
             let done = self.pieces(|census, py, is_over| {
-                collections.get_or_insert_with(|| walk.full_collections(py));
+                let before = *collections.get_or_insert_with(|| walk.full_collections(py));
+                // A full collection moves some objects to the end, where they come again.
+                let may_come_again = walk.full_collections(py) != before;
                 let progress = walk.go_on(py, |object| {
+                    let kind = object.kind().address();
+                    if may_come_again && seen.contains(object.address(), kind) {
+                        counts.visited += 1;
+                        return if counts.visited % STEPS == 0 && is_over() {
+                            Flow::PauseAfter
+                        } else {
+                            Flow::GoOn
+                        };
+                    }
                     counts.add(object, census.known, census.held);
-                    seen.insert(object.address(), object.kind().address());
+                    seen.insert(object.address(), kind);
                     if counts.visited % STEPS == 0 && (is_over() || counts.visited > max) {
                         return Flow::PauseAfter;
                     }
                     Flow::GoOn
                 });
-                let since = walk.full_collections(py) - collections.unwrap_or_default();
+                let since = walk.full_collections(py) - before;
                 Ok(match progress {
                     Progress::Broken => Some(Err(broken())),
                     Progress::Paused if counts.visited > max => Some(Err(End::TooMany)),
@@ -215,6 +226,7 @@ impl Census<'_> {
                     restarts += 1;
                     walk.rewind();
                     counts.reset();
+                    seen.clear();
                 }
                 Err(end) => return Ok(Err(end)),
             }

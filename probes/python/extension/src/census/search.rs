@@ -248,6 +248,10 @@ impl Search {
         if self.hits.is_empty() {
             return;
         }
+        if object.is_dying() {
+            self.hits.clear();
+            return;
+        }
         let mut children = std::mem::take(&mut self.hits);
         children.sort_unstable();
         children.dedup();

@@ -23,6 +23,10 @@ impl Seen {
         Self { words: vec![0; (bits / 64) as usize], shift: 64 - bits.trailing_zeros() }
     }
 
+    pub(super) fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
     pub(super) fn insert(&mut self, object: usize, kind: usize) {
         let (word, bit) = self.place(object, kind);
         if let Some(word) = self.words.get_mut(word) {
