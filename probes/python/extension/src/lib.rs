@@ -5,6 +5,7 @@
 //! agent's while the GIL is held. It is used from one thread of the agent's at a time.
 
 mod census;
+mod fork;
 mod gate;
 mod intern;
 mod profile;

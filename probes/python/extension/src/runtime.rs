@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
 
 use crate::census;
+use crate::fork;
 use crate::gate::GATE;
 use crate::intern::Interner;
 
@@ -273,6 +274,7 @@ fn call_at_exit(py: Python<'_>, on_closing: extern "C" fn()) -> PyResult<()> {
 fn call_in_children(py: Python<'_>) -> PyResult<()> {
     let callback = |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         GATE.abandon();
+        fork::abandon();
         if OURS.swap(0, SeqCst) != 0 {
             // An exception here would be printed in a child that knows nothing of leakline.
             import(arguments.py(), c"_tracemalloc").and_then(|module| module.call_method0("stop")).ok();
@@ -281,6 +283,16 @@ fn call_in_children(py: Python<'_>) -> PyResult<()> {
     let callback = PyCFunction::new_closure(py, Some(c"leakline_after_fork"), None, callback)?;
     let named = PyDict::new(py);
     named.set_item("after_in_child", callback)?;
+    if fork::is_needed(py) {
+        let before = |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            fork::before(arguments.py());
+        };
+        let after = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| fork::after();
+        let before = PyCFunction::new_closure(py, Some(c"leakline_before_fork"), None, before)?;
+        let after = PyCFunction::new_closure(py, Some(c"leakline_forked"), None, after)?;
+        named.set_item("before", before)?;
+        named.set_item("after_in_parent", after)?;
+    }
     import(py, c"posix")?.getattr("register_at_fork")?.call((), Some(&named))?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use leakline_python::wire::ProfileCost;
 use pyo3::Python;
 
+use crate::fork::Attaching;
 use crate::gate::Inside;
 
 /// Stretches so far.
@@ -43,6 +44,7 @@ impl Stretches {
 
 /// Takes the GIL, or goes on under it, and runs `work` with the instant at which it was got.
 pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>, Instant) -> T) -> (T, Duration) {
+    let _attaching = Attaching::begin();
     // SAFETY: the caller is inside the gate, or has found the interpreter started and not ending: then a thread may attach.
     unsafe {
         Python::attach_unchecked(|py| {

@@ -222,7 +222,9 @@ impl Shape {
 
 /// `_PyDict_SizeOf`, which only reads.
 #[derive(Clone, Copy)]
-pub(super) struct DictSize(unsafe extern "C" fn(*mut ffi::PyObject) -> isize);
+pub(super) struct DictSize(SizeOf);
+
+type SizeOf = unsafe extern "C" fn(*mut ffi::PyObject) -> isize;
 
 impl DictSize {
     fn of(self, dict: Object<'_>) -> usize {
@@ -258,7 +260,7 @@ impl Known {
         };
         let dict_size = loader::symbol(c"_PyDict_SizeOf").map(|found| {
             // SAFETY: as above.
-            DictSize(unsafe { std::mem::transmute::<NonNull<c_void>, _>(found) })
+            DictSize(unsafe { std::mem::transmute::<NonNull<c_void>, SizeOf>(found) })
         });
         Self {
             minor: py.version_info().minor,

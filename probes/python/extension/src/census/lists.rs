@@ -78,7 +78,9 @@ impl Walk {
     /// `collections` is what `gc.get_stats()` says, youngest generation first.
     pub(super) fn begin(py: Python<'_>, collections: [u64; 3]) -> PyResult<Result<Self, String>> {
         // SAFETY: the GIL is held; an empty list calls nobody.
-        let marker = unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyList_New(0)) }?;
+        let marker = unsafe { ffi::PyList_New(0) };
+        // SAFETY: a new reference, or null with an exception set.
+        let marker = unsafe { Bound::from_owned_ptr_or_err(py, marker) }?;
         let mine = Link { py, address: marker.as_ptr() as usize - GC_HEADER };
         // SAFETY: any object may be asked.
         let is_tracked = unsafe { ffi::PyObject_GC_IsTracked(marker.as_ptr()) } != 0;
