@@ -248,7 +248,9 @@ fn a_child_that_was_forked_in_the_middle_of_a_census_is_whole() {
 
 #[test]
 fn a_census_of_many_objects_keeps_its_stretches_short() {
-    check("census_million.py", &["300000"]);
+    // Without optimisation, what is done between two looks at the clock takes ten times as long.
+    let most_millis = if cfg!(debug_assertions) { "50" } else { "5" };
+    check("census_million.py", &["300000", most_millis]);
 }
 
 #[test]

@@ -115,4 +115,16 @@ gc.collect()
 before = gc.get_freeze_count() + len(gc.get_objects())
 again = driver.census(max_types=1)
 assert abs(again["visited"] - before) < 20, (again["visited"], before)
+
+# Each bound holds, and a census that ended early leaves nothing behind.
+assert driver.census(max_objects=100)["outcome"] == "TooMany"
+assert driver.census(max_total_micros=1)["outcome"] == "TooMany"
+more = [Plain(2) for _ in range(500)]
+cut = driver.census(max_edges=10, max_types=1)
+assert cut["outcome"] == "Taken" and cut["holders_cut"] and cut["edges"] < 300_000, cut
+assert len(cut["types"]) <= 1 + 5, len(cut["types"])
+cut = None
+again = driver.census(max_types=1)
+expected = gc.get_freeze_count() + len(gc.get_objects())
+assert abs(again["visited"] - expected) < 50, (again["visited"], expected)
 print("ok")

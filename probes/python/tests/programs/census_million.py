@@ -7,7 +7,7 @@ import time
 
 import driver
 
-COUNT = int(sys.argv[1])
+COUNT = int(sys.argv[1])  # and the milliseconds that a stretch may take
 
 
 class Node:
@@ -41,5 +41,5 @@ for again in range(5):
     else:
         print("first: %d objects: held %.0f ms, took %.0f ms" % (census["visited"], census["cost"]["gil_held_nanos"] / 1e6, took * 1e3), file=sys.stderr)
 # One of them, because the machine may do so all the same.
-assert min(results)[0] < 5_000_000, results
+assert min(results)[0] < float(sys.argv[2]) * 1e6, results
 print("ok")

@@ -58,6 +58,8 @@ pub(super) struct Walk {
     young: usize,
     marker: usize,
     is_under_way: bool,
+    /// Which list it was in when it paused, and what was last then in the two oldest ones.
+    paused: (usize, [usize; 2]),
 }
 
 /// A link in one of the lists: the collector's header of an object, or a list's head.
@@ -87,7 +89,12 @@ impl Walk {
         if !is_tracked || mine.previous().next() != mine || mine.next().previous() != mine {
             return Ok(Err("a new object is not in a list of its garbage collector's".to_owned()));
         }
-        let walk = Self { young: mine.next().address, marker: mine.address, is_under_way: false };
+        let walk = Self {
+            young: mine.next().address,
+            marker: mine.address,
+            is_under_way: false,
+            paused: (0, [0; 2]),
+        };
         let young = Link { py, address: walk.young };
         if young.word(POINTER_TO_YOUNG) != walk.young {
             return Ok(Err("its garbage collector's lists are laid out differently".to_owned()));
@@ -110,6 +117,18 @@ impl Walk {
         Link { py, address: self.young }.word(STATS + 2 * STATS_SIZE) as u64
     }
 
+    /// Whether what has been met in the old generation may now be behind the marker in a younger one: both were put into
+    /// one list (by a collection, or by `gc.freeze()` and `gc.unfreeze()`) since the walk paused.
+    pub(super) fn may_meet_again(&self, py: Python<'_>) -> bool {
+        let (list, tails) = self.paused;
+        self.is_under_way && list >= 2 && tails != self.tails(py)
+    }
+
+    fn tails(&self, py: Python<'_>) -> [usize; 2] {
+        let [frozen, old, ..] = self.heads(py);
+        [frozen.previous().address, old.previous().address]
+    }
+
     /// Begins anew.
     pub(super) fn rewind(&mut self) {
         self.is_under_way = false;
@@ -125,6 +144,7 @@ impl Walk {
         let heads = self.heads(py);
         let marker = Link { py, address: self.marker };
         let mut at = if self.is_under_way { marker } else { heads[0] };
+        let mut current = if self.is_under_way { self.paused.0 } else { 0 };
         self.is_under_way = true;
         loop {
             let next = at.next();
@@ -133,7 +153,7 @@ impl Walk {
             }
             if let Some(list) = heads.iter().position(|head| *head == next) {
                 match heads.get(list + 1) {
-                    Some(head) => at = *head,
+                    Some(head) => (at, current) = (*head, list + 1),
                     None => return Progress::Done,
                 }
                 continue;
@@ -148,10 +168,12 @@ impl Walk {
                 Flow::GoOn => at = next,
                 Flow::PauseAfter => {
                     marker.move_after(next);
+                    self.paused = (current, self.tails(py));
                     return Progress::Paused;
                 }
                 Flow::PauseBefore => {
                     marker.move_after(at);
+                    self.paused = (current, self.tails(py));
                     return Progress::Paused;
                 }
             }

@@ -185,11 +185,13 @@ impl Census<'_> {
         let mut restarts = 0;
         loop {
             let mut collections = None;
+            let mut may_come_again = false;
             let max = self.request.max_objects;
             let done = self.pieces(|census, py, is_over| {
                 let before = *collections.get_or_insert_with(|| walk.full_collections(py));
                 // A full collection moves some objects to the end, where they come again.
-                let may_come_again = walk.full_collections(py) != before;
+                may_come_again |= walk.full_collections(py) != before || walk.may_meet_again(py);
+                let may_come_again = may_come_again;
                 let progress = walk.go_on(py, |object| {
                     let kind = object.kind().address();
                     if may_come_again && seen.contains(object.address(), kind) {

@@ -212,20 +212,23 @@ fn text(object: &Bound<'_, PyAny>) -> Option<String> {
     unsafe { Object::at(object.py(), object.as_ptr() as usize) }.text()
 }
 
-/// The name under which a dict holds each of `children`; nothing for those without one, and of dicts that are too large.
+/// The name under which a dict holds each of `children`, which are sorted; nothing for those without one, and of dicts that are too large.
 pub(super) fn keys(dict: Object<'_>, children: &[usize]) -> Vec<(usize, String)> {
     // SAFETY: a dict by its type, alive.
     if unsafe { ffi::PyDict_Size(dict.pointer()) } > MAX_NAMESPACE {
         return Vec::new();
     }
-    let held = Entries::of(dict).filter(|(_, value)| children.contains(&value.address()));
+    let held = Entries::of(dict).filter(|(_, value)| children.binary_search(&value.address()).is_ok());
     held.filter_map(|(key, value)| Some((value.address(), key.text()?))).collect()
 }
 
-/// The position at which a tuple holds each of `children`.
+/// The position at which a tuple holds each of `children`, which are sorted.
 pub(super) fn positions(tuple: Object<'_>, children: &[usize]) -> Vec<(usize, String)> {
     let tuple = tuple.own();
     let Ok(tuple) = tuple.cast::<PyTuple>() else { return Vec::new() };
     let items = tuple.iter().take(256).enumerate().map(|(index, item)| (item.as_ptr() as usize, index));
-    items.filter(|(item, _)| children.contains(item)).map(|(item, index)| (item, index.to_string())).collect()
+    items
+        .filter(|(item, _)| children.binary_search(item).is_ok())
+        .map(|(item, index)| (item, index.to_string()))
+        .collect()
 }

@@ -32,6 +32,8 @@ const LONG_SLICE: u64 = 131_072;
 const MAX_EDGES_OF_ONE: u64 = 8 * LONG_SLICE;
 /// References between two looks at the clock.
 const STEPS: u64 = 4096;
+/// As many as one that has to be named takes.
+const STEPS_OF_A_HIT: u64 = 256;
 
 /// Which of a sample's objects are meant.
 type Bits = [u64; MAX_SAMPLES / 64];
@@ -262,6 +264,7 @@ impl Search {
             Referrer::Tuple => place::positions(object, &children),
             _ => Vec::new(),
         };
+        self.steps += STEPS_OF_A_HIT * children.len() as u64;
         for child in &children {
             let place = place::place(object, &referrer, *child, known);
             let nodes = self.watched.get(child).cloned().unwrap_or_default();
