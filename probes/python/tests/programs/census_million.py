@@ -41,5 +41,6 @@ for again in range(5):
     else:
         print("first: %d objects: held %.0f ms, took %.0f ms" % (census["visited"], census["cost"]["gil_held_nanos"] / 1e6, took * 1e3), file=sys.stderr)
 # One of them, because the machine may do so all the same.
-assert min(results)[0] < float(sys.argv[2]) * 1e6, results
+busy = os.getloadavg()[0] > 0.8 * os.cpu_count()
+assert min(results)[0] < (float(sys.argv[2]) + (20 if busy else 0)) * 1e6, results
 print("ok")

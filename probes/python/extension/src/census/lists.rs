@@ -58,8 +58,8 @@ pub(super) struct Walk {
     young: usize,
     marker: usize,
     is_under_way: bool,
-    /// Which list it was in when it paused, and what was last then in the two oldest ones.
-    paused: (usize, [usize; 2]),
+    /// Which list it was in when it paused, and what was first and last then in the oldest ones.
+    paused: (usize, [usize; 3]),
 }
 
 /// A link in one of the lists: the collector's header of an object, or a list's head.
@@ -93,7 +93,7 @@ impl Walk {
             young: mine.next().address,
             marker: mine.address,
             is_under_way: false,
-            paused: (0, [0; 2]),
+            paused: (0, [0; 3]),
         };
         let young = Link { py, address: walk.young };
         if young.word(POINTER_TO_YOUNG) != walk.young {
@@ -120,13 +120,13 @@ impl Walk {
     /// Whether what has been met in the old generation may now be behind the marker in a younger one: both were put into
     /// one list (by a collection, or by `gc.freeze()` and `gc.unfreeze()`) since the walk paused.
     pub(super) fn may_meet_again(&self, py: Python<'_>) -> bool {
-        let (list, tails) = self.paused;
-        self.is_under_way && list >= 2 && tails != self.tails(py)
+        let (list, ends) = self.paused;
+        self.is_under_way && list >= 2 && ends != self.ends(py)
     }
 
-    fn tails(&self, py: Python<'_>) -> [usize; 2] {
+    fn ends(&self, py: Python<'_>) -> [usize; 3] {
         let [frozen, old, ..] = self.heads(py);
-        [frozen.previous().address, old.previous().address]
+        [frozen.previous().address, old.next().address, old.previous().address]
     }
 
     /// Begins anew.
@@ -168,12 +168,12 @@ impl Walk {
                 Flow::GoOn => at = next,
                 Flow::PauseAfter => {
                     marker.move_after(next);
-                    self.paused = (current, self.tails(py));
+                    self.paused = (current, self.ends(py));
                     return Progress::Paused;
                 }
                 Flow::PauseBefore => {
                     marker.move_after(at);
-                    self.paused = (current, self.tails(py));
+                    self.paused = (current, self.ends(py));
                     return Progress::Paused;
                 }
             }
