@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use leakline_core::{
     Attachment, Cause, Clock, Details, Growth, Probe, ProbeError, Profile, Tick, Timestamp, text,
 };
+use leakline_python::census::CensusRequest;
 use leakline_python::{Mode, PythonOptions, PythonProbe, early, set_on_closing};
 use serde_json::{Value, json};
 
@@ -224,6 +225,26 @@ pub extern "C" fn driver_conformance() -> *mut c_char {
     text_of(on_a_lane(|| json!(leakline_core::conformance::probe_violations(make))))
 }
 
+/// A census, by a JSON object with any of the fields of a request.
+///
+/// # Safety
+///
+/// `request` must be a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn driver_census(request: *const c_char) -> *mut c_char {
+    // SAFETY: the caller promises it.
+    let request = unsafe { CStr::from_ptr(request) }.to_string_lossy();
+    let request: Value = serde_json::from_str(&request).unwrap_or_default();
+    with(|driver| {
+        let mut whole = serde_json::to_value(CensusRequest::default()).unwrap();
+        for (name, value) in request.as_object().into_iter().flatten() {
+            whole[name] = value.clone();
+        }
+        let answer = driver.probe.census(serde_json::from_value(whole).unwrap())?;
+        Ok(serde_json::to_value(answer).unwrap())
+    })
+}
+
 /// Gives back what the probe took.
 #[unsafe(no_mangle)]
 pub extern "C" fn driver_detach() -> *mut c_char {
@@ -255,7 +276,9 @@ pub extern "C" fn driver_report_closing() {
 pub extern "C" fn driver_read_for_ever() {
     let work = || {
         loop {
-            for answer in [driver_gauges(), driver_details(0, 1)] {
+            // SAFETY: a C string.
+            let census = unsafe { driver_census(c"{}".as_ptr()) };
+            for answer in [census, driver_gauges(), driver_details(0, 1)] {
                 // SAFETY: a text that was made just now, and is not used after it was freed.
                 let gone = unsafe { CStr::from_ptr(answer) }.to_string_lossy().contains("is gone");
                 // SAFETY: as above.

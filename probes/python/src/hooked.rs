@@ -87,10 +87,9 @@ impl Hooked {
         }
     }
 
-    /// Closes it, whether it is open or not.
-    pub(crate) fn close(&mut self, part: Part) -> Result<(), ProbeError> {
-        self.has_window = false;
-        part.close_window()
+    /// Records no more; what was recorded is in the next reading.
+    pub(crate) fn end(&mut self, part: Part) -> Result<(), ProbeError> {
+        if self.has_window { part.end_window() } else { Ok(()) }
     }
 
     /// The hook had been taken away, and was set anew.
@@ -200,10 +199,12 @@ impl Hooked {
             WindowClosed::Time => "its time is over",
             WindowClosed::Traces => "it held as many allocations as it may",
             WindowClosed::Share => "it took too large a share of a core",
+            WindowClosed::Asked => "somebody asked for it",
             WindowClosed::Unhooked => "another allocator hook took leakline's away",
         };
         details.notes.push(format!("the exact window is closed, because {why}: {what}"));
-        self.close(part)
+        self.has_window = false;
+        part.close_window()
     }
 
     /// Whether the hook was set; why not is kept for the readings.

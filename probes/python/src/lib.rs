@@ -6,7 +6,10 @@
 //! Python part does.
 
 pub mod arenas;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod asked;
 mod budget;
+pub mod census;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod early;
 pub mod filter;
@@ -97,7 +100,7 @@ pub struct WindowBounds {
 
 impl Default for WindowBounds {
     fn default() -> Self {
-        Self { duration: Duration::from_secs(60), max_traces: 1_000_000, max_percent: 50, max_paths: 100_000 }
+        Self { max_traces: 1_000_000, max_percent: 50, max_paths: 100_000 }
     }
 }
 

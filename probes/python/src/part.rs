@@ -10,8 +10,9 @@ use leakline_core::ProbeError;
 use leakline_probing::loader::LoadedObject;
 
 use crate::wire::{
-    ABI, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer, ProfileRequest, Request, Response,
-    Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table, Tracing, Window, decode, encode,
+    ABI, CensusAnswer, CensusRequest, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer,
+    ProfileRequest, Request, Response, Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table, Tracing,
+    Window, decode, encode,
 };
 
 type OnClosing = Arc<dyn Fn() + Send + Sync>;
@@ -95,8 +96,23 @@ impl Part {
         hooked(self.call(&Request::OpenWindow(window))?)
     }
 
+    /// Has no more recorded.
+    pub(crate) fn end_window(self) -> Result<(), ProbeError> {
+        self.close(&Request::EndWindow)
+    }
+
+    /// Has what was recorded forgotten.
     pub(crate) fn close_window(self) -> Result<(), ProbeError> {
-        match self.call(&Request::CloseWindow)? {
+        self.close(&Request::CloseWindow)
+    }
+
+    /// Stops tracing that was started by the part.
+    pub(crate) fn stop_tracing(self) -> Result<(), ProbeError> {
+        self.close(&Request::StopTracing)
+    }
+
+    fn close(self, request: &Request) -> Result<(), ProbeError> {
+        match self.call(request)? {
             Response::Closed => Ok(()),
             other => Err(unexpected(other)),
         }
@@ -135,6 +151,13 @@ impl Part {
     pub(crate) fn profile(self, request: ProfileRequest) -> Result<ProfileAnswer, ProbeError> {
         match self.call(&Request::Profile(request))? {
             Response::Profile(answer) => Ok(answer),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    pub(crate) fn census(self, request: CensusRequest) -> Result<CensusAnswer, ProbeError> {
+        match self.call(&Request::Census(request))? {
+            Response::Census(answer) => Ok(answer),
             other => Err(unexpected(other)),
         }
     }

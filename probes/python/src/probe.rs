@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leakline_core::{
-    Attachment, Cause, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, Profile, RuntimeInfo,
-    Tick, Timestamp, names,
+    Asked, Attachment, Cause, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, ProbeRequest,
+    Profile, RuntimeInfo, Tick, Timestamp, names,
 };
 
+use crate::asked::{self, Requests};
 use crate::budget::Budget;
 use crate::find::{CPython, python_part};
 use crate::hooked::Hooked;
 use crate::part::Part;
 use crate::tables::Tables;
-use crate::wire::{GaugeValues, Interpreter, Outcome, ProfileAnswer, ProfileRequest, Tracing};
+use crate::wire::{
+    CensusAnswer, CensusRequest, GaugeValues, Interpreter, Outcome, ProfileAnswer, ProfileRequest, Tracing,
+};
 use crate::{Mode, PythonOptions, boot_nanos, early};
 
 /// How long an interpreter that was attached to in its start may take until its `sys.path` is complete.
@@ -42,6 +45,9 @@ pub struct PythonProbe {
     /// Why this interpreter cannot trace.
     cannot_trace: Option<String>,
     hooked: Hooked,
+    requests: Requests,
+    /// Regular ones so far.
+    ticks: u32,
     tables: Tables,
     budget: Budget,
     /// For the gauges whose cost grows with what they count.
@@ -72,6 +78,8 @@ impl PythonProbe {
             tracing: None,
             cannot_trace: None,
             hooked: Hooked::default(),
+            requests: Requests::default(),
+            ticks: 0,
             tables: Tables::default(),
             budget,
             slow: Budget::new(SLOW_GAUGES),
@@ -165,7 +173,7 @@ impl PythonProbe {
     /// Whether tracemalloc's profile is wanted: in the mode that starts it, and where the host traces by itself and
     /// leakline has nothing of its own.
     fn traces(&self) -> bool {
-        matches!(self.options.mode, Mode::Tracemalloc | Mode::Gauges)
+        matches!(self.options.mode, Mode::Tracemalloc | Mode::Gauges) || self.requests.is_tracing()
     }
 
     /// The profile of tracemalloc's traces, if the budget allows it.
@@ -251,6 +259,20 @@ impl PythonProbe {
         self.tables.profile(&answer.stats)
     }
 
+    /// Whether this tick has a census: the first one, one of so many, or because somebody asked.
+    fn census_is_due(&mut self, tick: &Tick) -> bool {
+        let every = self.options.census_every;
+        let regular = every > 0 && matches!(tick.cause, Cause::Baseline | Cause::Tick);
+        let due = regular && self.ticks % every == 0;
+        self.ticks = self.ticks.wrapping_add(u32::from(regular));
+        self.requests.wants_census() || due
+    }
+
+    /// Counts objects by type, as asked; on the lane. For tests, which ask for more or less than a reading does.
+    pub fn census(&mut self, request: CensusRequest) -> Result<CensusAnswer, ProbeError> {
+        part_of(self.part)?.census(request)
+    }
+
     /// Somebody has stopped tracing, or nobody ever started it.
     fn not_tracing(&mut self, part: Part, details: &mut Details) -> Result<(), ProbeError> {
         match self.tracing {
@@ -324,9 +346,19 @@ impl Probe for PythonProbe {
         }
         if self.traces() {
             self.traced_profile(part, tick, &mut details)?;
+            self.requests.end_tracing(part, self.clock.0.now().boot_nanos, &mut details)?;
         }
         self.hooked.read(part, &mut self.tables, &self.options, &mut details)?;
+        if self.census_is_due(tick) && self.clock.0.now().boot_nanos < tick.deadline_boot_nanos {
+            asked::census(part, &mut details)?;
+        }
         Ok(details)
+    }
+
+    async fn request(&mut self, request: &ProbeRequest) -> Result<Asked, ProbeError> {
+        let part = part_of(self.part)?;
+        let now = self.clock.0.now().boot_nanos;
+        self.requests.take(request, part, &self.options, &mut self.hooked, now)
     }
 
     async fn detach(&mut self) {

@@ -8,6 +8,7 @@ use std::ffi::CStr;
 use serde::{Deserialize, Serialize};
 
 use crate::arenas::ArenaBytes;
+pub use crate::census::{CensusAnswer, CensusCost, CensusOutcome, CensusRequest, Holder, TypeCount};
 
 /// Version of everything in this file. An agent and a Python part with different ones refuse each other.
 pub const ABI: u32 = 2;
@@ -74,14 +75,20 @@ pub enum Request {
     Sample(Sampling),
     /// Record every allocation from now on, for a while. Answered as `Sample` is.
     OpenWindow(Window),
+    /// Record no more; what was recorded stays to be read.
+    EndWindow,
     /// Forget what was recorded.
     CloseWindow,
+    /// Stop tracing that was started here.
+    StopTracing,
     /// Read the gauges whose cost grows with what they count.
     SlowGauges,
     /// Read live bytes and counts per call path as tracemalloc knows them.
     Profile(ProfileRequest),
     /// Read what the hook knows; Python is not asked.
     Sites(SitesRequest),
+    /// Count objects by type, and find who holds the growing ones.
+    Census(CensusRequest),
     /// Stop tracing that was started here, and let go.
     Detach,
 }
@@ -193,7 +200,7 @@ pub enum Response {
         /// Why, in words for a user.
         reason: String,
     },
-    /// To `CloseWindow`.
+    /// To `EndWindow`, `CloseWindow` and `StopTracing`.
     Closed,
     /// To `Sites`.
     Sites(SitesAnswer),
@@ -203,6 +210,8 @@ pub enum Response {
     SlowGauges(SlowGaugeValues),
     /// To `Profile`.
     Profile(ProfileAnswer),
+    /// To `Census`.
+    Census(CensusAnswer),
     /// To `Detach`.
     Detached,
     /// The interpreter is ending, has ended, or belongs to the process that this one was forked from.
@@ -359,6 +368,8 @@ pub enum WindowClosed {
     Traces,
     /// It took too large a share of a core.
     Share,
+    /// Somebody asked for it.
+    Asked,
     /// Another hook took leakline's away.
     Unhooked,
 }

@@ -232,6 +232,33 @@ fn call_paths_beyond_the_limit_are_forgotten_and_found_again() {
 }
 
 #[test]
+fn a_census_counts_what_the_collector_lists_and_runs_no_code_of_the_hosts() {
+    check("census_counts.py", &[]);
+}
+
+#[test]
+fn a_census_names_who_holds_what_a_type_grew_by() {
+    check("census_holders.py", &[]);
+}
+
+#[test]
+fn a_census_is_taken_while_threads_allocate_and_collect() {
+    check("census_stress.py", &["8", "40"]);
+}
+
+#[test]
+fn a_child_that_was_forked_in_the_middle_of_a_census_is_whole() {
+    check("census_forks.py", &[]);
+}
+
+#[test]
+fn a_census_of_many_objects_keeps_its_stretches_short() {
+    // Without optimisation, what is done between two looks at the clock takes ten times as long.
+    let most_millis = if cfg!(debug_assertions) { "50" } else { "5" };
+    check("census_million.py", &["300000", most_millis]);
+}
+
+#[test]
 fn preloaded_it_attaches_before_the_first_line_runs() {
     let variables = [("LD_PRELOAD", "driver"), ("LEAKLINE_DRIVER_EARLY", "7"), ("PYTHONPATH", PROGRAMS)];
     for options in

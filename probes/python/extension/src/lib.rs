@@ -5,6 +5,8 @@
 //! agent's while the GIL is held. It is used from one thread of the agent's at a time.
 
 mod arenas;
+mod census;
+mod fork;
 mod frames;
 mod gate;
 mod hook;
@@ -157,6 +159,16 @@ fn respond(request: &Request, attached: bool) -> Response {
                 },
             )
         }),
+        Request::EndWindow => with(|_, _| {
+            hook::end_window();
+            Ok(Response::Closed)
+        }),
+        Request::StopTracing => with(|runtime, inside| {
+            if let Ok(tracer) = runtime.tracer() {
+                Stretches::default().run(inside, |py, _| tracer.stop(py))?;
+            }
+            Ok(Response::Closed)
+        }),
         Request::CloseWindow => with(|runtime, _| {
             hook::close();
             runtime.exact = sites::Reader::default();
@@ -168,6 +180,9 @@ fn respond(request: &Request, attached: bool) -> Response {
                 Source::Exact => &mut runtime.exact,
             };
             Ok(Response::Sites(sites::read(reader, &mut runtime.interner, request)))
+        }),
+        Request::Census(request) => with(|runtime, inside| {
+            census::take(&mut runtime.census, &runtime.gc, request, inside).map(Response::Census)
         }),
         Request::Detach => {
             hook::rest();

@@ -93,7 +93,7 @@ fn copy(runtime: &mut Runtime, py: Python<'_>, request: &ProfileRequest) -> PyRe
         return Ok(Copied::Not(Outcome::TooMany { expected_micros: expected.as_micros() as u64 }));
     }
     let begun = Instant::now();
-    let traces = runtime.without_collections(py, || {
+    let traces = runtime.gc.without_collections(py, || {
         let traces = tracer.get_traces.bind(py).call0()?.cast_into::<PyList>()?;
         untrack(&traces);
         Ok(traces)

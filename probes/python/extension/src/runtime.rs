@@ -12,6 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyList, PyTuple};
 
 use crate::arenas;
+use crate::census;
+use crate::fork;
 use crate::gate::GATE;
 use crate::hook::{self, Standing};
 use crate::intern::Interner;
@@ -27,7 +29,8 @@ pub(crate) struct Runtime {
     allocated_blocks: Option<Py<PyAny>>,
     /// How many strings are interned: 3.12 and later.
     interned: Option<Py<PyAny>>,
-    gc: Collector,
+    pub(crate) gc: Collector,
+    pub(crate) census: census::State,
     pub(crate) interner: Interner,
     /// What was read of the hook's two sources.
     pub(crate) sampled: Reader,
@@ -47,7 +50,8 @@ pub(crate) struct Tracer {
     tracer_memory: Py<PyAny>,
 }
 
-struct Collector {
+/// The garbage collector.
+pub(crate) struct Collector {
     get_count: Py<PyAny>,
     get_stats: Py<PyAny>,
     is_enabled: Py<PyAny>,
@@ -78,6 +82,7 @@ impl Runtime {
                 freeze_count: get(&gc, "get_freeze_count")?,
                 garbage: gc.getattr("garbage")?.cast_into::<PyList>().ok().map(Bound::unbind),
             },
+            census: census::State::default(),
             interner: Interner::default(),
             sampled: Reader::default(),
             exact: Reader::default(),
@@ -143,7 +148,9 @@ impl Runtime {
         let gc_frozen = self.gc.freeze_count.call0(py)?.extract(py)?;
         Ok(SlowGaugeValues { held_nanos: 0, arenas, arenas_missing, gc_frozen })
     }
+}
 
+impl Collector {
     /// Runs `work` while the garbage collector is off: it would run the host's finalisers on our thread, and walk
     /// through a million tuples for nothing. No thread can see it off, because the GIL is held throughout.
     pub(crate) fn without_collections<T>(
@@ -151,15 +158,31 @@ impl Runtime {
         py: Python<'_>,
         work: impl FnOnce() -> PyResult<T>,
     ) -> PyResult<T> {
-        let enabled: bool = self.gc.is_enabled.call0(py)?.extract(py)?;
-        if enabled {
-            self.gc.disable.call0(py)?;
+        struct Enable<'a, 'py>(&'a Py<PyAny>, Python<'py>);
+        impl Drop for Enable<'_, '_> {
+            fn drop(&mut self) {
+                // A function without arguments that sets a flag: it cannot fail.
+                self.0.call0(self.1).ok();
+            }
         }
-        let done = work();
-        if enabled {
-            self.gc.enable.call0(py)?;
+        let enabled: bool = self.is_enabled.call0(py)?.extract(py)?;
+        if !enabled {
+            return work();
         }
-        done
+        // Switched on again after a panic, too.
+        let _enable = Enable(&self.enable, py);
+        self.disable.call0(py)?;
+        work()
+    }
+
+    /// Collections of each generation so far, the youngest first.
+    pub(crate) fn collections(&self, py: Python<'_>) -> PyResult<[u64; 3]> {
+        let stats = self.get_stats.bind(py).call0()?.cast_into::<PyList>()?;
+        let mut collections = [0; 3];
+        for (count, generation) in collections.iter_mut().zip(stats.iter()) {
+            *count = generation.get_item("collections")?.extract()?;
+        }
+        Ok(collections)
     }
 }
 
@@ -290,6 +313,7 @@ fn call_at_exit(py: Python<'_>, on_closing: extern "C" fn()) -> PyResult<()> {
 fn call_in_children(py: Python<'_>) -> PyResult<()> {
     let callback = |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
         GATE.abandon();
+        fork::abandon();
         if OURS.swap(0, SeqCst) != 0 {
             // An exception here would be printed in a child that knows nothing of leakline.
             import(arguments.py(), c"_tracemalloc").and_then(|module| module.call_method0("stop")).ok();
@@ -298,6 +322,16 @@ fn call_in_children(py: Python<'_>) -> PyResult<()> {
     let callback = PyCFunction::new_closure(py, Some(c"leakline_after_fork"), None, callback)?;
     let named = PyDict::new(py);
     named.set_item("after_in_child", callback)?;
+    if fork::is_needed(py) {
+        let before = |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            fork::before(arguments.py());
+        };
+        let after = |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| fork::after();
+        let before = PyCFunction::new_closure(py, Some(c"leakline_before_fork"), None, before)?;
+        let after = PyCFunction::new_closure(py, Some(c"leakline_forked"), None, after)?;
+        named.set_item("before", before)?;
+        named.set_item("after_in_parent", after)?;
+    }
     import(py, c"posix")?.getattr("register_at_fork")?.call((), Some(&named))?;
     Ok(())
 }

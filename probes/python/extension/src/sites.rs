@@ -171,6 +171,7 @@ fn window_state(state: hook::State) -> WindowState {
             hook::Closed::Time => WindowClosed::Time,
             hook::Closed::Traces => WindowClosed::Traces,
             hook::Closed::Share => WindowClosed::Share,
+            hook::Closed::Asked => WindowClosed::Asked,
             hook::Closed::Unhooked => WindowClosed::Unhooked,
         }),
         recorded: state.recorded,

@@ -7,6 +7,7 @@ use leakline_probing::sampler::thread::Thread;
 use leakline_python::wire::ProfileCost;
 use pyo3::Python;
 
+use crate::fork::Attaching;
 use crate::gate::Inside;
 
 /// Stretches so far.
@@ -46,6 +47,7 @@ impl Stretches {
 pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>, Instant) -> T) -> (T, Duration) {
     // What Python allocates for us is not the host's.
     let _unseen = Thread::current().enter();
+    let _attaching = Attaching::begin();
     // SAFETY: the caller is inside the gate, or has found the interpreter started and not ending: then a thread may attach.
     unsafe {
         Python::attach_unchecked(|py| {

@@ -25,6 +25,7 @@ def _function(name, *arguments):
 _attach = _function("attach", ctypes.c_char_p)
 gauges = _function("gauges")
 _details = _function("details", ctypes.c_int, ctypes.c_int)
+_census = _function("census", ctypes.c_char_p)
 growth = _function("growth")
 detach = _function("detach")
 conformance = _function("conformance")
@@ -36,6 +37,10 @@ def attach(**options):
 
 def details(sites=True, requested=True):
     return _details(int(sites), int(requested))
+
+
+def census(**request):
+    return _census(json.dumps(request).encode())
 
 
 def was_early():

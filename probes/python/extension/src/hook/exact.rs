@@ -31,8 +31,9 @@ pub(crate) enum Closed {
     Time = 1,
     Traces = 2,
     Share = 3,
+    Asked = 4,
     /// The hook was taken away, and frees went by unseen.
-    Unhooked = 4,
+    Unhooked = 5,
 }
 
 /// What is known of the window that is open, or was.
@@ -104,6 +105,7 @@ pub(crate) fn window() -> Option<State> {
         1 => Some(Closed::Time),
         2 => Some(Closed::Traces),
         3 => Some(Closed::Share),
+        4 => Some(Closed::Asked),
         _ => Some(Closed::Unhooked),
     };
     let end = if closed.is_some() { CLOSED_AT.load(Relaxed) } else { now() };

@@ -157,6 +157,11 @@ pub(crate) fn open(py: Python<'_>, window: Window) -> Result<Option<String>, Str
     Ok(degraded)
 }
 
+/// Records no more; what was recorded stays to be read.
+pub(crate) fn end_window() {
+    exact::stop(Closed::Asked);
+}
+
 /// Puts the hook to rest, and forgets what it knew.
 pub(crate) fn rest() {
     does_nothing();
