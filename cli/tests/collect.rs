@@ -201,3 +201,25 @@ fn a_report_into_a_closed_pipe_is_no_error_and_json_is_one_object() {
     let plain = text(&output(&["report", file]).stdout);
     assert!(!plain.contains('\x1b'), "{plain}");
 }
+
+#[test]
+fn asking_names_what_is_missing_a_collector_or_a_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let (child, _lines, first) = collector(folder.path(), "127.0.0.1:0", &[]);
+    let address = first.split_whitespace().nth(2).unwrap().trim_end_matches(',').to_owned();
+    let cases: [(&[&str], &str); 3] = [
+        (&["ask", "--collector", &address, "census"], "no session is connected"),
+        (
+            &["ask", "--collector", &address, "--session", "3f", "snapshot"],
+            "no session is connected that is \"3f\"",
+        ),
+        (&["ask", "--collector", "127.0.0.1:1", "close"], "does `leakline collect` run there?"),
+    ];
+    for (words, expected) in cases {
+        let output = output(words);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(expected), "{said}");
+    }
+    end(child, "-INT");
+}

@@ -21,8 +21,12 @@ fuzz_target!(|input: &[u8]| {
         }
         for event in decoder.push(entry).unwrap_or_default() {
             if let Event::Snapshot { snapshot, .. } = event {
-                for profile in snapshot.readings.iter().flat_map(|reading| &reading.profiles) {
-                    assert!(profile.sites().is_sorted_by_key(|stat| stat.site.id()));
+                for reading in &snapshot.readings {
+                    for (index, profile) in reading.profiles.iter().enumerate() {
+                        assert!(profile.sites().is_sorted_by_key(|stat| stat.site.id()));
+                        let mut before = reading.profiles[..index].iter();
+                        assert!(before.all(|other| other.source().name != profile.source().name));
+                    }
                 }
             }
         }

@@ -1,19 +1,21 @@
 //! Core's words as messages, and messages as core's words. Wire types stop here.
 //! Never here: numbering, interning, or anything that remembers.
 
+mod command;
+mod profile;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core as model;
-use leakline_core::{
-    Command, Host, Kind, Loss, Mark, ProbeRequest, Rate, Session, SessionId, Subject, Timestamp, Window,
-    WindowSource,
-};
+use leakline_core::{Host, Kind, Loss, Mark, Rate, Session, SessionId, Subject, Timestamp};
 
 use crate::error::DecodeError;
-use crate::limits::{MAX_SOURCE_NAME_BYTES, MAX_STRING_BYTES};
+use crate::limits::MAX_STRING_BYTES;
 use crate::v1;
+
+pub(crate) use profile::{SiteNumbers, amount_from_wire, amount_to_wire, source_name};
 
 /// `text` within the bound for strings: longer ones are cut at a character and end with `…`.
 pub(crate) fn cut(text: &str) -> Cow<'_, str> {
@@ -132,77 +134,6 @@ impl From<Loss> for v1::Loss {
 impl From<v1::Loss> for Loss {
     fn from(loss: v1::Loss) -> Self {
         Self { snapshots: loss.snapshots, bytes: loss.bytes }
-    }
-}
-
-impl From<&Command> for v1::Command {
-    fn from(command: &Command) -> Self {
-        let body = match command {
-            Command::SnapshotNow => v1::command::Body::SnapshotNow(v1::Empty {}),
-            Command::ResetBaseline => v1::command::Body::ResetBaseline(v1::Empty {}),
-            Command::SetInterval(interval) => v1::command::Body::SetIntervalNanos(nanos(*interval)),
-            Command::Ask(ProbeRequest::OpenWindow(window)) => v1::command::Body::OpenWindow(window.into()),
-            Command::Ask(ProbeRequest::CloseWindow) => v1::command::Body::CloseWindow(v1::Empty {}),
-            Command::Ask(ProbeRequest::Census) => v1::command::Body::Census(v1::Empty {}),
-        };
-        Self { body: Some(body) }
-    }
-}
-
-impl TryFrom<v1::Command> for Command {
-    type Error = DecodeError;
-
-    fn try_from(command: v1::Command) -> Result<Self, DecodeError> {
-        Ok(match required(command.body, "Command.body")? {
-            v1::command::Body::SnapshotNow(_) => Self::SnapshotNow,
-            v1::command::Body::ResetBaseline(_) => Self::ResetBaseline,
-            v1::command::Body::SetIntervalNanos(0) => {
-                let reason = "an interval is longer than nothing";
-                return Err(DecodeError::Invalid { reason, field: "Command.set_interval_nanos" });
-            }
-            v1::command::Body::SetIntervalNanos(interval) => {
-                Self::SetInterval(Duration::from_nanos(interval))
-            }
-            v1::command::Body::OpenWindow(window) => Self::Ask(ProbeRequest::OpenWindow(window.try_into()?)),
-            v1::command::Body::CloseWindow(_) => Self::Ask(ProbeRequest::CloseWindow),
-            v1::command::Body::Census(_) => Self::Ask(ProbeRequest::Census),
-        })
-    }
-}
-
-impl From<&Window> for v1::Window {
-    fn from(window: &Window) -> Self {
-        let source = match window.source {
-            WindowSource::Exact => v1::window::Source::Exact,
-            WindowSource::Tracemalloc => v1::window::Source::Tracemalloc,
-        };
-        Self {
-            source: source.into(),
-            frames: window.frames.map(u32::from),
-            duration_nanos: nanos(window.duration),
-            max_traces: window.max_traces,
-        }
-    }
-}
-
-impl TryFrom<v1::Window> for Window {
-    type Error = DecodeError;
-
-    fn try_from(window: v1::Window) -> Result<Self, DecodeError> {
-        let source = match known(window.source, "Window.source")? {
-            v1::window::Source::Unspecified => return Err(DecodeError::Missing("Window.source")),
-            v1::window::Source::Exact => WindowSource::Exact,
-            v1::window::Source::Tracemalloc => WindowSource::Tracemalloc,
-        };
-        if window.duration_nanos == 0 {
-            return Err(DecodeError::Missing("Window.duration_nanos"));
-        }
-        let frames = window.frames.map(u16::try_from).transpose().map_err(|_| DecodeError::Invalid {
-            reason: "no call path has so many frames",
-            field: "Window.frames",
-        })?;
-        let duration = Duration::from_nanos(window.duration_nanos);
-        Ok(Self { source, frames, duration, max_traces: window.max_traces })
     }
 }
 
@@ -485,64 +416,6 @@ pub(crate) fn verdict_to_wire(verdict: &model::Verdict, site: Option<u32>) -> v1
         points: verdict.points,
         share: verdict.share,
         to_limit: verdict.seconds_to_limit.map(|(seconds, low, high)| v1::TimeToLimit { seconds, low, high }),
-    }
-}
-
-/// The source of a profile, within its bound. Agents that knew no other than tracemalloc did not name it.
-pub(crate) fn source_name(name: &str) -> Cow<'_, str> {
-    match name {
-        "" => Cow::Borrowed(model::ProfileSource::TRACEMALLOC),
-        name => cut_to(name, MAX_SOURCE_NAME_BYTES),
-    }
-}
-
-/// The numbers of one site in a change.
-pub(crate) fn amount_to_wire(site: u32, told: SiteNumbers) -> v1::SiteAmount {
-    v1::SiteAmount {
-        site,
-        bytes: told.live.bytes,
-        blocks: told.live.blocks,
-        standard_error_bytes: told.standard_error_bytes,
-        allocated_bytes: told.allocated.map(|allocated| allocated.bytes),
-        allocated_blocks: told.allocated.map(|allocated| allocated.blocks),
-    }
-}
-
-pub(crate) fn amount_from_wire(amount: &v1::SiteAmount) -> SiteNumbers {
-    let blocks = amount.allocated_blocks.unwrap_or(0);
-    SiteNumbers {
-        live: model::Amount { bytes: amount.bytes, blocks: amount.blocks },
-        standard_error_bytes: amount.standard_error_bytes,
-        allocated: amount.allocated_bytes.map(|bytes| model::Amount { bytes, blocks }),
-    }
-}
-
-/// What a profile says of a site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct SiteNumbers {
-    pub(crate) live: model::Amount,
-    pub(crate) standard_error_bytes: u64,
-    pub(crate) allocated: Option<model::Amount>,
-}
-
-impl SiteNumbers {
-    pub(crate) fn of(stat: &model::SiteStat) -> Self {
-        Self { live: stat.live, standard_error_bytes: stat.standard_error_bytes, allocated: stat.allocated }
-    }
-
-    pub(crate) fn into_stat(self, site: Arc<model::Site>) -> model::SiteStat {
-        model::SiteStat {
-            site,
-            live: self.live,
-            standard_error_bytes: self.standard_error_bytes,
-            allocated: self.allocated,
-        }
-    }
-
-    /// Whether a site with these numbers need not be told: it holds nothing, and nothing is known of what it allocated.
-    pub(crate) fn is_nothing(&self) -> bool {
-        self.live == model::Amount::default()
-            && self.allocated.unwrap_or_default() == model::Amount::default()
     }
 }
 
