@@ -115,11 +115,22 @@ fn refused(reason: &'static str) -> Asked {
     Asked::Refused { reason: reason.into() }
 }
 
-/// Takes a census, and adds what it found.
-pub(crate) fn census(part: Part, details: &mut Details) -> Result<(), ProbeError> {
-    let answer = part.census(CensusRequest { max_types: 500, ..CensusRequest::default() })?;
+/// The share of the time until a tick's deadline that a census may take, in percent: the rest of the reading must not be
+/// lost because of it.
+const CENSUS_PERCENT: u32 = 70;
+
+/// Takes a census within `left`, the time until the tick's deadline, and adds what it found.
+pub(crate) fn census(part: Part, left: Duration, details: &mut Details) -> Result<(), ProbeError> {
+    let usual = CensusRequest::default();
+    let wall = u64::try_from((left * CENSUS_PERCENT / 100).as_micros()).unwrap_or(u64::MAX);
+    let answer = part.census(CensusRequest {
+        max_types: 500,
+        max_wall_micros: usual.max_wall_micros.min(wall),
+        ..usual
+    })?;
     details.gil_held += Duration::from_nanos(answer.cost.gil_held_nanos);
-    details.longest_stall = details.longest_stall.max(Duration::from_nanos(answer.cost.longest_stretch_nanos));
+    details.longest_stall =
+        details.longest_stall.max(Duration::from_nanos(answer.cost.longest_stretch_nanos));
     match &answer.outcome {
         CensusOutcome::Taken => add(answer, details),
         CensusOutcome::TooMany => details

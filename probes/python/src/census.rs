@@ -17,6 +17,9 @@ pub struct CensusRequest {
     /// Time under the GIL, all stretches together, microseconds. Over it the census ends: without an answer while it
     /// counts, without some of the holders after that.
     pub max_total_micros: u64,
+    /// Time from the beginning to the end, pauses and waiting for the GIL among it, microseconds. Over it the census ends
+    /// in the same way.
+    pub max_wall_micros: u64,
     /// Types in the answer, those with most bytes first; growing ones come on top of that.
     pub max_types: u32,
     /// Holders are looked for of this many types, those that grew by most bytes since the census before; 0 for none.
@@ -36,6 +39,7 @@ impl Default for CensusRequest {
             pause_micros: 1_000,
             max_objects: 20_000_000,
             max_total_micros: 2_000_000,
+            max_wall_micros: 20_000_000,
             max_types: 100,
             holder_types: 5,
             samples: 256,

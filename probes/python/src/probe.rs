@@ -349,8 +349,9 @@ impl Probe for PythonProbe {
             self.requests.end_tracing(part, self.clock.0.now().boot_nanos, &mut details)?;
         }
         self.hooked.read(part, &mut self.tables, &self.options, &mut details)?;
-        if self.census_is_due(tick) && self.clock.0.now().boot_nanos < tick.deadline_boot_nanos {
-            asked::census(part, &mut details)?;
+        let left = tick.deadline_boot_nanos.saturating_sub(self.clock.0.now().boot_nanos);
+        if self.census_is_due(tick) && left > 0 {
+            asked::census(part, Duration::from_nanos(left), &mut details)?;
         }
         Ok(details)
     }

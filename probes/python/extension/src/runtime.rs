@@ -304,6 +304,8 @@ fn call_at_exit(py: Python<'_>, on_closing: extern "C" fn()) -> PyResult<()> {
             }
             GATE.end();
         });
+        // Nobody reads any more what the interpreter frees on its way out.
+        hook::rest();
     };
     let callback = PyCFunction::new_closure(py, Some(c"leakline_on_exit"), None, callback)?;
     import(py, c"atexit")?.call_method1("register", (callback,))?;

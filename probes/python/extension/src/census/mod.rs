@@ -68,6 +68,7 @@ struct Census<'a> {
     collector: &'a Collector,
     known: &'a Known,
     held: &'a mut Held,
+    begun: Instant,
     stretches: Stretches,
 }
 
@@ -78,13 +79,14 @@ pub(crate) fn take(
     request: &CensusRequest,
     inside: &Inside<'_>,
 ) -> PyResult<CensusAnswer> {
+    let begun = Instant::now();
     let mut answer = CensusAnswer::default();
     let known = match &mut state.known {
         Some(known) => known,
         empty => empty.insert(Stretches::default().run(inside, |py, _| Known::new(py))),
     };
     let stretches = Stretches::default();
-    let mut census = Census { request, inside, collector, known, held: &mut state.held, stretches };
+    let mut census = Census { request, inside, collector, known, held: &mut state.held, begun, stretches };
     let outcome = census.take(&mut state.previous, &mut answer);
     answer.cost = CensusCost {
         gil_held_nanos: census.stretches.held.as_nanos() as u64,
@@ -281,7 +283,9 @@ impl Census<'_> {
             if !is_readable() {
                 return Ok(Err(End::Gone));
             }
-            if self.stretches.held > Duration::from_micros(self.request.max_total_micros) {
+            if self.stretches.held > Duration::from_micros(self.request.max_total_micros)
+                || self.begun.elapsed() > Duration::from_micros(self.request.max_wall_micros)
+            {
                 return Ok(Err(End::TooMany));
             }
             let done = self.stretch(|census, py, begun| work(census, py, &|| begun.elapsed() > stretch))?;

@@ -192,7 +192,10 @@ pub(crate) fn look(_py: Python<'_>) -> Option<Standing> {
         return None;
     }
     let functions = functions().ok()?;
+    // A simple allocation goes by without a look at whether somebody asks.
+    DOMAINS.iter().for_each(|domain| domain.simple_below.store(0, SeqCst));
     let lost: Vec<usize> = (0..DOMAINS.len()).filter(|domain| !is_reached(functions, *domain)).collect();
+    does(DOES.load(SeqCst));
     if lost.is_empty() {
         return Some(Standing::Reached);
     }
@@ -290,17 +293,12 @@ fn serves_by_itself(allocator: &Allocator) -> usize {
 /// Whether an allocation of this domain comes by.
 fn is_reached(functions: &Functions, domain: usize) -> bool {
     let Some((malloc, free)) = functions.domains.get(domain) else { return false };
-    // A simple allocation is not counted as reached: it goes by without a look at who it is for.
-    let did = DOMAINS.get(domain).map(|domain| domain.simple_below.swap(0, SeqCst));
     let reached = Thread::current().reached_by(|| {
         // SAFETY: the GIL is held.
         let block = unsafe { malloc(16) };
         // SAFETY: it came from the same domain; null is allowed.
         unsafe { free(block) };
     });
-    if let (Some(domain), Some(did)) = (DOMAINS.get(domain), did) {
-        domain.simple_below.store(did, SeqCst);
-    }
     reached > 0
 }
 
