@@ -170,6 +170,11 @@ fn frames_and_their_lines_are_those_that_python_tells() {
 }
 
 #[test]
+fn code_that_is_compiled_again_and_again_is_told_apart() {
+    check("recompiled.py", &[]);
+}
+
+#[test]
 fn tracing_that_was_started_here_is_stopped_here() {
     check("starts_and_stops.py", &["ours"]);
 }

@@ -89,8 +89,16 @@ impl CodeFields {
         let function: usize = unsafe { read(code, self.function) };
         // SAFETY: as above.
         let first_line: u32 = unsafe { read(code, self.first_line) };
+        // SAFETY: as above.
+        let file: usize = unsafe { read(code, self.file) };
+        // By what it says: code that is compiled and dropped again and again comes to lie at the same addresses with all
+        // its parts, but for the file that it says it is from.
+        // SAFETY: a code object keeps its strings alive.
+        let file = unsafe { self.strings.end(file) };
         // Addresses are multiples of 16, and close to each other: the product's upper half has a part of every bit.
-        let mixed = (lines as u64 ^ (function as u64).rotate_left(29)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed =
+            (lines as u64 ^ (function as u64).rotate_left(29) ^ file.wrapping_mul(0xd6e8_feb8_6659_fd93))
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 32) as u32 ^ first_line
     }
 

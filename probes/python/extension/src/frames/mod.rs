@@ -30,7 +30,7 @@ pub(crate) struct RawFrame {
     /// Address of the code object.
     pub(crate) code: usize,
     /// Tells a code object from another that comes to lie at its address later: mixes the addresses of its line table
-    /// and name and its first line. 0 where the layout of code objects is not known.
+    /// and name, its first line, and the end of its file's name. 0 where the layout of code objects is not known.
     pub(crate) stamp: u32,
     /// Byte offset of the instruction, as `PyCode_Addr2Line` takes it (before the code, it is negative); or a line
     /// number already, when the highest bit is set: [`leakline_python::lines::CodeInfo::line`] tells them apart.

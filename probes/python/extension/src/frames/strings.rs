@@ -94,6 +94,28 @@ impl Strings {
         Some(text.decode())
     }
 
+    /// Something that differs between strings that end differently, read without a loop; for those that are short or not
+    /// ASCII only, their address.
+    ///
+    /// # Safety
+    ///
+    /// A string must be alive at `object`, with the GIL held.
+    #[inline(always)]
+    pub(super) unsafe fn end(&self, object: usize) -> u64 {
+        // SAFETY: the caller's promise: every string has these two fields.
+        let length: usize = unsafe { read(object, LENGTH) };
+        // SAFETY: as above.
+        let state: u32 = unsafe { read(object, STATE) };
+        // Compact, and ASCII only.
+        if (state >> self.kind_shift) & 24 != 24 || length < 8 {
+            return object as u64;
+        }
+        let last = object.wrapping_add(length).wrapping_sub(8);
+        // SAFETY: such a string is followed by as many characters of a byte each, and is never changed.
+        let end: u64 = unsafe { read(last, self.ascii) };
+        end ^ (length as u64).rotate_left(32)
+    }
+
     /// What the bytes object at `object` holds; `None` where that is too much.
     ///
     /// # Safety
