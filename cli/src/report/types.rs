@@ -40,7 +40,7 @@ fn of_probe(report: &Report, growth: &ProbeGrowth, top: usize, span: &str) -> St
             text::bytes(site.live.bytes as f64),
         );
         for (holder, count) in holders(report, growth, &name).take(HOLDERS) {
-            let _ = writeln!(out, "       held by {} ({count})", clean(holder));
+            let _ = writeln!(out, "       held by {} (+{count} since the census before)", clean(holder));
         }
     }
     if grown.is_empty() {

@@ -269,7 +269,9 @@ fn told_sources(growths: &[ProfileGrowth]) -> Vec<&ProfileGrowth> {
 fn type_words(grown: &SiteGrowth, holders: &[Holder]) -> String {
     let name = text::site(&grown.site, &[], 1);
     let most = holders.iter().filter(|held| *held.of == *name).max_by_key(|held| held.count);
-    let held = most.map_or(String::new(), |held| format!(", held by {} ({})", held.holder, held.count));
+    let held = most.map_or(String::new(), |held| {
+        format!(", held by {} (+{} since the census before)", held.holder, held.count)
+    });
     format!("Type: {:+} {name} ({}){held}", grown.blocks, text::signed_bytes(grown.bytes as f64))
 }
 

@@ -58,8 +58,8 @@ fn each_source_is_named_and_types_come_with_their_holders() {
 
         Growth of python by type from 09:00 (snapshot 0) to 09:15 (snapshot 3)
           +411 RNS.Packet (+23.4 KiB), now 421 in 24.4 KiB
-               held by list RNS.Transport.pending_inbound (412)
-               held by cell (3)
+               held by list RNS.Transport.pending_inbound (+412 since the census before)
+               held by cell (+3 since the census before)
 
     "#]].assert_eq(&shown[from..to]);
     let here = shown.lines().find(|line| line.contains("of it here")).unwrap();

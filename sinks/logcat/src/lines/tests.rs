@@ -123,7 +123,7 @@ fn estimates_come_with_their_error_and_types_with_who_holds_them() {
         &expect![[r#"
         I Sites: python sampled every 64 KiB tick=2024-01-01T00:05:00Z #0
         I #1: +1.0 MiB ± 501.8 KiB (+300 blocks) at a.py:7 receive tick=2024-01-01T00:10:00Z #1
-        I Type: +30 RNS.Packet (+8.8 KiB), held by list RNS.Transport.pending_inbound (28) tick=2024-01-01T00:10:00Z #1
+        I Type: +30 RNS.Packet (+8.8 KiB), held by list RNS.Transport.pending_inbound (+28 since the census before) tick=2024-01-01T00:10:00Z #1
     "#]],
     );
 }
