@@ -14,13 +14,9 @@ use crate::style::{CAUTION, FAINT, STRONG, paint};
 use crate::when::{self, Detail};
 use crate::words::{clean, painted, plural, short_id};
 
-/// The gauge that a line shows of each layer, the first that is there of each.
-const SHOWN: &[(&str, &[&str])] = &[
-    ("Python", &[names::PYTHON_TRACED]),
-    ("JVM", &[names::JVM_HEAP_USED]),
-    ("Native", &[names::MALLOC_LIVE]),
-    ("RSS", &[names::RESIDENT]),
-];
+/// The gauge that a line shows of each layer but Python, which has several.
+const SHOWN: &[(&str, &str)] =
+    &[("JVM", names::JVM_HEAP_USED), ("Native", names::MALLOC_LIVE), ("RSS", names::RESIDENT)];
 
 /// Follows all sessions.
 #[derive(Debug)]
@@ -113,12 +109,9 @@ impl Live {
     /// The snapshot's line, and one for each layer that began or ceased to leak.
     fn snapshot(&mut self, id: SessionId, snapshot: &Snapshot, verdicts: &[Verdict]) -> Vec<String> {
         let at = snapshot.tick.at.unix_nanos;
-        let layers: Vec<(&str, f64)> = SHOWN
-            .iter()
-            .filter_map(|(name, gauges)| {
-                Some((*name, gauges.iter().find_map(|gauge| snapshot.gauge(gauge))?))
-            })
-            .collect();
+        let python = snapshot.python_bytes().map(|(bytes, _)| ("Python", bytes));
+        let others = SHOWN.iter().filter_map(|(name, gauge)| Some((*name, snapshot.gauge(gauge)?)));
+        let layers: Vec<(&str, f64)> = python.into_iter().chain(others).collect();
         let mut words: Vec<String> = layers
             .iter()
             .map(|(name, value)| format!("{name}={}", text::bytes(*value).replace(' ', "")))

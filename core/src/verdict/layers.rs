@@ -82,15 +82,16 @@ fn arenas(snapshot: &Snapshot, memory: &mut Memory) -> Option<Option<f64>> {
 }
 
 fn python(snapshot: &Snapshot, memory: &Memory) -> Option<Level> {
-    if let Some(sum) = Sum::of(snapshot, names::PYTHON_TRACED) {
-        return Some(sum.level(Layer::Python, names::PYTHON_TRACED));
+    let (_, gauge) = snapshot.python_bytes()?;
+    // A snapshot that lacks the arenas of the others would be a step.
+    if gauge == names::PYTHON_SAMPLED && memory.has_arenas {
+        return None;
     }
-    if let Some(mut sum) = Sum::of(snapshot, names::PYTHON_ARENAS_USED) {
+    let mut sum = Sum::of(snapshot, gauge)?;
+    if gauge == names::PYTHON_ARENAS_USED {
         sum.add(names::PYTHON_LARGE);
-        return Some(sum.level(Layer::Python, names::PYTHON_ARENAS_USED));
     }
-    let sampled = Sum::of(snapshot, names::PYTHON_SAMPLED)?;
-    Some(sampled.level(Layer::Python, names::PYTHON_SAMPLED)).filter(|_| !memory.has_arenas)
+    Some(sum.level(Layer::Python, gauge))
 }
 
 /// One point per collection: growth without any collection is garbage as likely as not.

@@ -285,7 +285,7 @@ fn memory(snapshot: &Snapshot) -> String {
         "Memory: JVM={}{most} Native={} Python={} RSS={}",
         read(names::JVM_HEAP_USED),
         read(names::MALLOC_LIVE),
-        read(names::PYTHON_TRACED),
+        megabytes(snapshot.python_bytes().map(|(bytes, _)| bytes)),
         read(names::RESIDENT),
     )
 }
