@@ -119,13 +119,20 @@ fn refused(reason: &'static str) -> Asked {
 /// lost because of it.
 const CENSUS_PERCENT: u32 = 70;
 
-/// Takes a census within `left`, the time until the tick's deadline, and adds what it found.
-pub(crate) fn census(part: Part, left: Duration, details: &mut Details) -> Result<(), ProbeError> {
+/// Takes a census within `left`, the time until the tick's deadline, and `most` under the GIL, and adds what it found.
+pub(crate) fn census(
+    part: Part,
+    left: Duration,
+    most: Duration,
+    details: &mut Details,
+) -> Result<(), ProbeError> {
     let usual = CensusRequest::default();
-    let wall = u64::try_from((left * CENSUS_PERCENT / 100).as_micros()).unwrap_or(u64::MAX);
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let wall = micros(left * CENSUS_PERCENT / 100);
     let answer = part.census(CensusRequest {
         max_types: 500,
         max_wall_micros: usual.max_wall_micros.min(wall),
+        max_total_micros: usual.max_total_micros.min(micros(most)),
         ..usual
     })?;
     details.gil_held += Duration::from_nanos(answer.cost.gil_held_nanos);

@@ -351,7 +351,9 @@ impl Probe for PythonProbe {
         self.hooked.read(part, &mut self.tables, &self.options, &mut details)?;
         let left = tick.deadline_boot_nanos.saturating_sub(self.clock.0.now().boot_nanos);
         if self.census_is_due(tick) && left > 0 {
-            asked::census(part, Duration::from_nanos(left), &mut details)?;
+            // As many ticks' budget as there are from one census to the next.
+            let most = self.options.gil_budget.saturating_mul(self.options.census_every.max(12));
+            asked::census(part, Duration::from_nanos(left), most, &mut details)?;
         }
         Ok(details)
     }

@@ -175,6 +175,11 @@ fn code_that_is_compiled_again_and_again_is_told_apart() {
 }
 
 #[test]
+fn what_leakline_does_in_the_interpreter_is_not_among_the_sites() {
+    check("own_memory.py", &[]);
+}
+
+#[test]
 fn tracing_that_was_started_here_is_stopped_here() {
     check("starts_and_stops.py", &["ours"]);
 }
