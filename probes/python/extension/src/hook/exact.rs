@@ -143,7 +143,7 @@ pub(super) fn frames() -> usize {
 pub(super) fn begin() -> Option<u64> {
     let recorded = RECORDED.load(Relaxed).wrapping_add(1);
     RECORDED.store(recorded, Relaxed);
-    (recorded % TIMED == 0).then(now)
+    recorded.is_multiple_of(TIMED).then(now)
 }
 
 /// It is recorded, or could not be.
