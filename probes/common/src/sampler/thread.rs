@@ -106,16 +106,19 @@ impl Thread {
         self.busy.get() != OUTSIDE
     }
 
-    /// How often a hook is reached by what `work` does on this thread.
-    pub fn reached_by(&self, work: impl FnOnce()) -> u32 {
-        let (busy, reached) = (self.busy.replace(ASKING), self.reached.replace(0));
+    /// Whether a hook is reached by what `work` does on this thread: one that only counts bytes, or one that finds this
+    /// thread inside.
+    pub fn reaches_a_hook(&self, work: impl FnOnce()) -> bool {
+        let (busy, reached, left) = (self.busy.replace(ASKING), self.reached.replace(0), self.left.get());
         work();
+        let counted = self.left.replace(left) != left;
         self.busy.set(busy);
-        self.reached.replace(reached)
+        self.reached.replace(reached) > 0 || counted
     }
 
-    #[cold]
-    fn count_if_asked(&self) {
+    /// For a hook that does nothing else: somebody may be asking whether it is reached.
+    #[inline]
+    pub fn count_if_asked(&self) {
         if self.busy.get() == ASKING {
             self.reached.set(self.reached.get().wrapping_add(1));
         }
@@ -307,8 +310,10 @@ mod tests {
             assert!(thread.enter().is_none());
             drop(inside);
             assert!(thread.enter().is_some());
-            let ask = || (0..3).for_each(|_| assert!(thread.enter().is_none()));
-            assert_eq!(thread.reached_by(ask), 3);
+            assert!(!thread.reaches_a_hook(|| ()));
+            assert!(thread.reaches_a_hook(|| assert!(thread.enter().is_none())));
+            assert!(thread.reaches_a_hook(|| assert!(thread.spend(1))));
+            assert!(thread.reaches_a_hook(|| thread.count_if_asked()));
             assert!(thread.enter().is_some());
         });
     }

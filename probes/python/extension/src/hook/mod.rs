@@ -123,7 +123,8 @@ pub(crate) struct Sampling {
     pub(crate) max_paths: usize,
 }
 
-/// Sets the hook, unless it is there, and begins to sample, unless it does so already with this mean. Says what is degraded; the error is why it cannot be.
+/// Sets the hook, unless it is there, and begins to sample, unless it does so already with this mean. Says what is
+/// degraded; the error is why it cannot be.
 pub(crate) fn sample(py: Python<'_>, sampling: Sampling) -> Result<Option<String>, String> {
     let degraded = install(py)?;
     FRAMES.store(sampling.frames.clamp(1, record::MAX_FRAMES) as u8, Relaxed);
@@ -192,10 +193,7 @@ pub(crate) fn look(_py: Python<'_>) -> Option<Standing> {
         return None;
     }
     let functions = functions().ok()?;
-    // A simple allocation goes by without a look at whether somebody asks.
-    DOMAINS.iter().for_each(|domain| domain.simple_below.store(0, SeqCst));
     let lost: Vec<usize> = (0..DOMAINS.len()).filter(|domain| !is_reached(functions, *domain)).collect();
-    does(DOES.load(SeqCst));
     if lost.is_empty() {
         return Some(Standing::Reached);
     }
@@ -254,11 +252,11 @@ fn install(py: Python<'_>) -> Result<Option<String>, String> {
 
 fn put_in_front(functions: &Functions, domain: usize) {
     let Some(Domain { behind, serves_below, .. }) = DOMAINS.get(domain) else { return };
-    let mut found = std::mem::MaybeUninit::<Allocator>::zeroed();
-    // SAFETY: the GIL is held, the domain is one of CPython's, and `found` is ours to write.
-    unsafe { (functions.get)(domain as c_int, found.as_mut_ptr()) };
-    // SAFETY: CPython filled all of it.
-    let found = unsafe { found.assume_init() };
+    let found = in_front(functions, domain);
+    // Behind itself it would call itself for ever.
+    if is_ours(domain, &found) {
+        return;
+    }
     // The context stays what it was: a thread that reads the domain's fields one by one while they change calls the old
     // function with its own context, or ours with one that it does not use.
     let mut hook = shims::of_domain(domain, found.context);
@@ -267,6 +265,19 @@ fn put_in_front(functions: &Functions, domain: usize) {
     // SAFETY: the GIL is held, and the hook passes everything on to what it was given.
     unsafe { (functions.set)(domain as c_int, &raw mut hook) };
     serves_below.store(if domain == RAW { usize::MAX } else { serves_by_itself(&found) }, SeqCst);
+}
+
+/// What stands in front in a domain.
+fn in_front(functions: &Functions, domain: usize) -> Allocator {
+    let mut found = std::mem::MaybeUninit::<Allocator>::zeroed();
+    // SAFETY: the GIL is held, the domain is one of CPython's, and `found` is ours to write.
+    unsafe { (functions.get)(domain as c_int, found.as_mut_ptr()) };
+    // SAFETY: CPython filled all of it.
+    unsafe { found.assume_init() }
+}
+
+fn is_ours(domain: usize, allocator: &Allocator) -> bool {
+    allocator.malloc as usize == shims::of_domain(domain, allocator.context).malloc as usize
 }
 
 /// Below which size the allocator serves requests without asking the raw domain, whose hook was set before. pymalloc does
@@ -279,7 +290,7 @@ fn serves_by_itself(allocator: &Allocator) -> usize {
     if !is_python {
         return 0;
     }
-    let asks = Thread::current().reached_by(|| {
+    let asks = Thread::current().reaches_a_hook(|| {
         for size in [1, 16, SMALL / 2, SMALL] {
             // SAFETY: the GIL is held.
             let block = unsafe { (allocator.malloc)(allocator.context, size) };
@@ -287,19 +298,21 @@ fn serves_by_itself(allocator: &Allocator) -> usize {
             unsafe { (allocator.free)(allocator.context, block) };
         }
     });
-    if asks == 0 { SMALL + 1 } else { 0 }
+    if asks { 0 } else { SMALL + 1 }
 }
 
 /// Whether an allocation of this domain comes by.
 fn is_reached(functions: &Functions, domain: usize) -> bool {
     let Some((malloc, free)) = functions.domains.get(domain) else { return false };
-    let reached = Thread::current().reached_by(|| {
+    if is_ours(domain, &in_front(functions, domain)) {
+        return true;
+    }
+    Thread::current().reaches_a_hook(|| {
         // SAFETY: the GIL is held.
         let block = unsafe { malloc(16) };
         // SAFETY: it came from the same domain; null is allowed.
         unsafe { free(block) };
-    });
-    reached > 0
+    })
 }
 
 fn functions() -> Result<&'static Functions, String> {
