@@ -274,11 +274,11 @@ fn the_hook_stands_on_whatever_allocator_there_is() {
     for allocator in ["debug", "malloc", "malloc_debug", "pymalloc", "pymalloc_debug"] {
         let variables = [("PYTHONMALLOC", allocator)];
         let run = Run { variables: &variables, ..Run::new("hook_stress.py", &["20", "4"]) };
-        let all = interpreters();
-        let few = all.first().into_iter().chain(all.last());
-        few.for_each(|one| run.check_in(one, "ok"));
+        let (all, ends) = (interpreters(), [0, interpreters().len() - 1]);
+        ends.iter().for_each(|end| run.check_in(&all[*end], "ok"));
     }
-    let run = Run { options: &["-X", "dev", "-W", "ignore"], ..Run::new("hook_stress.py", &["20", "4"]) };
+    let options = &["-X", "dev", "-W", "ignore"];
+    let run = Run { options, ..Run::new("hook_stress.py", &["20", "4"]) };
     run.check_everywhere("ok");
 }
 
@@ -297,9 +297,15 @@ fn python_ends_while_the_hook_is_read() {
         let traces = ["10", "3000", "100000"][round % 3];
         let seconds = ["0", "0.002", "0.01", "0.05"][round % 4];
         let mode = ["sampling", "exact"][round / 7 % 2];
-        let run = Run::new("shuts_down.py", &[traces, seconds, mode]);
-        run.check_in(interpreter, "closing, and still readable");
+        let arguments = &[traces, seconds, mode];
+        Run::new("shuts_down.py", arguments).check_in(interpreter, "closing, and still readable");
     }
+}
+
+#[test]
+fn tracemalloc_comes_and_goes_around_the_hook_in_every_order() {
+    check("hook_orders.py", &["sampling"]);
+    check("hook_orders.py", &["exact"]);
 }
 
 #[test]
