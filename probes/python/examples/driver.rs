@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use leakline_core::{
-    Attachment, Cause, Clock, Details, Growth, Probe, ProbeError, Profile, Tick, Timestamp, text,
+    Asked, Attachment, Cause, Clock, Details, Growth, Probe, ProbeError, ProbeRequest, Profile, Tick,
+    Timestamp, Window, WindowSource, text,
 };
 use leakline_python::census::CensusRequest;
 use leakline_python::{Mode, PythonOptions, PythonProbe, early, set_on_closing};
@@ -71,7 +72,7 @@ fn mode(name: Option<&str>) -> Mode {
 }
 
 /// Makes a probe from a JSON object (`mode`, `mean`, `frames`, `library`, `filters`, `gil_budget_ms`, `max_stall_ms`,
-/// `max_sites`), and attaches it.
+/// `max_sites`), unless there is one, and attaches it. With `anew`, what there is is detached and replaced first.
 ///
 /// # Safety
 ///
@@ -83,6 +84,11 @@ pub unsafe extern "C" fn driver_attach(options: *const c_char) -> *mut c_char {
     let options: Value = serde_json::from_str(&options).unwrap_or_default();
     text_of(on_a_lane(|| {
         let mut driver = DRIVER.lock().unwrap();
+        if options.get("anew").is_some_and(|anew| anew == &json!(true))
+            && let Some(Driver { mut probe, runtime, .. }) = driver.take()
+        {
+            runtime.block_on(probe.detach());
+        }
         let Driver { probe, runtime, .. } = driver.get_or_insert_with(|| Driver {
             probe: PythonProbe::new(Arc::new(MachineClock), python_options(&options)),
             runtime: tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap(),
@@ -242,6 +248,29 @@ pub unsafe extern "C" fn driver_census(request: *const c_char) -> *mut c_char {
         }
         let answer = driver.probe.census(serde_json::from_value(whole).unwrap())?;
         Ok(serde_json::to_value(answer).unwrap())
+    })
+}
+
+/// Asks for an exact window of `millis` milliseconds that keeps `frames` frames; 0 milliseconds close the one that is open.
+#[unsafe(no_mangle)]
+pub extern "C" fn driver_window(millis: u32, frames: u16) -> *mut c_char {
+    with(|driver| {
+        let Driver { probe, runtime, .. } = driver;
+        let request = if millis == 0 {
+            ProbeRequest::CloseWindow
+        } else {
+            ProbeRequest::OpenWindow(Window {
+                duration: Duration::from_millis(u64::from(millis)),
+                frames: Some(frames),
+                max_traces: None,
+                source: WindowSource::Exact,
+            })
+        };
+        match runtime.block_on(probe.request(&request))? {
+            Asked::Done => Ok(json!({})),
+            Asked::Refused { reason } => Ok(json!({"refused": reason})),
+            other => Ok(json!({"other": format!("{other:?}")})),
+        }
     })
 }
 

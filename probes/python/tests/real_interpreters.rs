@@ -268,6 +268,70 @@ fn a_census_of_many_objects_keeps_its_stretches_short() {
     check("census_million.py", &["300000", most_millis]);
 }
 
+/// More, and much longer, with `LEAKLINE_TEST_WHOLE=1`.
+fn whole() -> bool {
+    std::env::var_os("LEAKLINE_TEST_WHOLE").is_some()
+}
+
+#[test]
+fn threads_allocate_while_the_hook_is_set_put_to_rest_and_read() {
+    let rounds = if whole() { "10000" } else { "40" };
+    check("hook_stress.py", &[rounds, "8"]);
+}
+
+#[test]
+fn the_hook_stands_on_whatever_allocator_there_is() {
+    for allocator in ["debug", "malloc", "malloc_debug", "pymalloc", "pymalloc_debug"] {
+        let variables = [("PYTHONMALLOC", allocator)];
+        let run = Run { variables: &variables, ..Run::new("hook_stress.py", &["20", "4"]) };
+        let (all, ends) = (interpreters(), [0, interpreters().len() - 1]);
+        ends.iter().for_each(|end| run.check_in(&all[*end], "ok"));
+    }
+    let options = &["-X", "dev", "-W", "ignore"];
+    let run = Run { options, ..Run::new("hook_stress.py", &["20", "4"]) };
+    run.check_everywhere("ok");
+}
+
+#[test]
+fn children_are_forked_in_storms_under_the_hook() {
+    let forks = if whole() { "1000" } else { "20" };
+    for mode in ["sampling", "exact"] {
+        check("hook_forks.py", &[mode, forks]);
+    }
+}
+
+#[test]
+fn python_ends_while_the_hook_is_read() {
+    let times = if whole() { 1000 } else { 24 };
+    for (round, interpreter) in interpreters().iter().cycle().take(times).enumerate() {
+        let traces = ["10", "3000", "100000"][round % 3];
+        let seconds = ["0", "0.002", "0.01", "0.05"][round % 4];
+        let mode = ["sampling", "exact"][round / 7 % 2];
+        let arguments = &[traces, seconds, mode];
+        Run::new("shuts_down.py", arguments).check_in(interpreter, "closing, and still readable");
+    }
+}
+
+#[test]
+fn tracemalloc_comes_and_goes_around_the_hook_in_every_order() {
+    check("hook_orders.py", &["sampling"]);
+    check("hook_orders.py", &["exact"]);
+}
+
+#[test]
+fn subinterpreters_come_and_go_under_the_hook() {
+    check("interpreters.py", &["sampling"]);
+    check("interpreters.py", &["exact"]);
+}
+
+#[test]
+fn estimates_are_unbiased_and_their_intervals_hold_the_truth() {
+    let runs = if whole() { "200" } else { "20" };
+    for mean in ["4096", "65536"] {
+        check("hook_accuracy.py", &[mean, runs]);
+    }
+}
+
 #[test]
 fn preloaded_it_attaches_before_the_first_line_runs() {
     let variables = [("LD_PRELOAD", "driver"), ("LEAKLINE_DRIVER_EARLY", "7"), ("PYTHONPATH", PROGRAMS)];

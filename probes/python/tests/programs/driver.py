@@ -27,6 +27,7 @@ gauges = _function("gauges")
 _details = _function("details", ctypes.c_int, ctypes.c_int)
 _census = _function("census", ctypes.c_char_p)
 growth = _function("growth")
+_window = _function("window", ctypes.c_uint32, ctypes.c_uint16)
 detach = _function("detach")
 conformance = _function("conformance")
 
@@ -41,6 +42,21 @@ def details(sites=True, requested=True):
 
 def census(**request):
     return _census(json.dumps(request).encode())
+
+
+def open_window(millis, frames=10):
+    return _window(millis, frames)
+
+
+def close_window():
+    return _window(0, 0)
+
+
+def right(details):
+    """A reading, which must not have failed, nor found leakline's tables wrong."""
+    assert "error" not in details, details["error"]
+    assert not any("wrong" in note for note in details["notes"]), details["notes"]
+    return details
 
 
 def was_early():

@@ -6,7 +6,8 @@ import time
 
 import driver
 
-driver.attach(frames=5)
+mode = sys.argv[3] if len(sys.argv) > 3 else "tracemalloc"
+driver.attach(mode=mode, mean=1024, frames=5)
 driver.report_closing()
 kept = [str(number) for number in range(int(sys.argv[1]))]
 
