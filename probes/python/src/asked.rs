@@ -119,7 +119,8 @@ fn refused(reason: &'static str) -> Asked {
 pub(crate) fn census(part: Part, details: &mut Details) -> Result<(), ProbeError> {
     let answer = part.census(CensusRequest { max_types: 500, ..CensusRequest::default() })?;
     details.gil_held += Duration::from_nanos(answer.cost.gil_held_nanos);
-    details.longest_stall = details.longest_stall.max(Duration::from_nanos(answer.cost.longest_stretch_nanos));
+    details.longest_stall =
+        details.longest_stall.max(Duration::from_nanos(answer.cost.longest_stretch_nanos));
     match &answer.outcome {
         CensusOutcome::Taken => add(answer, details),
         CensusOutcome::TooMany => details

@@ -87,7 +87,7 @@ def objects():
         if kind == 0:
             made[place] = Small()
         elif kind == 1:
-            made[place] = (place, None)
+            made[place] = (WHAT, None)
         elif kind == 2:
             made[place] = bytes(40)
         else:
