@@ -58,6 +58,12 @@ enum Task {
         /// A short run, for the tests
         #[arg(long)]
         smoke: bool,
+        /// Of `python`: this program only (alloc, mixed, real), or `tables`
+        #[arg(long, value_name = "PART")]
+        only: Option<String>,
+        /// Of `python`: with this version of Python only, such as 3.11
+        #[arg(long, value_name = "VERSION")]
+        python: Option<String>,
     },
     /// Everything that must pass before a change goes in
     Test {
@@ -86,9 +92,9 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
         Task::Demo => demo::run_all(),
-        Task::Bench { name, smoke } => {
+        Task::Bench { name, smoke, only, python } => {
             dist::build(None)?;
-            bench::run(name.as_deref(), smoke)
+            bench::run(name.as_deref(), &bench::Scope { smoke, only, python })
         }
         Task::Test { steps } => test::run_steps(&steps),
     }

@@ -20,7 +20,7 @@ const STEPS: &[Step] = &[
     ("check-libs", check_libs::check),
     ("hosts", || hosts::build().map(drop)),
     ("tests", tests),
-    ("bench", || bench::run(None, true)),
+    ("bench", || bench::run(None, &bench::Scope { smoke: true, ..bench::Scope::default() })),
 ];
 
 /// The steps' names, in order.

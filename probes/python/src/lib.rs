@@ -19,6 +19,7 @@ mod find;
 mod hooked;
 pub mod lines;
 #[cfg(any(target_os = "linux", target_os = "android"))]
+mod numbers;
 mod part;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod probe;

@@ -14,6 +14,10 @@ pub(crate) struct Tables {
     texts: Vec<Arc<str>>,
     frames: Vec<Arc<Frame>>,
     sites: Vec<Arc<Site>>,
+    /// Of each site, how many identities are smaller.
+    ranks: Vec<u32>,
+    /// By rank: where the site's numbers are, plus one; for the profile that is being made.
+    places: Vec<u32>,
 }
 
 impl Tables {
@@ -67,23 +71,58 @@ impl Tables {
         stats.map(|stats| Profile::new(source, stats)).ok_or_else(Self::does_not_fit)
     }
 
-    /// The profile of the hook's numbers.
-    pub(crate) fn sites(&self, source: ProfileSource, sites: &[SiteNumbers]) -> Result<Profile, ProbeError> {
-        let stats: Option<Vec<SiteStat>> = sites
-            .iter()
-            .map(|numbers| {
-                Some(SiteStat {
-                    site: self.site(numbers.site)?,
-                    live: Amount { bytes: numbers.bytes, blocks: numbers.blocks },
-                    standard_error_bytes: numbers.error,
-                    allocated: Some(Amount {
-                        bytes: numbers.allocated_bytes,
-                        blocks: numbers.allocated_blocks,
-                    }),
-                })
-            })
-            .collect();
-        stats.map(|stats| Profile::new(source, stats)).ok_or_else(Self::does_not_fit)
+    /// The profile of the hook's numbers, in which each site comes once.
+    pub(crate) fn sites(
+        &mut self,
+        source: ProfileSource,
+        sites: &[SiteNumbers],
+    ) -> Result<Profile, ProbeError> {
+        self.rank();
+        self.places.clear();
+        self.places.resize(self.sites.len(), 0);
+        for (place, numbers) in sites.iter().enumerate() {
+            let rank = self.ranks.get(numbers.site as usize).copied().unwrap_or(u32::MAX);
+            match self.places.get_mut(rank as usize) {
+                Some(free) if *free == 0 => *free = place as u32 + 1,
+                _ => return Err(Self::does_not_fit()),
+            }
+        }
+        let mut order = vec![0_u32; sites.len()];
+        let taken = self.places.iter().filter(|place| **place > 0);
+        for (position, place) in taken.enumerate() {
+            if let Some(order) = order.get_mut(*place as usize - 1) {
+                *order = position as u32;
+            }
+        }
+        // The numbers come in the order in which the sites were made: so the memory is gone through as it lies.
+        let mut stats: Vec<Option<SiteStat>> = Vec::new();
+        stats.resize_with(sites.len(), || None);
+        for (numbers, position) in sites.iter().zip(order) {
+            let stat = SiteStat {
+                site: self.site(numbers.site).ok_or_else(Self::does_not_fit)?,
+                live: Amount { bytes: numbers.bytes, blocks: numbers.blocks },
+                standard_error_bytes: numbers.error,
+                allocated: Some(Amount { bytes: numbers.allocated_bytes, blocks: numbers.allocated_blocks }),
+            };
+            if let Some(free) = stats.get_mut(position as usize) {
+                *free = Some(stat);
+            }
+        }
+        Ok(Profile::new(source, stats.into_iter().map_while(std::convert::identity).collect()))
+    }
+
+    /// Brings the ranks up to date: profiles are sorted by identity, and what comes in order need not be sorted each time.
+    fn rank(&mut self) {
+        if self.ranks.len() != self.sites.len() {
+            let mut order: Vec<u32> = (0..self.sites.len() as u32).collect();
+            order.sort_by_cached_key(|index| self.sites.get(*index as usize).map(|site| site.id()));
+            self.ranks = vec![0; order.len()];
+            for (rank, index) in order.into_iter().enumerate() {
+                if let Some(place) = self.ranks.get_mut(index as usize) {
+                    *place = rank as u32;
+                }
+            }
+        }
     }
 
     fn site(&self, index: u32) -> Option<Arc<Site>> {
@@ -91,7 +130,7 @@ impl Tables {
     }
 
     fn does_not_fit() -> ProbeError {
-        ProbeError::failed("reading the profile", "it names a site that is not in its tables")
+        ProbeError::failed("reading the profile", "it names a site that is not in its tables, or twice")
     }
 }
 
@@ -127,6 +166,35 @@ mod tests {
             .collect();
         found.sort();
         assert_eq!(found, ["a.py:7 f 10", "b.py:8 g < a.py:7 f 100"]);
+    }
+
+    #[test]
+    fn numbers_come_in_any_order_and_once_each() {
+        let mut tables = Tables::default();
+        let texts = ["f", "a.py", "b.py", "c.py"];
+        let frames = [(0, 1, 1), (0, 2, 2), (0, 3, 3)];
+        tables.extend(&additions(BEGIN, &texts, &frames, &[&[0], &[1], &[2]])).unwrap();
+        let mut check = |sites: &[u32], expected: &[(&str, u64)]| {
+            let numbers = |site: &u32| SiteNumbers {
+                site: *site,
+                bytes: 10 + u64::from(*site),
+                ..SiteNumbers::default()
+            };
+            let sites: Vec<SiteNumbers> = sites.iter().map(numbers).collect();
+            let profile = tables.sites(ProfileSource::exact(ProfileSource::EXACT), &sites).unwrap();
+            assert!(profile.sites().is_sorted_by_key(|stat| stat.site.id()));
+            let mut found: Vec<(&str, u64)> =
+                profile.sites().iter().map(|stat| (&*stat.site.frames()[0].file, stat.live.bytes)).collect();
+            found.sort_unstable();
+            assert_eq!(found, expected);
+        };
+        check(&[0, 1, 2], &[("a.py", 10), ("b.py", 11), ("c.py", 12)]);
+        check(&[2, 0], &[("a.py", 10), ("c.py", 12)]);
+        check(&[], &[]);
+        for wrong in [[1, 1], [0, 3]] {
+            let sites = wrong.map(|site| SiteNumbers { site, ..SiteNumbers::default() });
+            tables.sites(ProfileSource::exact(ProfileSource::EXACT), &sites).unwrap_err();
+        }
     }
 
     #[test]

@@ -9,9 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::arenas::ArenaBytes;
 pub use crate::census::{CensusAnswer, CensusCost, CensusOutcome, CensusRequest, Holder, TypeCount};
+pub use crate::numbers::SiteNumbers;
 
 /// Version of everything in this file. An agent and a Python part with different ones refuse each other.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// The one function that the Python part exports: [`Entry`].
 pub const ENTRY: &CStr = c"leakline_cpython_entry";
@@ -306,6 +307,7 @@ pub struct SitesAnswer {
     /// What the tables gained over what the agent knew.
     pub additions: Additions,
     /// One for each call path with live samples.
+    #[serde(with = "crate::numbers")]
     pub sites: Vec<SiteNumbers>,
     /// Numbers of different epochs have nothing in common; 0: nothing was ever sampled or recorded.
     pub epoch: u64,
@@ -327,23 +329,6 @@ pub struct SitesAnswer {
     pub held_nanos: u64,
     /// The window, if this is about it and there is one.
     pub window: Option<WindowState>,
-}
-
-/// A call path and what it holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct SiteNumbers {
-    /// The call path, by its index.
-    pub site: u32,
-    /// Live bytes.
-    pub bytes: u64,
-    /// Live blocks.
-    pub blocks: u64,
-    /// Standard error of the live bytes.
-    pub error: u64,
-    /// Bytes allocated in all, freed or not.
-    pub allocated_bytes: u64,
-    /// Blocks allocated in all.
-    pub allocated_blocks: u64,
 }
 
 /// A window that is open, or that closed itself.

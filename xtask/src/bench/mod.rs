@@ -3,6 +3,7 @@
 //! that others use too. Nothing is measured here that was not run here.
 
 mod idle;
+mod python;
 mod python_profile;
 mod skew;
 mod start;
@@ -18,14 +19,26 @@ use serde_json::Value;
 use crate::dist;
 use crate::process::stdout_of;
 
-/// Measures and prints; the smoke run is short.
-type Bench = fn(smoke: bool) -> anyhow::Result<()>;
+/// How much is measured.
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
+    /// Short, and judged by nobody.
+    pub(crate) smoke: bool,
+    /// This part of the benchmark only.
+    pub(crate) only: Option<String>,
+    /// With this version of Python only.
+    pub(crate) python: Option<String>,
+}
+
+/// Measures and prints.
+type Bench = fn(&Scope) -> anyhow::Result<()>;
 
 const BENCHES: &[(&str, Bench)] = &[
-    ("start", start::run),
-    ("idle", idle::run),
-    ("skew", skew::run),
-    ("python-profile", python_profile::run),
+    ("start", |scope| start::run(scope.smoke)),
+    ("idle", |scope| idle::run(scope.smoke)),
+    ("skew", |scope| skew::run(scope.smoke)),
+    ("python-profile", |scope| python_profile::run(scope.smoke)),
+    ("python", python::run),
 ];
 
 /// The benchmarks' names.
@@ -33,21 +46,21 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     BENCHES.iter().map(|(name, _)| *name)
 }
 
-/// Runs the one called `only`, or all.
-pub(crate) fn run(only: Option<&str>, smoke: bool) -> anyhow::Result<()> {
-    let wanted: Vec<_> = BENCHES.iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect();
+/// Runs the one called `name`, or all.
+pub(crate) fn run(name: Option<&str>, scope: &Scope) -> anyhow::Result<()> {
+    let wanted: Vec<_> = BENCHES.iter().filter(|(known, _)| name.is_none_or(|name| name == *known)).collect();
     ensure!(
         !wanted.is_empty(),
         "no benchmark is called {}; there are {}",
-        only.unwrap_or_default(),
+        name.unwrap_or_default(),
         names().collect::<Vec<_>>().join(", ")
     );
     for (name, bench) in wanted {
         println!("── {name}");
-        bench(smoke)?;
+        bench(scope)?;
     }
     let over = OVER.load(Ordering::Relaxed);
-    ensure!(smoke || over == 0, "{over} figures are over their limits");
+    ensure!(scope.smoke || over == 0, "{over} figures are over their limits");
     Ok(())
 }
 

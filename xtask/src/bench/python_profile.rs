@@ -97,13 +97,13 @@ fn side(python: &Path, traces: u64, rounds: u32, which: &str, built: &Built) -> 
     serde_json::from_str(&text).with_context(|| format!("the benchmark's program said: {text}"))
 }
 
-struct Built {
-    part: PathBuf,
-    driver: PathBuf,
+pub(super) struct Built {
+    pub(super) part: PathBuf,
+    pub(super) driver: PathBuf,
 }
 
 /// The Python part as users get it, and the agent's side of the probe in the same profile.
-fn driver() -> anyhow::Result<Built> {
+pub(super) fn driver() -> anyhow::Result<Built> {
     let mut build = cargo();
     build.args(["build", "--quiet", "--locked", "--profile", "dist"]);
     build.args(["--package", "leakline-python", "--example", "driver"]);

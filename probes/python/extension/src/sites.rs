@@ -35,6 +35,8 @@ pub(crate) struct Reader {
     sums: Vec<Sums>,
     /// Per site: where its numbers stand in the answer, plus one.
     places: Vec<u32>,
+    /// Sums of the sites, while they are added up.
+    found: Vec<(u32, Sums)>,
     path: Vec<u32>,
 }
 
@@ -123,7 +125,8 @@ impl Reader {
 
     /// Paths may have the same lines: then they are one site.
     fn add_up(&mut self, answer: &mut SitesAnswer) {
-        let mut found: Vec<(u32, Sums)> = Vec::with_capacity(self.sums.len());
+        let found = &mut self.found;
+        found.clear();
         self.places.fill(0);
         for (sums, site) in self.sums.iter().zip(&self.sites) {
             answer.live_bytes += sums.live.bytes;
@@ -152,9 +155,9 @@ impl Reader {
         }
         let mean = answer.mean;
         answer.sites = found
-            .into_iter()
+            .iter()
             .map(|(site, sums)| SiteNumbers {
-                site,
+                site: *site,
                 bytes: sums.live.bytes,
                 blocks: sums.live_blocks(),
                 error: sums.standard_error(mean),
