@@ -309,6 +309,11 @@ fn tracemalloc_comes_and_goes_around_the_hook_in_every_order() {
 }
 
 #[test]
+fn every_allocation_recorded_is_what_tracemalloc_has() {
+    check("hook_exact.py", &[]);
+}
+
+#[test]
 fn subinterpreters_come_and_go_under_the_hook() {
     check("interpreters.py", &["sampling"]);
     check("interpreters.py", &["exact"]);
