@@ -144,7 +144,7 @@ impl Hooked {
             known: tables.known(),
             filters: options.filters.clone(),
             max_sites: options.max_sites,
-            check_all: self.readings % CHECK_ALL == 0,
+            check_all: self.readings.is_multiple_of(CHECK_ALL),
         })
     }
 

@@ -263,7 +263,7 @@ impl PythonProbe {
     fn census_is_due(&mut self, tick: &Tick) -> bool {
         let every = self.options.census_every;
         let regular = every > 0 && matches!(tick.cause, Cause::Baseline | Cause::Tick);
-        let due = regular && self.ticks % every == 0;
+        let due = regular && self.ticks.is_multiple_of(every);
         self.ticks = self.ticks.wrapping_add(u32::from(regular));
         self.requests.wants_census() || due
     }

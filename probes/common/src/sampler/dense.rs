@@ -142,7 +142,7 @@ impl Leaf {
 
     #[inline]
     fn place(&self, granule: u32) -> usize {
-        (granule * self.inverse >> 16) as usize
+        ((granule * self.inverse) >> 16) as usize
     }
 }
 
