@@ -1,7 +1,7 @@
 """tracemalloc comes and goes under, over and around the hook, in every order of few steps; traces and debuggers run
 meanwhile. Afterwards the hook is reached, what it says is right, and tracemalloc is as the host left it.
 
-Argument: the mode.
+Arguments: the mode, how many steps.
 """
 
 import bdb
@@ -82,7 +82,7 @@ def check(steps):
 
 
 LINE = plant.__code__.co_firstlineno + 1
-for steps in itertools.product(STEPS, repeat=3):
+for steps in itertools.product(STEPS, repeat=int(sys.argv[2])):
     # Once set, the hook stays, so each order needs a process where it never was.
     child = os.fork()
     if child == 0:
