@@ -5,6 +5,7 @@
 
 mod bench;
 mod check_libs;
+mod cpython_tests;
 mod demo;
 mod dist;
 mod hosts;
@@ -65,6 +66,12 @@ enum Task {
         #[arg(long, value_name = "VERSION")]
         python: Option<String>,
     },
+    /// Run CPython's own tests with and without leakline, with every Python that has them; takes half an hour
+    CpythonTests {
+        /// Only some, with one Python
+        #[arg(long)]
+        few: bool,
+    },
     /// Everything that must pass before a change goes in
     Test {
         #[arg(value_name = "STEP", help = format!("Only these steps: {}", test::names().collect::<Vec<_>>().join(", ")))]
@@ -95,6 +102,10 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Bench { name, smoke, only, python } => {
             dist::build(None)?;
             bench::run(name.as_deref(), &bench::Scope { smoke, only, python })
+        }
+        Task::CpythonTests { few } => {
+            dist::build(None)?;
+            cpython_tests::run(few)
         }
         Task::Test { steps } => test::run_steps(&steps),
     }

@@ -8,6 +8,8 @@ mod python_profile;
 mod skew;
 mod start;
 
+pub(crate) use python::interpreters::installed as installed_pythons;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

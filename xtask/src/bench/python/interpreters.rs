@@ -49,7 +49,7 @@ pub(super) fn chosen(wanted: Option<&str>) -> anyhow::Result<Vec<Interpreter>> {
 }
 
 /// Every CPython with a GIL: on PATH first, then pyenv's.
-fn installed() -> Vec<((u32, u32), PathBuf)> {
+pub(crate) fn installed() -> Vec<((u32, u32), PathBuf)> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // pyenv's shims run something else by turns.
     let mut folders: Vec<PathBuf> =

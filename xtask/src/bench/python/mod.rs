@@ -2,7 +2,7 @@
 //! memray, beside the same without any; how long a profile takes; and how much memory the tables hold.
 //! Nothing of leakline's runs in what is measured without it.
 
-mod interpreters;
+pub(super) mod interpreters;
 mod programs;
 mod tables;
 mod variants;
