@@ -165,7 +165,7 @@ mod tests {
             .map(|stat| format!("{} {}", leakline_core::text::site(&stat.site, &[], 5), stat.live.bytes))
             .collect();
         found.sort();
-        assert_eq!(found, ["a.py:7 10", "b.py:8 < a.py:7 100"]);
+        assert_eq!(found, ["a.py:7 f 10", "b.py:8 g < a.py:7 f 100"]);
     }
 
     #[test]

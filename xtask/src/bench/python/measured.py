@@ -1,11 +1,11 @@
-"""Measures the work of a program by the processor time of all its threads, after a warm-up, and prints one JSON object.
+"""Measures the work of a program by the processor time of all its threads, after a warm-up.
 
-Argument: rounds. BENCH_TRACEMALLOC: frames that the standard library's tracemalloc keeps; unset, it does not run.
+Argument: rounds. Each line on standard input asks for that many, and is answered with a line: seconds.
+BENCH_TRACEMALLOC: frames that the standard library's tracemalloc keeps; unset, it does not run.
 Knows nothing of leakline.
 """
 
 import gc
-import json
 import os
 import sys
 import time
@@ -17,8 +17,11 @@ def measure(work):
     frames = int(os.environ.get("BENCH_TRACEMALLOC", "0"))
     if frames:
         tracemalloc.start(frames)
-    work(max(1, rounds // 5))
-    gc.collect()
-    begun = time.process_time()
     work(rounds)
-    print(json.dumps({"seconds": time.process_time() - begun}))
+    work(rounds)
+    gc.collect()
+    print("ready", flush=True)
+    for _ in sys.stdin:
+        begun = time.process_time()
+        work(rounds)
+        print(time.process_time() - begun, flush=True)

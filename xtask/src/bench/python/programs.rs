@@ -4,10 +4,12 @@ use super::super::{keep, median};
 use super::interpreters::Interpreter;
 use super::variants::{ALL, Variant};
 
-/// What the work of a run takes without a tracer, in seconds.
-const WORK: f64 = 1.2;
+/// What a turn takes without a tracer, in seconds, and how many a run has. Others use the machine, too, and what they do
+/// changes within a second: so the two processes of a pair take turns that are short.
+const TURN: f64 = 0.05;
+const TURNS: usize = 21;
 /// The same where tracers take a multiple of it.
-const SLOW_WORK: f64 = 0.3;
+const SLOW_TURNS: usize = 5;
 const PAIRS: usize = 10;
 const SLOW_PAIRS: usize = 3;
 
@@ -31,8 +33,10 @@ impl Cost {
 
 /// Measures one program under every tracer that there is, and prints the figures beside their limits.
 pub(super) fn run(python: &Interpreter, program: &str, first: u64, smoke: bool) -> anyhow::Result<()> {
-    let per_round = Variant::Off.seconds(python, program, first)? / first as f64;
-    let rounds_in = |seconds: f64| ((seconds / per_round) as u64).max(1);
+    let mut alone = Variant::Off.start(python, program, first)?;
+    let per_round = alone.seconds()? / first as f64;
+    alone.end()?;
+    let rounds = ((TURN / per_round) as u64).max(1);
     println!("{program}, CPython {}: CPU time, as a multiple of the same without a tracer", python.version);
     let mut costs = Vec::new();
     for variant in ALL {
@@ -40,12 +44,13 @@ pub(super) fn run(python: &Interpreter, program: &str, first: u64, smoke: bool) 
             println!("  {}: not installed, and left out", variant.name());
             continue;
         }
-        let (pairs, rounds) = match (smoke, variant.is_slow()) {
-            (true, _) => (1, first.min(rounds_in(0.05))),
-            (false, true) => (SLOW_PAIRS, rounds_in(SLOW_WORK)),
-            (false, false) => (PAIRS, rounds_in(WORK)),
+        let (pairs, turns) = match (smoke, variant.is_slow()) {
+            (true, _) => (1, 1),
+            (false, true) => (SLOW_PAIRS, SLOW_TURNS),
+            (false, false) => (PAIRS, TURNS),
         };
-        let ratios = (0..pairs).map(|pair| ratio(*variant, python, program, rounds, pair % 2 == 0));
+        let rounds = if smoke { first.min(rounds) } else { rounds };
+        let ratios = (0..pairs).map(|_| pair(*variant, python, program, rounds, turns));
         let cost = Cost { variant: *variant, ratios: ratios.collect::<anyhow::Result<_>>()? };
         show(&cost, program);
         costs.push(cost);
@@ -54,22 +59,29 @@ pub(super) fn run(python: &Interpreter, program: &str, first: u64, smoke: bool) 
     Ok(())
 }
 
-/// One run next to one without a tracer, which alternate in who is first.
-fn ratio(
+/// One run beside one without a tracer: they take turns, and alternate in who is first.
+fn pair(
     variant: Variant,
     python: &Interpreter,
     program: &str,
     rounds: u64,
-    off_first: bool,
+    turns: usize,
 ) -> anyhow::Result<f64> {
-    let run = |variant: Variant| variant.seconds(python, program, rounds);
-    let (off, traced) = if off_first {
-        (run(Variant::Off)?, run(variant)?)
-    } else {
-        let traced = run(variant)?;
-        (run(Variant::Off)?, traced)
-    };
-    Ok(traced / off)
+    let mut off = Variant::Off.start(python, program, rounds)?;
+    let mut traced = variant.start(python, program, rounds)?;
+    let mut ratios = Vec::new();
+    for turn in 0..turns {
+        let (off, traced) = if turn % 2 == 0 {
+            (off.seconds()?, traced.seconds()?)
+        } else {
+            let traced = traced.seconds()?;
+            (off.seconds()?, traced)
+        };
+        ratios.push(traced / off);
+    }
+    off.end()?;
+    traced.end()?;
+    Ok(median(ratios))
 }
 
 fn show(cost: &Cost, program: &str) {

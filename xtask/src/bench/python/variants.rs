@@ -1,15 +1,15 @@
-//! The tracers that are compared, as their users start them, and one run of a program under one of them.
+//! The tracers that are compared, as their users start them, and a program that runs under one of them.
 
-use std::path::Path;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, ensure};
-use serde::Deserialize;
 
 use super::super::{recording, report};
 use super::interpreters::Interpreter;
 use crate::dist;
-use crate::process::{root, stdout_of};
+use crate::process::root;
 
 /// What watches a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,12 +37,6 @@ pub(super) const ALL: &[Variant] = &[
     Variant::Memray { python_allocators: false },
     Variant::Memray { python_allocators: true },
 ];
-
-/// What a program prints.
-#[derive(Deserialize)]
-struct Measured {
-    seconds: f64,
-}
 
 impl Variant {
     pub(super) fn name(self) -> String {
@@ -76,22 +70,19 @@ impl Variant {
         }
     }
 
-    /// CPU seconds of so many rounds of a program.
-    pub(super) fn seconds(self, python: &Interpreter, program: &str, rounds: u64) -> anyhow::Result<f64> {
-        let file = root().join(format!("xtask/src/bench/python/{program}.py"));
-        let recording = recording("python")?;
+    /// Starts a program that does so many rounds each time that it is asked, and waits until it is warm.
+    pub(super) fn start(self, python: &Interpreter, program: &str, rounds: u64) -> anyhow::Result<Running> {
+        let what = format!("{program}, {}", self.name());
+        let recording = recording(&format!("python-{}", if self == Self::Off { "off" } else { "traced" }))?;
         let mut command = self.command(&python.path, &recording);
-        command.arg(file).arg(rounds.to_string()).env("PYTHONHASHSEED", "0");
-        let text = stdout_of(&mut command).with_context(|| format!("{program}, {}", self.name()))?;
-        let line = text.lines().last().unwrap_or_default();
-        let measured: Measured =
-            serde_json::from_str(line).with_context(|| format!("{program}.py said: {text}"))?;
-        match self {
-            Self::Sampling(_) => check_that_it_was_watched(&recording, "sampled")?,
-            Self::Exact(_) => check_that_it_was_watched(&recording, "exact")?,
-            Self::Off | Self::Tracemalloc(_) | Self::Memray { .. } => {}
-        }
-        Ok(measured.seconds)
+        command.arg(root().join(format!("xtask/src/bench/python/{program}.py"))).arg(rounds.to_string());
+        command.env("PYTHONHASHSEED", "0").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot start {what}"))?;
+        let (asks, answers) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
+        let mut running = Running { variant: self, what, recording, child, asks, answers };
+        let line = running.line()?;
+        ensure!(line == "ready", "{} said: {line}", running.what);
+        Ok(running)
     }
 
     /// Up to the program's file.
@@ -126,6 +117,52 @@ impl Variant {
                 command
             }
         }
+    }
+}
+
+/// A program that waits to be asked for work. Does not outlive a failed measurement.
+pub(super) struct Running {
+    variant: Variant,
+    what: String,
+    recording: PathBuf,
+    child: Child,
+    asks: Option<ChildStdin>,
+    answers: Option<BufReader<ChildStdout>>,
+}
+
+impl Running {
+    /// CPU seconds of all threads for its rounds.
+    pub(super) fn seconds(&mut self) -> anyhow::Result<f64> {
+        let asks = self.asks.as_mut().context("it has no standard input")?;
+        asks.write_all(b"go\n").with_context(|| format!("cannot ask {}", self.what))?;
+        let line = self.line()?;
+        line.parse().with_context(|| format!("{} said: {line}", self.what))
+    }
+
+    /// Ends it, and makes sure that it was watched.
+    pub(super) fn end(mut self) -> anyhow::Result<()> {
+        drop(self.asks.take());
+        let status = self.child.wait().with_context(|| format!("cannot wait for {}", self.what))?;
+        ensure!(status.success(), "{} failed: {status}", self.what);
+        match self.variant {
+            Variant::Sampling(_) => check_that_it_was_watched(&self.recording, "sampled"),
+            Variant::Exact(_) => check_that_it_was_watched(&self.recording, "exact"),
+            Variant::Off | Variant::Tracemalloc(_) | Variant::Memray { .. } => Ok(()),
+        }
+    }
+
+    fn line(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        let answers = self.answers.as_mut().context("it has no standard output")?;
+        answers.read_line(&mut line).with_context(|| format!("cannot read what {} says", self.what))?;
+        Ok(line.trim().to_owned())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
