@@ -55,7 +55,13 @@ pub(crate) fn run(few: bool) -> anyhow::Result<()> {
         );
         for mode in MODES {
             let under = outcome(path, Some(mode), &tests)?;
-            let new: Vec<_> = under.failed.difference(&plain.failed).collect();
+            let mut new: Vec<_> = under.failed.difference(&plain.failed).cloned().collect();
+            if !new.is_empty() {
+                // Some of them look at the clock: what fails only once is the machine's doing.
+                println!("  {mode}: {new:?} failed, and are run again");
+                let again = outcome(path, Some(mode), &tests)?;
+                new.retain(|test| again.failed.contains(test));
+            }
             println!("  {mode}: {} tests, {} more fail {new:?}", under.ran, new.len());
             if !new.is_empty() || under.ran != plain.ran {
                 broken.push(format!("{major}.{minor} {mode}"));
