@@ -5,6 +5,8 @@
 
 pub mod heap;
 #[cfg(unix)]
+pub mod joined;
+#[cfg(unix)]
 pub mod loader;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod sampler;

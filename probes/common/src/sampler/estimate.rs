@@ -24,6 +24,27 @@ pub struct Weight {
     pub variance: u64,
 }
 
+impl Weight {
+    /// Both together.
+    pub fn add(&mut self, other: Self) {
+        self.bytes = self.bytes.wrapping_add(other.bytes);
+        self.blocks = self.blocks.wrapping_add(other.blocks);
+        self.variance = self.variance.wrapping_add(other.variance);
+    }
+
+    /// Without what was added before.
+    pub fn remove(&mut self, other: Self) {
+        self.bytes = self.bytes.wrapping_sub(other.bytes);
+        self.blocks = self.blocks.wrapping_sub(other.blocks);
+        self.variance = self.variance.wrapping_sub(other.variance);
+    }
+
+    /// Blocks, to the nearest.
+    pub fn whole_blocks(self) -> u64 {
+        blocks(self.blocks)
+    }
+}
+
 /// The weight of a sampled allocation of `size` bytes; `mean` 0 means that every allocation is recorded.
 pub fn weight(size: u64, mean: u64) -> Weight {
     if mean == 0 {
@@ -69,32 +90,26 @@ impl Sums {
     /// A sampled allocation that turned out not to have been freed: it was counted as allocated before.
     pub fn add_back(&mut self, weight: Weight) {
         self.samples = self.samples.wrapping_add(1);
-        self.live.bytes = self.live.bytes.wrapping_add(weight.bytes);
-        self.live.blocks = self.live.blocks.wrapping_add(weight.blocks);
-        self.live.variance = self.live.variance.wrapping_add(weight.variance);
+        self.live.add(weight);
     }
 
     /// It was freed.
     pub fn remove(&mut self, weight: Weight) {
         self.samples = self.samples.wrapping_sub(1);
-        self.live.bytes = self.live.bytes.wrapping_sub(weight.bytes);
-        self.live.blocks = self.live.blocks.wrapping_sub(weight.blocks);
-        self.live.variance = self.live.variance.wrapping_sub(weight.variance);
+        self.live.remove(weight);
     }
 
     /// Both together.
     pub fn merge(&mut self, other: &Self) {
         self.samples = self.samples.wrapping_add(other.samples);
-        self.live.bytes = self.live.bytes.wrapping_add(other.live.bytes);
-        self.live.blocks = self.live.blocks.wrapping_add(other.live.blocks);
-        self.live.variance = self.live.variance.wrapping_add(other.live.variance);
+        self.live.add(other.live);
         self.allocated_bytes = self.allocated_bytes.wrapping_add(other.allocated_bytes);
         self.allocated_blocks = self.allocated_blocks.wrapping_add(other.allocated_blocks);
     }
 
     /// Live blocks.
     pub fn live_blocks(&self) -> u64 {
-        blocks(self.live.blocks)
+        self.live.whole_blocks()
     }
 
     /// Blocks allocated so far.

@@ -11,8 +11,15 @@ const FIRST: usize = 16;
 const LARGE: u32 = 1 << 31;
 const PAGE_BITS: u32 = 12;
 
-/// The highest bit of a path's index tells the class.
+/// The highest bit of the word with the path's index tells the class.
 const CLASS: u32 = 1 << 31;
+/// The two bits below it count readings.
+const ONE_READING: u32 = 1 << 29;
+const READINGS: u32 = 3 * ONE_READING;
+/// What is left for the path.
+const STACK: u32 = ONE_READING - 1;
+/// A block that was live at so many readings has survived; more are not counted.
+pub const SURVIVAL_READINGS: u32 = READINGS / ONE_READING;
 
 /// Which allocator serves an allocation, where the host's runtime has one of its own in front of malloc.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +40,7 @@ pub struct Live {
 impl Live {
     /// An allocation of `size` bytes with the call path `stack`, by index. Sizes from 2 GiB on are rounded down to pages.
     pub fn new(stack: u32, size: usize, class: Class) -> Self {
-        let stack = if class == Class::Large { stack | CLASS } else { stack & !CLASS };
+        let stack = stack & STACK | if class == Class::Large { CLASS } else { 0 };
         let size = match u32::try_from(size) {
             Ok(size) if size < LARGE => size,
             _ => LARGE | u32::try_from(size >> PAGE_BITS).unwrap_or(u32::MAX).min(LARGE - 1),
@@ -44,7 +51,7 @@ impl Live {
     /// Its call path, by index.
     #[inline]
     pub fn stack(self) -> u32 {
-        self.stack & !CLASS
+        self.stack & STACK
     }
 
     /// Who served it.
@@ -55,7 +62,15 @@ impl Live {
 
     /// The same with another path.
     pub fn moved_to(self, stack: u32) -> Self {
-        Self { stack: self.stack & CLASS | stack & !CLASS, ..self }
+        Self { stack: self.stack & !STACK | stack & STACK, ..self }
+    }
+
+    /// One reading later. True when it has survived.
+    pub fn grow_older(&mut self) -> bool {
+        if self.stack & READINGS != READINGS {
+            self.stack += ONE_READING;
+        }
+        self.stack & READINGS == READINGS
     }
 
     /// Bytes.
@@ -332,8 +347,12 @@ mod tests {
         for class in [Class::Small, Class::Large] {
             let live = Live::new(7, 5, class);
             assert_eq!((live.stack(), live.class(), live.size()), (7, class, 5));
-            let moved = live.moved_to(9);
+            let mut moved = live.moved_to(9);
             assert_eq!((moved.stack(), moved.class(), moved.size()), (9, class, 5));
+            let survived: Vec<bool> = (0..5).map(|_| moved.grow_older()).collect();
+            assert_eq!(survived, [false, false, true, true, true]);
+            assert_eq!((moved.stack(), moved.class(), moved.size()), (9, class, 5));
+            assert!(moved.moved_to(7).grow_older());
         }
     }
 }

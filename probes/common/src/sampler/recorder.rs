@@ -145,6 +145,23 @@ impl<P, E> Recorder<P, E> {
         }
     }
 
+    /// Counts one more reading for every live sample, and gives for each path, by index, what was live at
+    /// [`SURVIVAL_READINGS`] of them or more. Takes as long as there are samples: for one that samples.
+    ///
+    /// [`SURVIVAL_READINGS`]: super::live::SURVIVAL_READINGS
+    pub fn grow_older(&mut self, survived: &mut Vec<Weight>) {
+        survived.clear();
+        survived.resize(self.stacks.len(), Weight::default());
+        let mean = self.bounds.mean;
+        self.live.each(&mut |live| {
+            if live.grow_older()
+                && let Some(sum) = survived.get_mut(live.stack() as usize)
+            {
+                sum.add(weight(live.size(), mean));
+            }
+        });
+    }
+
     /// Live samples.
     pub fn samples(&self) -> usize {
         self.live.len()
@@ -363,6 +380,26 @@ mod tests {
         }
         let mean = total / f64::from(rounds);
         assert!((mean - 1.0).abs() < 0.05, "{mean}");
+    }
+
+    #[test]
+    fn what_was_live_at_three_readings_has_survived() {
+        let mut recorder = recorder(0, 100, 100);
+        let mut survived = Vec::new();
+        let mut bytes = |recorder: &mut Small| {
+            recorder.grow_older(&mut survived);
+            survived.iter().map(|weight| weight.bytes).collect::<Vec<_>>()
+        };
+        recorder.live = LiveTable::new();
+        assert_eq!(allocate(&mut recorder, 0x1000, 100, 1), Recorded::Kept);
+        assert_eq!(bytes(&mut recorder), [0, 0]);
+        assert_eq!(allocate(&mut recorder, 0x2000, 1000, 1), Recorded::Kept);
+        assert_eq!(bytes(&mut recorder), [0, 0]);
+        assert_eq!(bytes(&mut recorder), [0, 100]);
+        assert_eq!(bytes(&mut recorder), [0, 1100]);
+        recorder.freed(0x1000).unwrap();
+        assert_eq!(bytes(&mut recorder), [0, 1000]);
+        no_fault(&mut recorder);
     }
 
     #[test]
