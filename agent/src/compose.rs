@@ -15,7 +15,7 @@ use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
 use leakline_python::{Mode, PythonOptions, PythonProbe, WindowBounds};
 
 use crate::clock::SystemClock;
-use crate::config::{Config, PythonMode};
+use crate::config::{Config, NativeMode, PythonMode};
 use crate::host::new_session;
 use crate::running;
 
@@ -93,6 +93,21 @@ pub(crate) fn python_options(config: &Config) -> PythonOptions {
     }
 }
 
+/// What the native probe is told; `None`: there is none.
+pub(crate) fn native_options(config: &Config) -> Option<NativeOptions> {
+    let mode = match config.native_mode {
+        NativeMode::Sampling => leakline_native::NativeMode::Sampling,
+        NativeMode::Gauges => leakline_native::NativeMode::Gauges,
+        NativeMode::Off => return None,
+    };
+    Some(NativeOptions {
+        mode,
+        mean_sample_bytes: config.native_sample_bytes,
+        max_frames: config.native_frames,
+        ..NativeOptions::default()
+    })
+}
+
 fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
     let mut probes: Vec<Box<dyn Probe>> = Vec::new();
     if config.python_mode != PythonMode::Off {
@@ -101,8 +116,8 @@ fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
     if config.jvm {
         probes.push(Box::new(JvmProbe::new(Arc::clone(clock), JvmOptions::default())));
     }
-    if config.native {
-        probes.push(Box::new(NativeProbe::new(Arc::clone(clock), NativeOptions::default())));
+    if let Some(options) = native_options(config) {
+        probes.push(Box::new(NativeProbe::new(Arc::clone(clock), options)));
         probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), ProcessOptions::default())));
     }
     probes

@@ -38,7 +38,7 @@ mod stats;
 mod threads;
 
 pub use clock::SystemClock;
-pub use config::{Config, ConfigError, KEYS, Key, LogcatTarget, PythonMode};
+pub use config::{Config, ConfigError, KEYS, Key, LogcatTarget, NativeMode, PythonMode};
 pub use leakline_core::{Probe, Sink, Snapshot, Window, WindowSource};
 pub use running::{
     AgentError, close_window, mark, open_window, reset_baseline, set_interval, snapshot_now, start,

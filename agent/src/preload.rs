@@ -13,6 +13,9 @@ use leakline_probing::{heap::OwnHeap, loader};
 use crate::config::Config;
 use crate::{running, threads};
 
+#[doc(hidden)]
+pub use leakline_native::shims;
+
 /// How often a settling agent looks whether a runtime has shown up.
 const SETTLE_POLL: Duration = Duration::from_millis(5);
 
@@ -74,6 +77,9 @@ fn watch(mut config: Config, child: Option<u32>) {
     log_to_stderr();
     if config.python_mode != crate::PythonMode::Off {
         leakline_python::early::install(crate::compose::python_options(&config));
+    }
+    if let Some(options) = crate::compose::native_options(&config) {
+        leakline_native::begin_early(&options);
     }
     let settle = config.settle;
     *WAITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);

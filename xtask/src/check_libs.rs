@@ -17,8 +17,8 @@ struct Rules {
     no_import: &'static [&'static str],
     /// Whether Python's stable ABI is there for it.
     stable_abi: bool,
-    /// Whether its own symbols all begin with `leakline_`.
-    own_exports: bool,
+    /// What it may export beside symbols that begin with `leakline_`; `None`: anything.
+    exports: Option<&'static [&'static str]>,
 }
 
 const RULES: &[Rules] = &[
@@ -27,14 +27,14 @@ const RULES: &[Rules] = &[
         no_need: &["libpython", "libjvm"],
         no_import: RUNTIMES,
         stable_abi: false,
-        own_exports: false,
+        exports: None,
     },
     Rules {
         file: "lib/leakline/libleakline_agent.so",
         no_need: &["libpython", "libjvm"],
         no_import: RUNTIMES,
         stable_abi: false,
-        own_exports: true,
+        exports: Some(MALLOC),
     },
     // The Python part takes its symbols from the interpreter that is in the process already: the stable ABI's, no other.
     Rules {
@@ -42,7 +42,7 @@ const RULES: &[Rules] = &[
         no_need: &["libpython", "libjvm"],
         no_import: &["JNI_", "JVM_", "_Py"],
         stable_abi: true,
-        own_exports: true,
+        exports: Some(&[]),
     },
 ];
 
@@ -60,6 +60,24 @@ const RUNTIMES: &[&str] = &["Py", "_Py", "JNI_", "JVM_"];
 
 /// Beginnings of what a library of ours may export.
 const OURS: &[&str] = &["leakline_"];
+
+/// And what the agent's library exports in order to take its place.
+const MALLOC: &[&str] = &[
+    "aligned_alloc",
+    "calloc",
+    "free",
+    "malloc",
+    "memalign",
+    "mmap",
+    "mmap64",
+    "mremap",
+    "munmap",
+    "posix_memalign",
+    "pvalloc",
+    "realloc",
+    "reallocarray",
+    "valloc",
+];
 
 /// Fails with everything that is wrong with the files in `target/leakline`.
 pub(crate) fn check() -> anyhow::Result<()> {
@@ -102,7 +120,10 @@ fn faults(data: &[u8], rules: &Rules) -> anyhow::Result<Vec<String>> {
         let excused = rules.stable_abi && STABLE.contains(&name);
         if symbol.is_undefined() && starts(name, rules.no_import) && !excused {
             faults.push(format!("needs the symbol {name}, which not every host has"));
-        } else if symbol.is_definition() && rules.own_exports && !starts(name, OURS) {
+        } else if symbol.is_definition()
+            && rules.exports.is_some_and(|exports| !exports.contains(&name))
+            && !starts(name, OURS)
+        {
             faults.push(format!("exports {name}, which could take the place of the host's own"));
         }
     }
@@ -146,7 +167,7 @@ mod tests {
             no_need: &["libc.so"],
             no_import: &["__libc_start_main"],
             stable_abi: false,
-            own_exports: false,
+            exports: None,
         };
         let found = faults(&data, &rules).unwrap();
         assert!(found.iter().any(|fault| fault.contains("load libc.so")), "{found:?}");

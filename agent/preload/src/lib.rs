@@ -3,6 +3,9 @@
 //!
 //! Never here: a decision. A panic is caught at each of these edges.
 
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod malloc;
+
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::panic::{UnwindSafe, catch_unwind};
 use std::ptr;

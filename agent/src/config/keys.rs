@@ -1,7 +1,7 @@
 //! The one list of settings: name in the file, environment variable, default, meaning, parser.
 
 use super::values::{address, at_least, count, duration, one_of, path, size, size_within, switch};
-use super::{Config, LogcatTarget, PythonMode};
+use super::{Config, LogcatTarget, NativeMode, PythonMode};
 
 /// Names the TOML file; no setting itself.
 pub(super) const CONFIG: &str = "LEAKLINE_CONFIG";
@@ -74,9 +74,16 @@ keys! {
     "python.library" "LEAKLINE_PYTHON_LIBRARY" ""
         "the library with the Python part, where it does not stand beside the agent's"
         => |config, text| config.python_library = path(text);
-    "native.enabled" "LEAKLINE_NATIVE" "true"
-        "read malloc and the process"
-        => |config, text| config.native = switch(text)?;
+    "native.mode" "LEAKLINE_NATIVE_MODE" "sampling"
+        "sampling: malloc's numbers and call paths of a few allocations, cheap enough to leave on; gauges: numbers only; off: neither malloc's nor the process's"
+        => |config, text| config.native_mode = one_of(text, &[
+            ("sampling", NativeMode::Sampling), ("gauges", NativeMode::Gauges), ("off", NativeMode::Off)])?;
+    "native.sample_bytes" "LEAKLINE_NATIVE_SAMPLE_BYTES" "512KiB"
+        "bytes between two samples on average, from 4KiB to 1GiB; less shows smaller leaks sooner and costs more"
+        => |config, text| config.native_sample_bytes = size_within(text, "512KiB", ("4KiB", 4 << 10), ("1GiB", 1 << 30))?;
+    "native.frames" "LEAKLINE_NATIVE_FRAMES" "48"
+        "frames kept of each call path, from 1 to 64"
+        => |config, text| config.native_frames = count(text, 1, 64)? as u16;
     "jvm.enabled" "LEAKLINE_JVM" "true"
         "look for a JVM and read it"
         => |config, text| config.jvm = switch(text)?;

@@ -28,6 +28,17 @@ pub enum PythonMode {
     Off,
 }
 
+/// What the native probe does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NativeMode {
+    /// Malloc's and the process's numbers, and call paths of a sample of all allocations.
+    Sampling,
+    /// Numbers only; nothing is hooked.
+    Gauges,
+    /// Neither malloc nor the process is read.
+    Off,
+}
+
 /// The agent's settings. Start from [`Config::load`] (file and environment) or [`Config::default`], then set fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -49,8 +60,12 @@ pub struct Config {
     pub python_window_traces: u64,
     /// The library that holds the Python part; `None`: looked for beside the agent's.
     pub python_library: Option<PathBuf>,
-    /// Whether malloc and the process are read.
-    pub native: bool,
+    /// What the native probe does.
+    pub native_mode: NativeMode,
+    /// Mean bytes between two samples of malloc.
+    pub native_sample_bytes: u64,
+    /// Frames kept of each call path of malloc.
+    pub native_frames: u16,
     /// Whether a JVM is looked for and read.
     pub jvm: bool,
     /// Where the log lines go.
@@ -91,7 +106,9 @@ impl Default for Config {
             python_window: Duration::from_secs(60),
             python_window_traces: 1_000_000,
             python_library: None,
-            native: true,
+            native_mode: NativeMode::Sampling,
+            native_sample_bytes: 512 << 10,
+            native_frames: 48,
             jvm: true,
             logcat_target: LogcatTarget::Auto,
             logcat_top_sites: 10,

@@ -91,6 +91,15 @@ pub mod names {
     /// In blocks that malloc mapped one by one, bytes; part of `MALLOC_LIVE`.
     pub const MALLOC_MAPPED: &str = "native.malloc_mapped_bytes";
 
+    /// Estimated live bytes of what malloc served since sampling began.
+    pub const NATIVE_SAMPLED: &str = "native.sampled_bytes";
+    /// Samples that are live: the estimates rest on them.
+    pub const NATIVE_SAMPLES: &str = "native.live_samples";
+    /// In mappings that the process made itself since sampling began, resident or not, bytes.
+    pub const NATIVE_MAPPED: &str = "native.mapped_bytes";
+    /// How many mappings these are.
+    pub const NATIVE_MAPPED_COUNT: &str = "native.own_mappings";
+
     /// Live bytes that tracemalloc has traced since it was started.
     pub const PYTHON_TRACED: &str = "python.traced_bytes";
     /// Peak of `PYTHON_TRACED`, bytes.

@@ -77,12 +77,21 @@ pub fn loaded_object(prefixes: &[&str]) -> Option<LoadedObject> {
 /// How many objects were loaded and unloaded so far: as long as the number is the same, nothing new can be found.
 /// `None` where the system does not count them.
 pub fn generation() -> Option<u64> {
-    let mut count = None;
-    each_object(&mut |_, generation| {
-        count = generation;
+    counts().map(|counts| counts.adds.wrapping_add(counts.subs))
+}
+
+/// How many objects were unloaded so far; 0 where the system does not count them.
+pub fn unloaded() -> u64 {
+    counts().map_or(0, |counts| counts.subs)
+}
+
+fn counts() -> Option<Counts> {
+    let mut found = None;
+    each_object(&mut |_, counts| {
+        found = counts;
         false
     });
-    count
+    found
 }
 
 /// Asks for objects again and again, and looks only when something was loaded since.
@@ -164,8 +173,15 @@ fn file_name_begins(path: &[u8], prefixes: &[&str]) -> bool {
     prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
 }
 
-/// What is done with each object's name and the loader's generation; false ends the walk.
-type Visit<'a> = &'a mut dyn FnMut(&[u8], Option<u64>) -> bool;
+/// Objects that were loaded and unloaded so far.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    adds: u64,
+    subs: u64,
+}
+
+/// What is done with each object's name and the loader's counts; false ends the walk.
+type Visit<'a> = &'a mut dyn FnMut(&[u8], Option<Counts>) -> bool;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn each_object(visit: Visit<'_>) {
@@ -175,11 +191,12 @@ fn each_object(visit: Visit<'_>) {
         // SAFETY: the loader hands in a valid entry for the time of this call.
         let info = unsafe { &*info };
         // Old bionic passes a shorter struct, which ends before the counters.
-        let generation = (size >= std::mem::offset_of!(libc::dl_phdr_info, dlpi_tls_modid))
-            .then(|| info.dlpi_adds.wrapping_add(info.dlpi_subs));
+        #[expect(clippy::useless_conversion, reason = "32 bits wide on some targets")]
+        let counts = (size >= std::mem::offset_of!(libc::dl_phdr_info, dlpi_tls_modid))
+            .then(|| Counts { adds: u64::from(info.dlpi_adds), subs: u64::from(info.dlpi_subs) });
         let name = name_of(&info.dlpi_name);
         // A panic must not unwind into the loader; the closures here do nothing but compare and push.
-        let go_on = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| visit(name, generation)));
+        let go_on = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| visit(name, counts)));
         c_int::from(!go_on.unwrap_or(false))
     }
 

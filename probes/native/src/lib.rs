@@ -4,9 +4,11 @@
 //!   `mallinfo2` with many free chunks) is timed and asked less often the slower it is.
 //! - A number that was not read at a tick is absent at that tick, with a note; it is never repeated as if fresh.
 //!
-//! Never here: an allocation in the host's malloc during a reading, a hook, a signal, or anything of another process.
+//! Never here: an allocation in the host's malloc during a reading, a signal, or anything of another process.
 
 mod error;
+mod hook;
+mod hooked;
 mod limit;
 mod mallinfo;
 mod malloc;
@@ -14,7 +16,11 @@ mod pace;
 mod parse;
 mod process;
 mod procfs;
+mod unwind;
 
+#[doc(hidden)]
+pub use hook::shims;
 pub use limit::limit;
-pub use malloc::{NativeOptions, NativeProbe};
+pub use hooked::begin_early;
+pub use malloc::{NativeMode, NativeOptions, NativeProbe};
 pub use process::{ProcessOptions, ProcessProbe, SWAPPED_PROPORTIONAL};

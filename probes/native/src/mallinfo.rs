@@ -119,7 +119,7 @@ fn glibc(hblkhd: u64, uordblks: u64, fordblks: u64) -> Counts {
 }
 
 /// The `malloc` that the host calls.
-fn host_malloc() -> Option<Symbol> {
+pub(crate) fn host_malloc() -> Option<Symbol> {
     let found = symbol(c"malloc")?;
     if is_stub(found) { loader::next_symbol(c"malloc").or(Some(found)) } else { Some(found) }
 }

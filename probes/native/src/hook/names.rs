@@ -1,0 +1,74 @@
+//! Names of functions where they are cheap: those that objects export, by the loader's own look-up, so many at a reading.
+//! All others are told from the objects' files, by whoever shows a recording.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The loader goes through all of an object's names for one answer: some microseconds, in a JVM's library a hundred.
+const AT_A_READING: Duration = Duration::from_millis(1);
+
+/// The names that were asked for.
+#[derive(Debug)]
+pub(super) struct Names {
+    until: Option<Instant>,
+    by_address: HashMap<usize, Option<Arc<str>>>,
+    own: (usize, usize),
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self { until: None, by_address: HashMap::new(), own: own_code() }
+    }
+}
+
+impl Names {
+    /// Another reading.
+    pub(super) fn begin(&mut self) {
+        self.until = Some(Instant::now() + AT_A_READING);
+    }
+
+    /// The name of the exported function that `address` lies in; `None` also when it would take too long to ask.
+    pub(super) fn exported(&mut self, address: usize) -> Option<Arc<str>> {
+        if self.until.is_none_or(|until| Instant::now() > until) {
+            return None;
+        }
+        self.by_address.entry(address).or_insert_with(|| look_up(address)).clone()
+    }
+
+    /// Whether it is code of leakline's library. Never when that is the program itself.
+    pub(super) fn is_own(&self, address: usize) -> bool {
+        (self.own.0..self.own.1).contains(&address)
+    }
+}
+
+fn look_up(address: usize) -> Option<Arc<str>> {
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: dladdr only compares the address, and `info` is ours to write.
+    if unsafe { libc::dladdr(address as *const _, info.as_mut_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: zeros are valid, and dladdr filled it.
+    let info = unsafe { info.assume_init() };
+    if info.dli_sname.is_null() {
+        return None;
+    }
+    // SAFETY: the loader's own string, as long as the object is loaded.
+    let name = unsafe { CStr::from_ptr(info.dli_sname) };
+    Some(Arc::from(name.to_string_lossy().as_ref()))
+}
+
+/// The addresses of this library; none when it is linked into the program.
+fn own_code() -> (usize, usize) {
+    let objects = crate::unwind::objects::Objects::of_process();
+    let own = own_code as *const () as usize;
+    let program = std::env::current_exe().ok();
+    match objects.find(own) {
+        Some((object, _)) if program.as_deref() != Some(std::path::Path::new(&*object.path)) => {
+            (object.start, object.end)
+        }
+        _ => (0, 0),
+    }
+}
