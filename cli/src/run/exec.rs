@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::program::{self, NotRunnable, Obstacle};
-use super::{Options, PythonMode, locate, signal};
+use super::{NativeMode, Options, PythonMode, locate, signal};
 use crate::style::warn;
 
 /// As shells answer.
@@ -51,7 +51,8 @@ pub(super) fn become_command(options: &Options) -> Result<ExitCode> {
     if let Some((obstacle, file)) = &obstacle {
         warn(&obstacle_words(obstacle, file));
     }
-    if !obstacle.is_some_and(|(obstacle, _)| obstacle == Obstacle::Musl) {
+    let refuses_to_start = |obstacle| matches!(obstacle, Obstacle::Musl | Obstacle::Sanitizer);
+    if !obstacle.is_some_and(|(obstacle, _)| refuses_to_start(obstacle)) {
         wanted.push(("LD_PRELOAD", preload(&library, environment.get(OsStr::new("LD_PRELOAD")))));
     }
     environment.extend(wanted.into_iter().map(|(name, value)| (OsString::from(name), value)));
@@ -80,6 +81,7 @@ fn settings(options: &Options, environment: &Environment) -> Result<Vec<(&'stati
     set("LEAKLINE_FILE", options.output.as_deref().map(absolute).transpose()?);
     set("LEAKLINE_PYTHON_FRAMES", options.frames.map(|frames| frames.to_string().into()));
     set("LEAKLINE_PYTHON_SAMPLE_BYTES", options.python_sample.clone().map(OsString::from));
+    set("LEAKLINE_NATIVE_SAMPLE_BYTES", options.native_sample.clone().map(OsString::from));
     set("LEAKLINE_CONFIG", options.config.as_deref().map(absolute).transpose()?);
     set(
         "LEAKLINE_PYTHON_MODE",
@@ -89,6 +91,14 @@ fn settings(options: &Options, environment: &Environment) -> Result<Vec<(&'stati
             PythonMode::Tracemalloc => "tracemalloc".into(),
             PythonMode::Gauges => "gauges".into(),
             PythonMode::Off => "off".into(),
+        }),
+    );
+    set(
+        "LEAKLINE_NATIVE_MODE",
+        options.native.map(|mode| match mode {
+            NativeMode::Sampling => "sampling".into(),
+            NativeMode::Gauges => "gauges".into(),
+            NativeMode::Off => "off".into(),
         }),
     );
     // On a terminal a user wants to see lines, and few. These are habits of `run`, not options: they give way to
@@ -189,6 +199,9 @@ fn obstacle_words(obstacle: &Obstacle, file: &Path) -> String {
         }
         Obstacle::OtherMachine => "is made for another processor than leakline: it will not be watched",
         Obstacle::Musl => "is made for musl and leakline for glibc: it will not be watched",
+        Obstacle::Sanitizer => {
+            "is built with a sanitizer, whose malloc finds errors and must come first: it will not be watched"
+        }
     };
     format!("{} {why}", file.display())
 }
@@ -252,11 +265,11 @@ mod tests {
     #[test]
     fn every_option_becomes_its_variable() {
         check(
-            "--interval 30s --collector h:1 -o /tmp/x.leak --frames 5 --python gauges --python-sample 4KiB --children --quiet \
-             --config /etc/l.toml -- true",
+            "--interval 30s --collector h:1 -o /tmp/x.leak --frames 5 --python gauges --python-sample 4KiB --native gauges \
+             --native-sample 1MiB --children --quiet --config /etc/l.toml -- true",
             "",
-            "CHILDREN=1 INTERVAL=30s COLLECTOR=h:1 FILE=/tmp/x.leak PYTHON_FRAMES=5 PYTHON_SAMPLE_BYTES=4KiB CONFIG=/etc/l.toml \
-             PYTHON_MODE=gauges LOGCAT_TARGET=off",
+            "CHILDREN=1 INTERVAL=30s COLLECTOR=h:1 FILE=/tmp/x.leak PYTHON_FRAMES=5 PYTHON_SAMPLE_BYTES=4KiB NATIVE_SAMPLE_BYTES=1MiB \
+             CONFIG=/etc/l.toml PYTHON_MODE=gauges NATIVE_MODE=gauges LOGCAT_TARGET=off",
         );
     }
 

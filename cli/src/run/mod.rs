@@ -11,6 +11,7 @@ mod program;
 mod signal;
 
 use std::ffi::OsString;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use crate::duration::{self, Interval};
@@ -48,6 +49,17 @@ pub(crate) enum PythonMode {
     Off,
 }
 
+/// What the native probe does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum NativeMode {
+    /// Numbers, and call paths of a sample of what malloc serves and of all mappings: cheap enough to leave on
+    Sampling,
+    /// Numbers only: nothing is hooked
+    Gauges,
+    /// Leave malloc and the process alone: there is no ledger then
+    Off,
+}
+
 /// Options of `leakline run`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -74,8 +86,16 @@ pub(crate) struct Options {
 
     /// Bytes between two samples on average, from 1KiB to 16MiB; less shows smaller leaks sooner and costs more
     /// [default: 64KiB]
-    #[arg(long, value_name = "SIZE", value_parser = sample)]
+    #[arg(long, value_name = "SIZE", value_parser = python_sample)]
     pub(crate) python_sample: Option<String>,
+
+    /// What is read of malloc and of the process [default: sampling]
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub(crate) native: Option<NativeMode>,
+
+    /// Bytes between two samples of malloc on average, from 4KiB to 1GiB [default: 512KiB]
+    #[arg(long, value_name = "SIZE", value_parser = native_sample)]
+    pub(crate) native_sample: Option<String>,
 
     /// Watch the programs that the command starts, too: each is a session of its own
     #[arg(long)]
@@ -94,20 +114,29 @@ pub(crate) struct Options {
     pub(crate) command: Vec<OsString>,
 }
 
+fn python_sample(text: &str) -> Result<String, String> {
+    sample(text, 1 << 10..=16 << 20, "write a size from 1KiB to 16MiB, such as 64KiB")
+}
+
+fn native_sample(text: &str) -> Result<String, String> {
+    sample(text, 4 << 10..=1 << 30, "write a size from 4KiB to 1GiB, such as 512KiB")
+}
+
 /// A size that the agent takes as the mean between samples; told on as it was written.
-fn sample(text: &str) -> Result<String, String> {
+fn sample(text: &str, bounds: RangeInclusive<u64>, right: &str) -> Result<String, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let scale = match unit.to_ascii_lowercase().as_str() {
         "" | "b" => Some(1),
         "k" | "kib" => Some(1 << 10),
         "m" | "mib" => Some(1 << 20),
+        "g" | "gib" => Some(1 << 30),
         _ => None,
     };
     let bytes = number.parse::<u64>().ok().zip(scale).and_then(|(number, scale)| number.checked_mul(scale));
     match bytes {
-        Some(bytes) if (1 << 10..=16 << 20).contains(&bytes) => Ok(text.to_owned()),
-        _ => Err("write a size from 1KiB to 16MiB, such as 64KiB".to_owned()),
+        Some(bytes) if bounds.contains(&bytes) => Ok(text.to_owned()),
+        _ => Err(right.to_owned()),
     }
 }
 
@@ -144,10 +173,10 @@ mod tests {
     #[test]
     fn a_sample_is_a_size_within_bounds() {
         for good in ["1KiB", "1024", "64KiB", "64k", "16MiB", "16777216"] {
-            assert_eq!(sample(good).as_deref(), Ok(good));
+            assert_eq!(python_sample(good).as_deref(), Ok(good));
         }
         for bad in ["", "1023", "17MiB", "64 potatoes", "99999999999999999999M"] {
-            assert!(sample(bad).unwrap_err().contains("64KiB"), "{bad}");
+            assert!(python_sample(bad).unwrap_err().contains("64KiB"), "{bad}");
         }
     }
 

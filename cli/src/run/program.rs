@@ -17,6 +17,10 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 /// Scripts may name scripts as their interpreter; the kernel follows this many.
 const MAX_INTERPRETERS: usize = 5;
 
+/// Beginnings of the names of sanitizers' libraries, as GCC and Clang have them.
+const SANITIZERS: &[&[u8]] =
+    &[b"libasan.", b"liblsan.", b"libtsan.", b"libhwasan.", b"libclang_rt.asan", b"libclang_rt.tsan"];
+
 /// Why a command cannot be run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NotRunnable {
@@ -71,6 +75,8 @@ pub(crate) enum Obstacle {
     OtherMachine,
     /// Its loader is musl's, which refuses to start a program with a library made for glibc.
     Musl,
+    /// It needs a sanitizer's library, which refuses to start behind any other.
+    Sanitizer,
 }
 
 /// What keeps `library` out of `program`, and the file that is to blame: a script's interpreter is followed.
@@ -96,7 +102,10 @@ fn judge(program: &ElfFacts, library: Option<&ElfFacts>) -> Option<Obstacle> {
         return Some(Obstacle::OtherMachine);
     }
     let musl = loader.windows(b"ld-musl".len()).any(|window| window == b"ld-musl");
-    (musl && cfg!(target_env = "gnu")).then_some(Obstacle::Musl)
+    if musl && cfg!(target_env = "gnu") {
+        return Some(Obstacle::Musl);
+    }
+    program.sanitized.then_some(Obstacle::Sanitizer)
 }
 
 fn is_privileged(program: &Path) -> bool {
@@ -151,6 +160,8 @@ struct ElfFacts {
     wide: bool,
     /// The loader that the kernel starts (`PT_INTERP`); `None` for static programs, and for libraries.
     loader: Option<Vec<u8>>,
+    /// Whether it needs the library of a sanitizer.
+    sanitized: bool,
 }
 
 fn elf_facts<'data, R: ReadRef<'data>>(data: R) -> Option<ElfFacts> {
@@ -166,7 +177,23 @@ fn header_facts<'data, Elf: FileHeader, R: ReadRef<'data>>(data: R, wide: bool) 
     let endian = header.endian().ok()?;
     let segments = header.program_headers(endian, data).ok()?;
     let loader = segments.iter().find_map(|segment| segment.interpreter(endian, data).ok().flatten());
-    Some(ElfFacts { machine: header.e_machine(endian).0, wide, loader: loader.map(<[u8]>::to_vec) })
+    let machine = header.e_machine(endian).0;
+    let sanitized = needs_sanitizer(header, endian, data);
+    Some(ElfFacts { machine, wide, loader: loader.map(<[u8]>::to_vec), sanitized })
+}
+
+/// A program without section headers tells nothing.
+fn needs_sanitizer<'data, Elf: FileHeader, R: ReadRef<'data>>(
+    header: &Elf,
+    endian: Elf::Endian,
+    data: R,
+) -> bool {
+    let Ok(table) = header.sections(endian, data).and_then(|sections| sections.dynamic_table(endian, data)) else {
+        return false;
+    };
+    table.iter().filter(|entry| entry.tag == object::elf::DT_NEEDED).any(|entry| {
+        table.string(entry).is_ok_and(|name| SANITIZERS.iter().any(|sanitizer| name.starts_with(sanitizer)))
+    })
 }
 
 #[cfg(test)]
@@ -247,10 +274,14 @@ mod tests {
             machine,
             wide,
             loader: loader.map(|loader| loader.as_bytes().to_vec()),
+            sanitized: false,
         };
         let library = facts(62, true, None);
+        let loader = "/lib64/ld-linux-x86-64.so.2";
+        let sanitized = ElfFacts { sanitized: true, ..facts(62, true, Some(loader)) };
         let cases = [
-            (facts(62, true, Some("/lib64/ld-linux-x86-64.so.2")), None),
+            (sanitized, Some(Obstacle::Sanitizer)),
+            (facts(62, true, Some(loader)), None),
             (facts(62, true, None), Some(Obstacle::Static)),
             (facts(3, false, Some("/lib/ld-linux.so.2")), Some(Obstacle::OtherMachine)),
             (facts(62, false, Some("/libx32/ld-linux-x32.so.2")), Some(Obstacle::OtherMachine)),

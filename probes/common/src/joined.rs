@@ -22,8 +22,8 @@ pub struct Joined {
     /// Gives a number for each frame by which it can be told later. Called right after `walk`, on the same thread, when a
     /// path is seen for the first time; under the same rules.
     pub keep: unsafe extern "C" fn(frames: *const RawFrame, count: usize, numbers: *mut u64),
-    /// Tells frames by such numbers, on a thread of the agent's.
-    pub tell: fn(&[u64]) -> Vec<Told>,
+    /// Tells frames by such numbers, in their order, on a thread of the agent's; `None`: it was not kept.
+    pub tell: fn(&[u64]) -> Vec<Option<Told>>,
 }
 
 /// A frame in words.

@@ -20,6 +20,27 @@ pub fn next_symbol(name: &CStr) -> Option<NonNull<c_void>> {
     NonNull::new(unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) })
 }
 
+/// The addresses of the function `name` as [`symbol`] finds it: the first, and the one after the last. `None` also where
+/// the loader does not tell sizes.
+pub fn symbol_range(name: &CStr) -> Option<(usize, usize)> {
+    let start = symbol(name)?.as_ptr();
+    #[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
+    {
+        let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+        let mut entry: *mut c_void = std::ptr::null_mut();
+        const RTLD_DL_SYMENT: c_int = 1;
+        // SAFETY: dladdr1 only compares the address; `info` and `entry` are ours to write.
+        let known = unsafe { libc::dladdr1(start, info.as_mut_ptr(), &mut entry, RTLD_DL_SYMENT) };
+        if known != 0 && !entry.is_null() {
+            // SAFETY: with RTLD_DL_SYMENT the loader gives its own symbol table's entry, which stays as long as the object.
+            let size = unsafe { (*entry.cast::<libc::Elf64_Sym>()).st_size } as usize;
+            return (size > 0).then(|| (start as usize, start as usize + size));
+        }
+    }
+    let _ = start;
+    None
+}
+
 /// A shared object that is loaded, pinned: it stays loaded as long as the process lives, so what [`symbol`] found in it
 /// stays valid.
 ///

@@ -118,8 +118,11 @@ fn glibc(hblkhd: u64, uordblks: u64, fordblks: u64) -> Counts {
     Counts { live: uordblks.saturating_add(hblkhd), free: fordblks, mapped: Some(hblkhd) }
 }
 
-/// The `malloc` that the host calls.
+/// The `malloc` that the host calls, or that the hook calls for it.
 pub(crate) fn host_malloc() -> Option<Symbol> {
+    if let Some(behind) = crate::hook::behind() {
+        return Some(behind);
+    }
     let found = symbol(c"malloc")?;
     if is_stub(found) { loader::next_symbol(c"malloc").or(Some(found)) } else { Some(found) }
 }

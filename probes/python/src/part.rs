@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use leakline_core::ProbeError;
-use leakline_probing::loader::LoadedObject;
+use leakline_probing::joined::{self, Joined, Told};
+use leakline_probing::loader::{self, LoadedObject};
 
 use crate::wire::{
     ABI, CensusAnswer, CensusRequest, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer,
-    ProfileRequest, Request, Response, Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table, Tracing,
-    Window, decode, encode,
+    ProfileRequest, Request, Response, Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table, ToldFrame,
+    Tracing, Window, decode, encode,
 };
 
 type OnClosing = Arc<dyn Fn() + Send + Sync>;
@@ -31,6 +32,29 @@ pub fn set_on_closing(call: Box<dyn Fn() + Send + Sync>) {
 /// Bytes that the Python part holds in its own heap; 0 until it is loaded.
 pub fn held_bytes() -> u64 {
     Part::loaded().map_or(0, |part| (part.0.held_bytes)())
+}
+
+/// Has native call paths continued by Python's, where the interpreter's loop can be told from other code.
+fn join(table: &Table) {
+    if let Some(code) = loader::symbol_range(c"_PyEval_EvalFrameDefault") {
+        joined::join(Joined { code, walk: table.walk, keep: table.keep, tell });
+    }
+}
+
+fn tell(numbers: &[u64]) -> Vec<Option<Told>> {
+    let Some(Part(table)) = Part::loaded() else { return Vec::new() };
+    // SAFETY: the numbers live until the call returns.
+    let answer = unsafe { (table.tell)(numbers.as_ptr(), numbers.len()) };
+    if answer.data.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the answer is that many bytes, ours until they are given back below.
+    let bytes = unsafe { std::slice::from_raw_parts(answer.data, answer.length) };
+    let told = decode::<Vec<Option<ToldFrame>>>(bytes).unwrap_or_default();
+    // SAFETY: it came from this table, and `bytes` is not used any more.
+    unsafe { (table.free)(answer) };
+    let told = told.into_iter();
+    told.map(|frame| frame.map(|ToldFrame { function, file, line }| Told { function, file, line })).collect()
 }
 
 extern "C" fn on_closing() {
@@ -72,6 +96,7 @@ impl Part {
                 // The thread that starts the interpreter and the lane may both come here; the library is the same.
                 if LOADED.swap(table.cast_mut(), Ordering::AcqRel).is_null() {
                     leakline_probing::add_heap(held_bytes);
+                    join(found);
                 }
                 Ok(Self(found))
             }

@@ -5,6 +5,7 @@
 
 use std::ffi::CStr;
 
+use leakline_probing::joined::RawFrame;
 use serde::{Deserialize, Serialize};
 
 use crate::arenas::ArenaBytes;
@@ -12,7 +13,7 @@ pub use crate::census::{CensusAnswer, CensusCost, CensusOutcome, CensusRequest, 
 pub use crate::numbers::SiteNumbers;
 
 /// Version of everything in this file. An agent and a Python part with different ones refuse each other.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// The one function that the Python part exports: [`Entry`].
 pub const ENTRY: &CStr = c"leakline_cpython_entry";
@@ -47,6 +48,23 @@ pub struct Table {
     pub free: unsafe extern "C" fn(answer: Answer),
     /// Bytes that the Python part's own heap holds.
     pub held_bytes: extern "C" fn() -> u64,
+    /// As [`leakline_probing::joined::Joined::walk`].
+    pub walk: unsafe extern "C" fn(into: *mut RawFrame, most: usize) -> usize,
+    /// As [`leakline_probing::joined::Joined::keep`].
+    pub keep: unsafe extern "C" fn(frames: *const RawFrame, count: usize, numbers: *mut u64),
+    /// Gives a `Vec<Option<ToldFrame>>` as postcard bytes for numbers that `keep` gave. Any thread, at any time.
+    pub tell: unsafe extern "C" fn(numbers: *const u64, count: usize) -> Answer,
+}
+
+/// A frame in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldFrame {
+    /// The function's name.
+    pub function: String,
+    /// The source file.
+    pub file: String,
+    /// The line, from 1; 0 where unknown.
+    pub line: u32,
 }
 
 /// Bytes in the Python part's heap.

@@ -106,6 +106,11 @@ impl<P, E> Recorder<P, E> {
         self.missed_frees = 0;
     }
 
+    /// Whether the path of `hash` is known, or would not be kept.
+    pub fn needs_no_path(&self, hash: u64) -> bool {
+        self.stacks.len() >= self.bounds.max_stacks || self.stacks.find(hash).is_some()
+    }
+
     /// Keeps a block with the path of `hash`; `path` makes what is kept of a new path.
     #[inline]
     pub fn allocated(&mut self, block: Block, hash: u64, path: impl FnOnce(&mut E) -> P) -> Recorded {

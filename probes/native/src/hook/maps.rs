@@ -60,6 +60,11 @@ impl Regions {
         *self = Self { epoch: self.epoch, ..Self::new() };
     }
 
+    /// Whether the path of `hash` is known, or would not be kept.
+    fn needs_no_path(&self, hash: u64) -> bool {
+        self.stacks.len() >= MAX_STACKS || self.stacks.find(hash).is_some()
+    }
+
     fn add(&mut self, start: usize, length: usize, hash: u64, path: impl FnOnce() -> Path) {
         self.remove(start, length);
         if self.all.len() >= MAX_REGIONS {
@@ -225,7 +230,13 @@ fn keep(address: usize, length: usize, from: Registers) {
         let Some(_inside) = Thread::current().enter() else { return };
         let length = length.next_multiple_of(crate::process::page_bytes() as usize);
         record::walk(from, |walk| {
-            record::with_tables(|tables| tables.maps.add(address, length, walk.hash, || walk.path()));
+            record::keep(&walk, |tables, path| {
+                let known = path.is_some() || tables.maps.needs_no_path(walk.hash);
+                if known {
+                    tables.maps.add(address, length, walk.hash, || path.take().unwrap_or_default());
+                }
+                known
+            });
         });
     });
 }

@@ -25,8 +25,9 @@ use leakline_probing::sampler::recorder::{Bounds, Recorder};
 use maps::Regions;
 use record::Path;
 
+pub(crate) use next::behind;
 pub(crate) use patch::{Patched, come_in_front};
-pub(crate) use profile::{Profiles, Reader};
+pub(crate) use profile::Reader;
 
 /// What the hook knows.
 pub(crate) struct Tables {

@@ -7,6 +7,8 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::unwind::objects::Objects;
+
 /// The loader goes through all of an object's names for one answer: some microseconds, in a JVM's library a hundred.
 const AT_A_READING: Duration = Duration::from_millis(1);
 
@@ -16,11 +18,12 @@ pub(super) struct Names {
     until: Option<Instant>,
     by_address: HashMap<usize, Option<Arc<str>>>,
     own: (usize, usize),
+    parts: Vec<(usize, usize)>,
 }
 
 impl Default for Names {
     fn default() -> Self {
-        Self { until: None, by_address: HashMap::new(), own: own_code() }
+        Self { until: None, by_address: HashMap::new(), own: own_code(), parts: Vec::new() }
     }
 }
 
@@ -38,10 +41,25 @@ impl Names {
         self.by_address.entry(address).or_insert_with(|| look_up(address)).clone()
     }
 
+    /// Objects were loaded or unloaded.
+    pub(super) fn look_at(&mut self, objects: &Objects) {
+        let parts = objects.all().filter(|object| is_part(&object.path));
+        self.parts = parts.map(|object| (object.start, object.end)).collect();
+    }
+
+    /// Whether it is code of another library of leakline's, which stands between an interpreter and malloc.
+    pub(super) fn is_part(&self, address: usize) -> bool {
+        self.parts.iter().any(|(start, end)| (*start..*end).contains(&address))
+    }
+
     /// Whether it is code of leakline's library. Never when that is the program itself.
     pub(super) fn is_own(&self, address: usize) -> bool {
         (self.own.0..self.own.1).contains(&address)
     }
+}
+
+fn is_part(path: &str) -> bool {
+    path.rsplit('/').next().is_some_and(|name| name.starts_with("libleakline_"))
 }
 
 fn look_up(address: usize) -> Option<Arc<str>> {
@@ -62,7 +80,7 @@ fn look_up(address: usize) -> Option<Arc<str>> {
 
 /// The addresses of this library; none when it is linked into the program.
 fn own_code() -> (usize, usize) {
-    let objects = crate::unwind::objects::Objects::of_process();
+    let objects = Objects::of_process();
     let own = own_code as *const () as usize;
     let program = std::env::current_exe().ok();
     match objects.find(own) {

@@ -90,6 +90,14 @@ pub(super) fn is_preloaded() -> bool {
     IS_PRELOADED.load(Relaxed)
 }
 
+/// The malloc that is behind a preloaded library's; `None` where the process does not call ours by name.
+pub(crate) fn behind() -> Option<std::ptr::NonNull<c_void>> {
+    if !is_preloaded() || !FOUND.load(Acquire) {
+        return None;
+    }
+    std::ptr::NonNull::new(NEXT.malloc.address() as *mut c_void)
+}
+
 /// Looks the functions up for a process that does not call ours. To be called before anything is patched.
 pub(super) fn find_for_patching(malloc: fn(&CStr) -> Option<std::ptr::NonNull<c_void>>) {
     if !FOUND.load(Acquire) {

@@ -89,7 +89,7 @@ impl Source {
                 live: Amount { bytes: sums.live.bytes, blocks: sums.live_blocks() },
                 standard_error_bytes: sums.standard_error(mean),
                 allocated: Some(Amount { bytes: sums.allocated_bytes, blocks: sums.allocated_blocks() }),
-                survived: Some(Amount { bytes: survived.bytes, blocks: survived.whole_blocks() }),
+                //survived: Some(Amount { bytes: survived.bytes, blocks: survived.whole_blocks() }),
             })
         });
         Profile::new(source.in_epoch(self.epoch), stats.collect())
@@ -162,6 +162,7 @@ impl Reader {
         }
         self.generation = generation;
         self.objects = Objects::of_process();
+        self.names.look_at(&self.objects);
         let epoch = OBJECTS_EPOCH.load(std::sync::atomic::Ordering::SeqCst);
         if epoch != self.objects_epoch {
             self.objects_epoch = epoch;
@@ -174,6 +175,9 @@ impl Reader {
         for address in &path.native {
             if self.names.is_own(*address) {
                 return None;
+            }
+            if self.names.is_part(*address) {
+                continue;
             }
             let frame = self.frames.get(address).cloned();
             frames.push(frame.unwrap_or_else(|| self.native_frame(*address)));
@@ -214,6 +218,7 @@ impl Reader {
         new.dedup();
         let Some(joined) = joined::all().nth(runtime as usize).filter(|_| !new.is_empty()) else { return };
         for (number, told) in new.iter().zip((joined.tell)(&new)) {
+            let Some(told) = told else { continue };
             let frame = Frame::new(told.function, told.file, told.line);
             self.told.insert((runtime, *number), Arc::new(frame));
         }

@@ -135,16 +135,30 @@ pub(super) fn allocated(address: usize, size: usize, from: Registers) {
             return;
         }
         walk(from, |walk| {
-            with_tables(|tables| {
+            keep(&walk, |tables, path| {
+                if path.is_none() && !tables.heap.needs_no_path(walk.hash) {
+                    return false;
+                }
                 let block = Block { address, size, class: Class::Large, was_marked: MARKS.has(address) };
                 if MARKS.set(address) {
                     // Full: only when it cannot thin itself any more; then this sample is lost.
-                    let _ = tables.heap.allocated(block, walk.hash, |()| walk.path());
+                    let _ = tables.heap.allocated(block, walk.hash, |()| path.take().unwrap_or_default());
                     MEAN.store(tables.heap.mean(), Relaxed);
                 }
+                true
             });
         });
     });
+}
+
+/// Has `add` add something to the tables, with the path of `walk` if it needs one: that is made without the lock, because
+/// a runtime is asked for it, whose own locks another thread may hold that forks.
+pub(super) fn keep(walk: &Walk<'_>, mut add: impl FnMut(&mut Tables, &mut Option<Path>) -> bool) {
+    let mut path = None;
+    if !with_tables(|tables| add(tables, &mut path)) {
+        path = Some(walk.path());
+        with_tables(|tables| add(tables, &mut path));
+    }
 }
 
 /// A block that is marked is about to be freed.

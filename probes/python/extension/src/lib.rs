@@ -11,6 +11,7 @@ mod frames;
 mod gate;
 mod hook;
 mod intern;
+mod joined;
 mod paths;
 mod profile;
 mod raw;
@@ -43,7 +44,16 @@ enum Slot {
     Ready(Box<Runtime>),
 }
 
-static TABLE: Table = Table { abi: ABI, call, call_attached, free, held_bytes };
+static TABLE: Table = Table {
+    abi: ABI,
+    call,
+    call_attached,
+    free,
+    held_bytes,
+    walk: joined::walk,
+    keep: joined::keep,
+    tell: joined::tell,
+};
 
 /// The door: see [`leakline_python::wire::Entry`].
 ///
@@ -104,7 +114,10 @@ fn answer(request: &[u8], attached: bool) -> Answer {
         Err(error) => failed("reading the request", error),
     }));
     let response = response.unwrap_or_else(|_| failed("reading Python", "leakline's Python part panicked"));
-    let encoded = catch_unwind(|| encode(&response).unwrap_or_default()).unwrap_or_default();
+    to_answer(catch_unwind(|| encode(&response).unwrap_or_default()).unwrap_or_default())
+}
+
+fn to_answer(encoded: Vec<u8>) -> Answer {
     let encoded = Box::leak(encoded.into_boxed_slice());
     Answer { length: encoded.len(), data: encoded.as_mut_ptr() }
 }

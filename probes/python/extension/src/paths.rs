@@ -67,7 +67,13 @@ impl Codes {
         self.all.iter().skip(from).map(|code| &code.info)
     }
 
-    fn index(&mut self, layout: &Layout, frame: &RawFrame) -> u32 {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The index of the code object of a frame that runs on this thread.
+    pub(crate) fn index(&mut self, layout: &Layout, frame: &RawFrame) -> u32 {
         let key = (frame.code, frame.stamp);
         if let Some(index) = self.indices.get(&key) {
             return *index;

@@ -78,6 +78,11 @@ impl Layout {
         Some(layout)
     }
 
+    /// Whether a walk reads the frames itself, and calls nothing of Python's.
+    pub(crate) fn is_direct(&self) -> bool {
+        !matches!(self.0, How::Api(_))
+    }
+
     /// Frames of `thread_state`, innermost first, into `into`: how many, and whether there were more. Leaves out what
     /// tracemalloc leaves out: frames that have not begun, and those that only mark an entry from C.
     ///

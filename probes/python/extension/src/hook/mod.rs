@@ -202,6 +202,11 @@ pub(crate) fn look(_py: Python<'_>) -> Option<Standing> {
     Some(Standing::SetAnew)
 }
 
+/// How frames are read, while the hook is at work: not once Python has begun to end, nor in a forked child.
+pub(crate) fn layout() -> Option<&'static Layout> {
+    if DOES.load(Relaxed) == 0 { None } else { LAYOUT.get() }
+}
+
 /// Bytes that it holds beside leakline's own heap.
 pub(crate) fn marks_bytes() -> u64 {
     MARKS.held_bytes()

@@ -1,0 +1,99 @@
+//! Python's frames for call paths of the native heap: they stand where the interpreter's loop is on the native stack.
+//! Called by the native probe's hook, from inside malloc, on whatever thread allocates, with the GIL or without; only while
+//! this part's own hook is at work, which ends when Python does.
+//!
+//! Never takes another lock while it holds its own, and never calls Python.
+
+use leakline_probing::joined::RawFrame as JoinedFrame;
+use leakline_probing::sampler::lock::Lock;
+use leakline_python::wire::{Answer, ToldFrame};
+
+use crate::frames::{Layout, RawFrame, this_thread_state};
+use crate::hook;
+use crate::paths::Codes;
+
+/// Most code objects whose frames are told; a program has some thousands.
+const MAX_CODES: usize = 100_000;
+/// The number of a frame that is not told.
+const NO_NUMBER: u64 = u64::MAX;
+
+const _: () = assert!(size_of::<RawFrame>() == size_of::<JoinedFrame>());
+const _: () = assert!(align_of::<RawFrame>() <= align_of::<JoinedFrame>());
+
+/// The code objects of frames that were kept. Not taken around forks: a child's hooks rest.
+static CODES: Lock<Codes> = Lock::new(Codes::new());
+
+/// See [`leakline_probing::joined::Joined::walk`].
+///
+/// # Safety
+///
+/// `into` has room for `most` frames.
+pub(crate) unsafe extern "C" fn walk(into: *mut JoinedFrame, most: usize) -> usize {
+    let Some(layout) = layout() else { return 0 };
+    let state = thread_state();
+    if state.is_null() || into.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's promise; the two have the same size, and any bits are a frame.
+    let room = unsafe { std::slice::from_raw_parts_mut(into.cast::<RawFrame>(), most) };
+    // SAFETY: it is this thread's own state, whose frames nobody else changes.
+    unsafe { layout.walk(state, room) }.0
+}
+
+/// This thread's state, also while it has let go of the GIL for a call: the interpreter's loop is on its stack, or else
+/// nobody would ask, and goes on with that state when the call returns.
+fn thread_state() -> *const std::ffi::c_void {
+    let current = this_thread_state(false);
+    if !current.is_null() {
+        return current;
+    }
+    // SAFETY: it reads a variable of the thread, and may be called on any thread.
+    unsafe { pyo3::ffi::PyGILState_GetThisThreadState() }.cast_const().cast()
+}
+
+/// See [`leakline_probing::joined::Joined::keep`].
+///
+/// # Safety
+///
+/// `frames` are `count` that `walk` has just found on this thread, and `numbers` has room for as many.
+pub(crate) unsafe extern "C" fn keep(frames: *const JoinedFrame, count: usize, numbers: *mut u64) {
+    // SAFETY: the caller's promise.
+    let numbers = unsafe { std::slice::from_raw_parts_mut(numbers, count) };
+    numbers.fill(NO_NUMBER);
+    let Some(layout) = layout() else { return };
+    // SAFETY: the caller's promise; they were written as such frames.
+    let frames = unsafe { std::slice::from_raw_parts(frames.cast::<RawFrame>(), count) };
+    CODES.with(|codes| {
+        for (frame, number) in frames.iter().zip(numbers) {
+            if codes.len() < MAX_CODES {
+                *number = u64::from(codes.index(layout, frame)) << 32 | u64::from(frame.instruction);
+            }
+        }
+    });
+}
+
+/// See [`leakline_python::wire::Table::tell`].
+///
+/// # Safety
+///
+/// `numbers` are `count` that `keep` gave.
+pub(crate) unsafe extern "C" fn tell(numbers: *const u64, count: usize) -> Answer {
+    // SAFETY: the caller's promise.
+    let numbers = unsafe { std::slice::from_raw_parts(numbers, count) };
+    let told: Vec<Option<ToldFrame>> = numbers.iter().map(|number| tell_one(*number)).collect();
+    crate::to_answer(leakline_python::wire::encode(&told).unwrap_or_default())
+}
+
+fn tell_one(number: u64) -> Option<ToldFrame> {
+    let (code, instruction) = ((number >> 32) as usize, number as u32);
+    let info = CODES.with(|codes| codes.since(code).next().cloned())?;
+    Some(ToldFrame {
+        function: info.function.to_string(),
+        file: info.file.to_string(),
+        line: info.line(instruction),
+    })
+}
+
+fn layout() -> Option<&'static Layout> {
+    hook::layout().filter(|layout| layout.is_direct())
+}
