@@ -11,14 +11,20 @@ pub type RawFrame = [u64; 2];
 /// Most runtimes of a process.
 const MOST: usize = 4;
 
+/// See [`Joined::walk`].
+pub type Walk =
+    unsafe extern "C" fn(native: *const usize, count: usize, into: *mut RawFrame, most: usize) -> usize;
+
 /// How a runtime's frames are read.
 #[derive(Debug, Clone, Copy)]
 pub struct Joined {
     /// The machine code that runs its frames: first address, and the one after the last.
     pub code: (usize, usize),
-    /// Fills in this thread's frames, innermost first, at most so many, and gives their number. Called from inside an
-    /// allocator hook, in any state of the thread: allocates nothing of the host's, and calls nothing of the runtime's.
-    pub walk: unsafe extern "C" fn(into: *mut RawFrame, most: usize) -> usize,
+    /// Fills in this thread's frames, innermost first, at most so many, and gives their number. `native` are the return
+    /// addresses up to the runtime's code, innermost first, that one included: they tell whether the runtime itself has
+    /// called the allocator. Called from inside an allocator hook, in any state of the thread: calls nothing that may wait
+    /// for what the host holds.
+    pub walk: Walk,
     /// Gives a number for each frame by which it can be told later. Called right after `walk`, on the same thread, when a
     /// path is seen for the first time; under the same rules.
     pub keep: unsafe extern "C" fn(frames: *const RawFrame, count: usize, numbers: *mut u64),

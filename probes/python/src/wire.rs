@@ -5,7 +5,7 @@
 
 use std::ffi::CStr;
 
-use leakline_probing::joined::RawFrame;
+use leakline_probing::joined::{RawFrame, Walk};
 use serde::{Deserialize, Serialize};
 
 use crate::arenas::ArenaBytes;
@@ -49,7 +49,7 @@ pub struct Table {
     /// Bytes that the Python part's own heap holds.
     pub held_bytes: extern "C" fn() -> u64,
     /// As [`leakline_probing::joined::Joined::walk`].
-    pub walk: unsafe extern "C" fn(into: *mut RawFrame, most: usize) -> usize,
+    pub walk: Walk,
     /// As [`leakline_probing::joined::Joined::keep`].
     pub keep: unsafe extern "C" fn(frames: *const RawFrame, count: usize, numbers: *mut u64),
     /// Gives a `Vec<Option<ToldFrame>>` as postcard bytes for numbers that `keep` gave. Any thread, at any time.

@@ -107,7 +107,9 @@ pub(super) fn walk<T>(from: Registers, work: impl FnOnce(Walk<'_>) -> T) -> T {
     let joined = match walked.end {
         End::Stopped(index) => joined::all().nth(index as usize).and_then(|runtime| {
             // SAFETY: the room is as long as it is said to be.
-            let found = unsafe { (runtime.walk)(frames.as_mut_ptr(), MAX_JOINED) }.min(MAX_JOINED);
+            let found =
+                unsafe { (runtime.walk)(native.as_ptr(), native.len(), frames.as_mut_ptr(), MAX_JOINED) };
+            let found = found.min(MAX_JOINED);
             truncated = found == MAX_JOINED;
             (found > 0).then(|| (index, runtime, frames.get(..found).unwrap_or_default()))
         }),

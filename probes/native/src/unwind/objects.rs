@@ -19,6 +19,7 @@ impl Objects {
         }
         Self { all }
     }
+    pub(crate) fn all(&self) -> impl Iterator<Item=&Object> { self.all.iter() }
     pub(crate) fn find(&self, address: usize) -> Option<(&Object, u64)> {
         let o = self.all.iter().find(|o| (o.start..o.end).contains(&address))?;
         Some((o, (address - o.bias) as u64))

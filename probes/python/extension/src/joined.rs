@@ -28,7 +28,12 @@ static CODES: Lock<Codes> = Lock::new(Codes::new());
 /// # Safety
 ///
 /// `into` has room for `most` frames.
-pub(crate) unsafe extern "C" fn walk(into: *mut JoinedFrame, most: usize) -> usize {
+pub(crate) unsafe extern "C" fn walk(
+    _native: *const usize,
+    _count: usize,
+    into: *mut JoinedFrame,
+    most: usize,
+) -> usize {
     let Some(layout) = layout() else { return 0 };
     let state = thread_state();
     if state.is_null() || into.is_null() {
