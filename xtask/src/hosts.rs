@@ -16,6 +16,9 @@ const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("plain.c", "plain", &[]),
     ("plain.c", "plain_static", &["-static"]),
     ("exit_at_once.c", "exit_at_once", &[]),
+    ("native/stress.c", "native_stress", &[]),
+    ("native/planted.c", "planted", &[]),
+    ("native/own_malloc.c", "own_malloc", &[]),
     ("relay/codec.c", "libcodec.so", &["-shared", "-fPIC"]),
 ];
 

@@ -5,4 +5,5 @@ mod attaching;
 mod bad_input;
 mod collecting;
 mod invisible;
+mod native_heap;
 mod surviving;
