@@ -8,6 +8,7 @@ mod folder;
 mod report;
 mod run;
 mod style;
+mod symbols;
 mod when;
 mod words;
 

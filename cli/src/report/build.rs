@@ -260,6 +260,7 @@ impl Builder {
             problems: self.problems,
             more_problems: self.more_problems,
             damaged: self.damaged,
+            without_symbols: Vec::new(),
         })
     }
 }

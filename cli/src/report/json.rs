@@ -62,6 +62,11 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
             "notes": health.notes.iter().map(|(note, count)| json!({ "note": note, "count": count })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "own": own_object(report),
+        "without_symbols": report.without_symbols.iter().map(|object| json!({
+            "path": object.path,
+            "build_id": object.build_id,
+            "why": object.why,
+        })).collect::<Vec<_>>(),
     })
 }
 

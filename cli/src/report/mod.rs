@@ -19,7 +19,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use self::build::Range;
-use crate::folder;
+pub(crate) use self::model::Report;
+use crate::{folder, symbols};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -28,6 +29,7 @@ Examples:
   leakline report app.leak --from 5 --to 9  what grew between two snapshots, judged anew
   leakline report service                   a session of the collector, by its program's name
   leakline report 4f1c                      or by the beginning of its id
+  leakline report app.leak --symbols out/   with the symbols of a build that is not installed here
   leakline report                           lists the collector's sessions
   leakline report app.leak --json | jq '.verdicts[] | select(.kind == \"leaking\")'
 
@@ -54,6 +56,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     top: usize,
 
+    /// Look for symbols of native code in this folder first, by build id; may be given several times
+    #[arg(long, value_name = "DIR")]
+    symbols: Vec<PathBuf>,
+
     /// Begin with this snapshot, and count growth from it
     #[arg(long, value_name = "NUMBER")]
     from: Option<u64>,
@@ -78,8 +84,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         anstream::stdout().lock().write_all(open::list(&folder)?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     };
+    if let Some(none) = options.symbols.iter().find(|folder| !folder.is_dir()) {
+        crate::style::error(&format!("--symbols names no folder: {}", none.display()));
+        return Ok(ExitCode::from(crate::USAGE));
+    }
     let path = open::find(&folder, what)?;
-    let report = open::report(&path, Range { from: options.from, to: options.to })?;
+    let mut report = open::report(&path, Range { from: options.from, to: options.to })?;
+    symbols::resolve(&mut report, options.top, &options.symbols);
     let mut out = anstream::stdout().lock();
     if options.json {
         serde_json::to_writer_pretty(&mut out, &json::show(&report, options.top))

@@ -9,6 +9,8 @@ use leakline_core::{
     Cause, Growth, Holder, Layer, Ledger, Loss, Mark, OwnCost, ProfileSource, Session, Timestamp, Verdict,
 };
 
+use crate::symbols::WithoutSymbols;
+
 /// Everything that is shown of a session.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -44,6 +46,8 @@ pub(crate) struct Report {
     pub(crate) more_problems: u64,
     /// Whether one of them is more than an end that is not whole.
     pub(crate) damaged: bool,
+    /// Objects with native code that nobody could name, or not for sure.
+    pub(crate) without_symbols: Vec<WithoutSymbols>,
 }
 
 /// One snapshot without its profiles.

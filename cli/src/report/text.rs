@@ -30,6 +30,7 @@ pub(crate) fn show(report: &Report, top: usize) -> String {
         marks(report),
         readings(report),
         own(report),
+        without_symbols(report),
     ];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
 }
@@ -350,4 +351,21 @@ fn own(report: &Report) -> String {
         paint(STRONG, "leakline itself"),
         millis(own.longest_stall.as_nanos().try_into().unwrap_or(u64::MAX)),
     )
+}
+
+/// Which objects to get symbols for, and how.
+fn without_symbols(report: &Report) -> String {
+    if report.without_symbols.is_empty() {
+        return String::new();
+    }
+    let mut out = paint(STRONG, "Native code without sure symbols") + "\n";
+    for object in &report.without_symbols {
+        let id = match &*object.build_id {
+            "" => "no build id".to_owned(),
+            id => format!("build id {id}"),
+        };
+        let _ = writeln!(out, "  {} ({}): {}", clean(&object.path), clean(&id), clean(&object.why));
+    }
+    out += "  Install their debug packages (-dbg or -dbgsym), or name a folder with their files: --symbols DIR\n";
+    out
 }

@@ -92,6 +92,14 @@ impl Site {
         Self { id: identity(&holder), holder }
     }
 
+    /// The same site, shown with `frames` in its frames' stead, as somebody with symbols knows them. Its identity stays
+    /// that of what was recorded.
+    #[must_use]
+    pub fn shown_with(&self, frames: impl Into<Box<[Arc<Frame>]>>) -> Self {
+        let truncated = matches!(self.holder, SiteHolder::CallPath { truncated: true, .. });
+        Self { id: self.id, holder: SiteHolder::CallPath { frames: frames.into(), truncated } }
+    }
+
     /// Identity by content.
     pub fn id(&self) -> SiteId {
         self.id
