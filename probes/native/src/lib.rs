@@ -10,6 +10,7 @@ mod error;
 mod limit;
 mod mallinfo;
 mod malloc;
+mod map;
 mod pace;
 mod parse;
 mod process;
