@@ -6,6 +6,8 @@
 pub mod heap;
 #[cfg(unix)]
 pub mod loader;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod memory;
 pub mod regions;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod sampler;

@@ -5,4 +5,5 @@ mod attaching;
 mod bad_input;
 mod collecting;
 mod invisible;
+mod ledger_balances;
 mod surviving;

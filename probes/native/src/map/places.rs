@@ -7,6 +7,8 @@ use std::ffi::{c_int, c_void};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
+use leakline_probing::memory;
+
 use super::class::{Claims, Class, Mapping};
 use crate::procfs::ProcFile;
 
@@ -203,15 +205,7 @@ fn words<const COUNT: usize>(pagemap: &File, address: u64) -> Option<[u64; COUNT
     if u64::from_ne_bytes(entry) & PRESENT == 0 {
         return None;
     }
-    let mut words = [0_u64; COUNT];
-    let bytes = size_of::<[u64; COUNT]>();
-    let local = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: bytes };
-    let remote = libc::iovec { iov_base: address as *mut c_void, iov_len: bytes };
-    // SAFETY: takes no arguments, touches no memory, and cannot fail.
-    let process = unsafe { libc::getpid() };
-    // SAFETY: the kernel writes at most `bytes` into `words`, which are ours, and checks `address` itself.
-    let read = unsafe { libc::process_vm_readv(process, &raw const local, 1, &raw const remote, 1, 0) };
-    (usize::try_from(read) == Ok(bytes)).then_some(words)
+    memory::words(address)
 }
 
 #[cfg(test)]
