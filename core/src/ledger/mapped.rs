@@ -45,25 +45,35 @@ impl<'a> Map<'a> {
         self.get(names::MAP_GRAPHICS)
     }
 
+    /// What is in use comes first: what is free in a heap or an allocator is known only as far as the map is fresh.
     pub(super) fn fill(&mut self, shared_heap: f64, rest: &mut Rest) {
         rest.part("library data", self.get(names::MAP_LIBRARIES), self.source);
         rest.part("thread stacks", self.get(names::MAP_STACKS), self.source);
         rest.part("other mappings", self.get(names::MAP_OTHER), self.source);
-        self.java(shared_heap, rest);
-        self.python(rest);
-        self.malloc(rest);
+        let heap_free = self.java(shared_heap, rest);
+        let arenas_free = self.python(rest);
+        let malloc_free = self.malloc(rest);
         match (self.get(names::MAP_LEAKLINE), self.gauges.own_bytes()) {
             (Some(known), _) => rest.part("leakline", Some(known), self.source),
             (None, Some(held)) => self.claim_unnamed("leakline", held, rest),
             (None, None) => {}
         }
+        for free in [malloc_free, arenas_free, heap_free] {
+            match free {
+                Free::Nothing => {}
+                Free::Known(name, bytes) => rest.part(name, Some(bytes), self.source),
+                Free::Unnamed(name, bytes) => self.claim_unnamed(name, bytes, rest),
+            }
+        }
     }
 
-    /// What is in use of something whose resident bytes are known, and what is not.
-    fn split(&self, names: [&'static str; 2], resident: f64, used: f64, rest: &mut Rest) {
+    /// What is in use of something whose resident bytes are known; the answer is what may be free of it, of at most
+    /// `most`.
+    fn used(&self, name: &'static str, resident: f64, used: f64, most: f64, rest: &mut Rest) -> f64 {
         let within = used.min(resident + self.grown);
-        rest.part(names[0], Some(within), source_of(within < used, PartSource::Measured));
-        rest.part(names[1], Some((resident - within).max(0.0)), self.source);
+        rest.part(name, Some(within), source_of(within < used, PartSource::Measured));
+        let grown = if self.source == PartSource::Measured { 0.0 } else { self.grown };
+        (resident + grown - within).max(0.0).min(most)
     }
 
     /// A claim on what has no name.
@@ -73,31 +83,36 @@ impl<'a> Map<'a> {
         rest.part(name, Some(within), source_of(within < claim, PartSource::Measured));
     }
 
-    fn java(&mut self, shared_heap: f64, rest: &mut Rest) {
+    fn java(&mut self, shared_heap: f64, rest: &mut Rest) -> Free {
         let used = self.gauges.get(names::JVM_HEAP_USED);
         let committed = self.gauges.get(names::JVM_HEAP_COMMITTED);
         let mut heap = self.or_none(names::MAP_JAVA_HEAP) + shared_heap;
         // ZGC maps the same memory up to three times, and the kernel counts each.
         let again = committed.map_or(0.0, |committed| (shared_heap - committed).max(0.0));
         heap -= again;
-        match used {
-            Some(used) if heap > 0.0 => self.split(["jvm heap used", "jvm heap free"], heap, used, rest),
+        let not_used = committed.zip(used).map(|(committed, used)| (committed - used).max(0.0));
+        let free = match used {
+            Some(used) if heap > 0.0 => {
+                let most = not_used.unwrap_or(f64::INFINITY).max(heap - used);
+                Free::Known("jvm heap free", self.used("jvm heap used", heap, used, most, rest))
+            }
             Some(used) => {
                 self.claim_unnamed("jvm heap used", used, rest);
-                let free = committed.map_or(0.0, |committed| (committed - used).max(0.0));
-                self.claim_unnamed("jvm heap free", free, rest);
+                Free::Unnamed("jvm heap free", not_used.unwrap_or(0.0))
             }
-            None if heap > 0.0 => rest.part("jvm heap", Some(heap), self.source),
-            None => {}
-        }
-        if again > 0.0 {
-            rest.part("jvm heap, mapped again", Some(again), self.source);
-        }
+            None => {
+                rest.part("jvm heap", Some(heap).filter(|heap| *heap > 0.0), self.source);
+                Free::Nothing
+            }
+        };
+        rest.part("jvm heap, mapped again", Some(again).filter(|again| *again > 0.0), self.source);
         let (code, other) = (self.get(names::MAP_JAVA_CODE), self.get(names::MAP_JAVA_OTHER));
         rest.part("jvm code cache", code, self.source);
         match (other, self.gauges.get(names::JVM_METASPACE_COMMITTED)) {
             (Some(other), Some(metaspace)) => {
-                self.split(["jvm metaspace", "jvm other"], other, metaspace.min(other), rest);
+                let metaspace = metaspace.min(other);
+                rest.part("jvm metaspace", Some(metaspace), PartSource::Measured);
+                rest.part("jvm other", Some(other - metaspace), PartSource::Derived);
             }
             (Some(other), None) => rest.part("jvm other", Some(other), self.source),
             (None, _) if code.is_none() => {
@@ -107,40 +122,42 @@ impl<'a> Map<'a> {
             }
             (None, _) => {}
         }
+        free
     }
 
-    fn python(&mut self, rest: &mut Rest) {
+    fn python(&mut self, rest: &mut Rest) -> Free {
         let mapped = self.gauges.get(names::PYTHON_ARENAS);
         let used = self.gauges.get(names::PYTHON_ARENAS_USED);
-        let known = self.get(names::MAP_PYTHON);
-        match (known, used, mapped) {
-            (Some(known), Some(used), _) => {
-                self.split(["python arenas used", "python arenas free"], known, used, rest);
+        let not_used = mapped.zip(used).map(|(mapped, used)| (mapped - used).max(0.0));
+        match (self.get(names::MAP_PYTHON), used) {
+            (Some(known), Some(used)) => {
+                let most = not_used.unwrap_or(f64::INFINITY).max(known - used);
+                Free::Known("python arenas free", self.used("python arenas used", known, used, most, rest))
             }
-            (Some(known), None, _) => rest.part("python arenas", Some(known), self.source),
-            (None, Some(used), mapped) => {
+            (Some(known), None) => {
+                rest.part("python arenas", Some(known), self.source);
+                Free::Nothing
+            }
+            (None, Some(used)) => {
                 self.claim_unnamed("python arenas used", used, rest);
-                if let Some(mapped) = mapped {
-                    self.claim_unnamed("python arenas free", (mapped - used).max(0.0), rest);
-                }
+                not_used.map_or(Free::Nothing, |free| Free::Unnamed("python arenas free", free))
             }
-            (None, None, _) => {
+            (None, None) => {
                 if let Some(objects) = self.gauges.get(names::PYTHON_TRACED_SMALL) {
                     self.claim_unnamed("python objects", objects, rest);
                 }
+                Free::Nothing
             }
         }
     }
 
-    fn malloc(&mut self, rest: &mut Rest) {
+    fn malloc(&mut self, rest: &mut Rest) -> Free {
         let heaps = self.or_none(names::MAP_MALLOC);
         let found = self.or_none(names::MAP_MALLOC_MAPPED);
         let Some(live) = self.gauges.get(names::MALLOC_LIVE) else {
             // Nobody tells what of it is in use.
-            if heaps + found > 0.0 {
-                rest.part("malloc", Some(heaps + found), self.source);
-            }
-            return;
+            rest.part("malloc", Some(heaps + found).filter(|all| *all > 0.0), self.source);
+            return Free::Nothing;
         };
         let mapped = self.gauges.get(names::MALLOC_MAPPED).unwrap_or(0.0).min(live);
         let in_heaps = (live - mapped).min(heaps + self.grown);
@@ -149,13 +166,23 @@ impl<'a> Map<'a> {
         self.unnamed -= hidden;
         let in_blocks = (mapped - hidden).min(found + self.grown) + hidden;
         rest.malloc(Some(in_heaps + in_blocks), &in_malloc(self.gauges));
+        let free = self.gauges.get(names::MALLOC_FREE).unwrap_or(0.0);
+        let grown = if self.source == PartSource::Measured { 0.0 } else { self.grown };
         let not_live = (heaps - in_heaps).max(0.0) + (found - in_blocks).max(0.0);
-        let free = self.gauges.get(names::MALLOC_FREE).unwrap_or(0.0).min(not_live);
-        rest.part("malloc free", Some(free), self.source);
         if not_live > free {
             rest.part("malloc metadata", Some(not_live - free), PartSource::Derived);
         }
+        Free::Known("malloc free", free.min(not_live + grown))
     }
+}
+
+/// What of an allocator or a heap is not in use.
+enum Free {
+    Nothing,
+    /// In memory that is known to be its own.
+    Known(&'static str, f64),
+    /// Somewhere in what has no name.
+    Unnamed(&'static str, f64),
 }
 
 fn source_of(is_cut: bool, source: PartSource) -> PartSource {

@@ -45,6 +45,8 @@ pub(crate) struct Mapping {
     /// What its anonymous pages are; for shared memory, what all are.
     pub(crate) class: Class,
     pub(crate) pages: Pages,
+    /// How many the kernel has here: neighbours that are alike are one.
+    pub(crate) count: u32,
 }
 
 /// Which of a mapping's pages its class counts. The pages of files are counted by the kernel, all together.
@@ -61,7 +63,22 @@ pub(crate) enum Pages {
 impl Mapping {
     pub(crate) fn of(line: &Line<'_>) -> Self {
         let (class, pages) = by_name(line);
-        Self { start: line.start, end: line.end, access: line.access, class, pages }
+        Self { start: line.start, end: line.end, access: line.access, class, pages, count: 1 }
+    }
+
+    /// Takes `next` in, where it lies behind this and is like it for all that is asked here.
+    pub(crate) fn take_in(&mut self, next: &Self) -> bool {
+        let is_alike = next.start == self.end
+            && (next.class, next.pages) == (self.class, self.pages)
+            && next.access.is_none() == self.access.is_none()
+            && next.access.can_execute() == self.access.can_execute()
+            && next.access.is_shared() == self.access.is_shared();
+        if is_alike && self.count < MOST_ALIKE {
+            self.end = next.end;
+            self.count += 1;
+            return true;
+        }
+        false
     }
 
     fn is_unnamed(&self) -> bool {
@@ -73,6 +90,9 @@ impl Mapping {
         self.is_unnamed() && !self.access.is_none()
     }
 }
+
+/// So that one question about pages is never about many more mappings.
+const MOST_ALIKE: u32 = 500;
 
 /// Names that Android, glibc, CPython and others give to anonymous memory, by how they begin.
 const LABELS: [(&[u8], Class); 25] = [
@@ -231,13 +251,16 @@ pub(crate) struct Segment {
     pub(crate) pages: Pages,
     /// Of a mapping that is shared: what in it is not a file's page is no memory that the kernel counts.
     pub(crate) is_shared: bool,
+    /// Mappings that it is cut from.
+    pub(crate) count: u32,
 }
 
 /// Cuts the mappings along the claims.
 pub(crate) fn segments(mappings: &[Mapping], claims: &Claims) -> Vec<Segment> {
     let mut segments = Vec::with_capacity(mappings.len() + 2 * claims.0.len());
     let mut claims = claims.0.iter().map(|(start, (end, class))| (*start, *end, *class)).peekable();
-    for mapping in mappings {
+    // What the kernel does not count is not asked for; one of these lies where it may not be.
+    for mapping in mappings.iter().filter(|mapping| mapping.pages != Pages::Uncounted) {
         let mut push = |start, end, class| {
             segments.push(Segment {
                 start,
@@ -245,6 +268,7 @@ pub(crate) fn segments(mappings: &[Mapping], claims: &Claims) -> Vec<Segment> {
                 class,
                 pages: mapping.pages,
                 is_shared: mapping.access.is_shared(),
+                count: mapping.count,
             });
         };
         let mut at = mapping.start;

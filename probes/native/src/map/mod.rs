@@ -21,6 +21,8 @@ use crate::procfs::ProcFile;
 
 /// More mappings than this are not counted. Twice what the kernel allows unless told otherwise; 40 bytes each.
 const MOST_MAPPINGS: usize = 131_072;
+/// By this much less does a map rest while memory moves: at most 1 % of the time instead of 0.1 %.
+const MOVING: u32 = 10;
 /// A map that is older than so many ticks is read again even where nothing moved.
 const OLDEST_TICKS: u32 = 12;
 
@@ -47,6 +49,8 @@ pub(crate) struct Map {
     smaps: ProcFile,
     has_scan: Option<bool>,
     pace: Pace,
+    /// While memory moves, a map rests less.
+    moving_pace: Pace,
     budget: Duration,
     state: State,
     last: Option<Picture>,
@@ -59,13 +63,8 @@ pub(crate) struct Map {
 #[derive(Debug)]
 enum State {
     Idle,
-    Lines { at: u64, begun: Begun, lines: text::Lines, mappings: Vec<Mapping>, has_jvm: bool },
-    Pages { begun: Begun, mappings: usize, blocks: u64, count: Count },
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Begun {
-    size: Size,
+    Lines { at: u64, begun: Size, lines: text::Lines, mappings: Vec<Mapping>, has_jvm: bool },
+    Pages { begun: Size, mappings: u64, blocks: u64, count: Count },
 }
 
 /// A map that was counted.
@@ -74,7 +73,7 @@ struct Picture {
     size: Size,
     boot_nanos: u64,
     ticks: u32,
-    mappings: usize,
+    mappings: u64,
     /// The size of the blocks that malloc mapped, touched or not.
     blocks: u64,
     totals: Totals,
@@ -95,6 +94,7 @@ impl Map {
             smaps: ProcFile::new("smaps"),
             has_scan: None,
             pace: Pace::new(quick, rest_factor),
+            moving_pace: Pace::new(quick, rest_factor / MOVING),
             budget,
             state: State::Idle,
             last: None,
@@ -122,9 +122,12 @@ impl Map {
         if !matches!(self.state, State::Idle) {
             return true;
         }
-        let Some(last) = &self.last else { return self.pace.due(clock.now().boot_nanos).is_ok() };
-        let is_new = !self.pace.is_slow() || last.ticks >= OLDEST_TICKS || now.moved_since(last.size);
-        is_new && self.pace.due(clock.now().boot_nanos).is_ok()
+        let now_nanos = clock.now().boot_nanos;
+        match &self.last {
+            Some(last) if now.moved_since(last.size) => self.moving_pace.due(now_nanos).is_ok(),
+            Some(last) if self.pace.is_slow() && last.ticks < OLDEST_TICKS => false,
+            _ => self.pace.due(now_nanos).is_ok(),
+        }
     }
 
     fn work(&mut self, clock: &dyn Clock, now: Size) -> Option<String> {
@@ -145,6 +148,7 @@ impl Map {
         };
         self.state = State::Idle;
         self.pace.took(ended.boot_nanos, self.spent);
+        self.moving_pace.took(ended.boot_nanos, self.spent);
         (self.spent, self.pieces) = (Duration::ZERO, 0);
         note
     }
@@ -156,7 +160,7 @@ impl Map {
         if matches!(self.state, State::Idle) {
             self.state = State::Lines {
                 at: 0,
-                begun: Begun { size: now },
+                begun: now,
                 lines: text::Lines::default(),
                 mappings: Vec::new(),
                 has_jvm: false,
@@ -167,8 +171,11 @@ impl Map {
                 lines.feed(piece, |line| {
                     let Some(line) = text::line(line) else { return };
                     *has_jvm |= class::is_jvm(line.name);
-                    if mappings.len() <= MOST_MAPPINGS {
-                        mappings.push(Mapping::of(&line));
+                    let mapping = Mapping::of(&line);
+                    if !mappings.last_mut().is_some_and(|last| last.take_in(&mapping))
+                        && mappings.len() <= MOST_MAPPINGS
+                    {
+                        mappings.push(mapping);
                     }
                 });
                 mappings.len() <= MOST_MAPPINGS && goes_on()
@@ -185,9 +192,10 @@ impl Map {
             mappings.dedup_by(|later, earlier| later.start < earlier.end);
             let (begun, has_jvm) = (*begun, *has_jvm);
             let has_scan = *self.has_scan.get_or_insert_with(|| scan::has_scan(&mut self.pagemap));
+            let all = mappings.iter().map(|mapping| u64::from(mapping.count)).sum();
             let (claims, blocks) = claims(&mut mappings, has_jvm, &mut self.pagemap);
             let count = Count::new(class::segments(&mappings, &claims), has_scan);
-            self.state = State::Pages { begun, mappings: mappings.len(), blocks, count };
+            self.state = State::Pages { begun, mappings: all, blocks, count };
             if !goes_on() {
                 return Ok(false);
             }
@@ -195,7 +203,7 @@ impl Map {
         let State::Pages { begun, mappings, blocks, count } = &mut self.state else { return Ok(false) };
         let Some(totals) = count.step(&mut self.pagemap, &mut self.smaps, goes_on)? else { return Ok(false) };
         self.last = Some(Picture {
-            size: begun.size,
+            size: *begun,
             boot_nanos: clock.now().boot_nanos,
             ticks: 0,
             mappings: *mappings,
@@ -260,7 +268,7 @@ impl Picture {
             (names::MAP_OTHER, anonymous(Class::Other)),
         ];
         let mut gauges = Vec::with_capacity(found.len() + 4);
-        gauges.push(Gauge::count(names::MAPPINGS, self.mappings as u64));
+        gauges.push(Gauge::count(names::MAPPINGS, self.mappings));
         let age = boot_nanos.saturating_sub(self.boot_nanos) as f64;
         gauges.push(Gauge {
             name: names::MAP_AGE.into(),
