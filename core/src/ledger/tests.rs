@@ -91,6 +91,70 @@ fn pythons_free_arenas_are_told_from_its_objects() {
 }
 
 #[test]
+fn with_a_map_what_is_resident_of_each_is_the_kernels_count() {
+    // Blocks that were never touched are not resident, and what is free in the Java heap is what was touched of it.
+    check(
+        "process.resident_bytes=200 process.anonymous_bytes=170 process.file_backed_bytes=30 process.shared_bytes=0 \
+         process.map.anonymous_bytes=170 process.map.unnamed_bytes=30 process.map.library_data_bytes=5 \
+         process.map.stack_bytes=5 process.map.malloc_bytes=50 process.map.malloc_mapped_bytes=10 \
+         process.map.malloc_mapped_found_bytes=900 process.map.java_heap_bytes=40 process.map.java_code_bytes=10 \
+         process.map.java_other_bytes=20 jvm.metaspace_committed_bytes=12 jvm.heap_used_bytes=30 \
+         jvm.heap_committed_bytes=100 native.malloc_live_bytes=940 native.malloc_mapped_bytes=900 \
+         native.malloc_free_bytes=9 python.arena_bytes=25 python.arena_used_bytes=20",
+        "files_(code,_data)=30 shared_memory=0 library_data=5 thread_stacks=5 jvm_heap_used=30 jvm_code_cache=10 \
+         jvm_metaspace=12 ~jvm_other=8 python_arenas_used=20 malloc_in_use=50 ~malloc_metadata=1 malloc_free=9 \
+         python_arenas_free=5 jvm_heap_free=10 ~unexplained=5",
+    );
+}
+
+#[test]
+fn a_shared_java_heap_and_graphics_are_told_from_other_shared_memory() {
+    check(
+        "process.resident_bytes=200 process.anonymous_bytes=50 process.file_backed_bytes=30 process.shared_bytes=120 \
+         process.map.anonymous_bytes=50 process.map.unnamed_bytes=50 process.map.java_heap_shared_bytes=100 \
+         process.map.graphics_bytes=5 jvm.heap_used_bytes=40 jvm.heap_committed_bytes=60",
+        "files_(code,_data)=30 graphics=5 shared_memory=15 jvm_heap_used=40 jvm_heap,_mapped_again=40 \
+         jvm_heap_free=20 ~unexplained=50",
+    );
+}
+
+#[test]
+fn what_grew_since_an_older_map_may_be_anybodys() {
+    check(
+        "process.resident_bytes=100 process.anonymous_bytes=100 process.map.anonymous_bytes=60 \
+         process.map.age_nanos=7 process.map.unnamed_bytes=0 process.map.malloc_bytes=60 \
+         native.malloc_live_bytes=90 native.malloc_free_bytes=5",
+        "malloc_in_use=90 ~malloc_free=5 ~unexplained=5",
+    );
+    // Of a new map it is not.
+    check(
+        "process.resident_bytes=100 process.anonymous_bytes=100 process.map.anonymous_bytes=100 \
+         process.map.age_nanos=0 process.map.unnamed_bytes=40 process.map.malloc_bytes=60 \
+         native.malloc_live_bytes=90 native.malloc_free_bytes=5",
+        "~malloc_in_use=60 malloc_free=0 ~unexplained=40",
+    );
+}
+
+#[test]
+fn blocks_whose_headers_were_not_found_are_in_what_has_no_name() {
+    check(
+        "process.resident_bytes=100 process.anonymous_bytes=100 process.map.anonymous_bytes=100 \
+         process.map.unnamed_bytes=60 process.map.malloc_bytes=30 process.map.malloc_mapped_bytes=10 \
+         process.map.malloc_mapped_found_bytes=10 native.malloc_live_bytes=80 native.malloc_mapped_bytes=50",
+        "malloc_in_use=80 malloc_free=0 ~unexplained=20",
+    );
+}
+
+#[test]
+fn where_malloc_does_not_count_its_heaps_are_one_part() {
+    check(
+        "process.resident_bytes=100 process.anonymous_bytes=100 process.map.anonymous_bytes=100 \
+         process.map.unnamed_bytes=10 process.map.malloc_bytes=60 process.map.malloc_mapped_bytes=30",
+        "malloc=90 ~unexplained=10",
+    );
+}
+
+#[test]
 fn without_a_resident_size_there_is_no_ledger() {
     assert_eq!(Ledger::of(&snapshot_of(0, vec![Gauge::bytes(names::MALLOC_LIVE, 5)])), None);
 }
@@ -108,13 +172,17 @@ proptest! {
     #[test]
     fn parts_add_up_to_the_resident_size_and_none_is_negative(
         resident in prop_oneof![any::<f64>(), 0_f64..1e12],
-        values in proptest::collection::vec(any_value(), 15),
+        values in proptest::collection::vec(any_value(), 35),
     ) {
         let all = [
             names::ANONYMOUS, names::FILE_BACKED, names::SHARED, names::PYTHON_TRACED, names::PYTHON_TRACED_SMALL,
             names::PYTHON_TRACER, names::MALLOC_LIVE, names::MALLOC_FREE, names::JVM_HEAP_USED,
             names::JVM_HEAP_COMMITTED, names::JVM_NON_HEAP_USED, names::JVM_DIRECT, names::PYTHON_ARENAS,
-            names::PYTHON_ARENAS_USED, names::PYTHON_LARGE,
+            names::PYTHON_ARENAS_USED, names::PYTHON_LARGE, names::MAP_UNNAMED, names::MAP_ANONYMOUS,
+            names::MAP_AGE, names::MAP_LIBRARIES, names::MAP_STACKS, names::MAP_MALLOC, names::MAP_MALLOC_MAPPED,
+            names::MAP_MALLOC_FOUND, names::MAP_JAVA_HEAP, names::MAP_JAVA_HEAP_SHARED, names::MAP_JAVA_CODE,
+            names::MAP_JAVA_OTHER, names::MAP_PYTHON, names::MAP_GRAPHICS, names::MAP_LEAKLINE, names::MAP_OTHER,
+            names::MALLOC_MAPPED, names::JVM_METASPACE_COMMITTED, names::PYTHON_ARENAS_UNUSED, names::SWAPPED,
         ];
         let gauge = |name: &'static str, value| Gauge { value, ..Gauge::bytes(name, 0) };
         let gauges = all.into_iter().zip(&values).filter_map(|(name, value)| Some(gauge(name, (*value)?)));
