@@ -166,6 +166,9 @@ impl<'a> Map<'a> {
         self.unnamed -= hidden;
         let in_blocks = (mapped - hidden).min(found + self.grown) + hidden;
         rest.malloc(Some(in_heaps + in_blocks), &in_malloc(self.gauges));
+        if in_heaps + in_blocks < live {
+            rest.say_derived("malloc in use");
+        }
         let free = self.gauges.get(names::MALLOC_FREE).unwrap_or(0.0);
         let grown = if self.source == PartSource::Measured { 0.0 } else { self.grown };
         let not_live = (heaps - in_heaps).max(0.0) + (found - in_blocks).max(0.0);

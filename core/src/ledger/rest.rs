@@ -49,4 +49,11 @@ impl Rest {
         let source = if bytes < claim { PartSource::Derived } else { source };
         self.parts.push(LedgerPart { name: Cow::Borrowed(name), bytes, source });
     }
+
+    /// Marks a part that was cut before it was taken.
+    pub(super) fn say_derived(&mut self, name: &str) {
+        for part in self.parts.iter_mut().filter(|part| part.name == name) {
+            part.source = PartSource::Derived;
+        }
+    }
 }

@@ -102,7 +102,7 @@ fn with_a_map_what_is_resident_of_each_is_the_kernels_count() {
          jvm.heap_committed_bytes=100 native.malloc_live_bytes=940 native.malloc_mapped_bytes=900 \
          native.malloc_free_bytes=9 python.arena_bytes=25 python.arena_used_bytes=20",
         "files_(code,_data)=30 shared_memory=0 library_data=5 thread_stacks=5 jvm_heap_used=30 jvm_code_cache=10 \
-         jvm_metaspace=12 ~jvm_other=8 python_arenas_used=20 malloc_in_use=50 ~malloc_metadata=1 malloc_free=9 \
+         jvm_metaspace=12 ~jvm_other=8 python_arenas_used=20 ~malloc_in_use=50 ~malloc_metadata=1 malloc_free=9 \
          python_arenas_free=5 jvm_heap_free=10 ~unexplained=5",
     );
 }
@@ -124,14 +124,14 @@ fn what_grew_since_an_older_map_may_be_anybodys() {
         "process.resident_bytes=100 process.anonymous_bytes=100 process.map.anonymous_bytes=60 \
          process.map.age_nanos=7 process.map.unnamed_bytes=0 process.map.malloc_bytes=60 \
          native.malloc_live_bytes=90 native.malloc_free_bytes=5",
-        "malloc_in_use=90 ~malloc_free=5 ~unexplained=5",
+        "~files_and_shared_memory=0 malloc_in_use=90 ~malloc_free=5 ~unexplained=5",
     );
     // Of a new map it is not.
     check(
         "process.resident_bytes=100 process.anonymous_bytes=100 process.map.anonymous_bytes=100 \
          process.map.age_nanos=0 process.map.unnamed_bytes=40 process.map.malloc_bytes=60 \
          native.malloc_live_bytes=90 native.malloc_free_bytes=5",
-        "~malloc_in_use=60 malloc_free=0 ~unexplained=40",
+        "~files_and_shared_memory=0 ~malloc_in_use=60 malloc_free=0 ~unexplained=40",
     );
 }
 
@@ -141,7 +141,7 @@ fn blocks_whose_headers_were_not_found_are_in_what_has_no_name() {
         "process.resident_bytes=100 process.anonymous_bytes=100 process.map.anonymous_bytes=100 \
          process.map.unnamed_bytes=60 process.map.malloc_bytes=30 process.map.malloc_mapped_bytes=10 \
          process.map.malloc_mapped_found_bytes=10 native.malloc_live_bytes=80 native.malloc_mapped_bytes=50",
-        "malloc_in_use=80 malloc_free=0 ~unexplained=20",
+        "~files_and_shared_memory=0 malloc_in_use=80 malloc_free=0 ~unexplained=20",
     );
 }
 
@@ -150,7 +150,7 @@ fn where_malloc_does_not_count_its_heaps_are_one_part() {
     check(
         "process.resident_bytes=100 process.anonymous_bytes=100 process.map.anonymous_bytes=100 \
          process.map.unnamed_bytes=10 process.map.malloc_bytes=60 process.map.malloc_mapped_bytes=30",
-        "malloc=90 ~unexplained=10",
+        "~files_and_shared_memory=0 malloc=90 ~unexplained=10",
     );
 }
 

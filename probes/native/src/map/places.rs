@@ -15,7 +15,7 @@ use crate::procfs::ProcFile;
 /// Threads whose stacks are looked for: some 2 ms.
 const MOST_THREADS: usize = 4096;
 /// Places that are looked at for malloc's headers: some 4 ms.
-const MOST_LOOKS: usize = 4096;
+const MOST_LOOKS: usize = 8192;
 
 /// Adds what is found; the size of malloc's blocks among it.
 pub(crate) fn find(mappings: &[Mapping], claims: &mut Claims, pagemap: &mut ProcFile) -> u64 {
@@ -139,8 +139,9 @@ fn zeroed_data(mappings: &[Mapping], claims: &mut Claims) {
     }
 }
 
-/// Python's arenas are as large, or four times; between them blocks of malloc begin at multiples of this, counted from
-/// where the row of mappings begins.
+/// So many resident pages of a row are looked at one by one.
+const CLOSE_LOOKS: usize = 1024;
+/// Then, this far apart: Python's arenas are as large, or four times, so that blocks between them are found.
 const STEP: u64 = 256 * 1024;
 /// Malloc maps no smaller blocks on its own, unless told to.
 const SMALLEST: u64 = 64 * 1024;
@@ -172,6 +173,7 @@ fn blocks(mappings: &[Mapping], claims: &mut Claims, pagemap: &File, looks: &mut
 fn row(start: u64, end: u64, claims: &mut Claims, pagemap: &File, looks: &mut usize) -> u64 {
     let mut found = 0;
     let mut at = start;
+    let mut close_looks = CLOSE_LOOKS;
     while *looks > 0 && end.saturating_sub(at) >= SMALLEST {
         if let Some(after) = claims.end_at(at) {
             at = after;
@@ -184,7 +186,11 @@ fn row(start: u64, end: u64, claims: &mut Claims, pagemap: &File, looks: &mut us
                 at += bytes;
                 found += bytes;
             }
-            _ => at = at.saturating_add(STEP),
+            _ if close_looks > 0 => {
+                close_looks -= 1;
+                at += 4096;
+            }
+            _ => at = start + (at + 1 - start).next_multiple_of(STEP),
         }
     }
     found

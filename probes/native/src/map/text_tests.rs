@@ -57,7 +57,7 @@ fn counted(text: &str, piece: usize) -> Vec<(u64, u64, Counted)> {
 
 #[test]
 fn smaps_is_understood_in_pieces_of_any_size() {
-    let kib = |resident, anonymous, swapped| Counted {
+    let kib = |resident: u64, anonymous: u64, swapped: u64| Counted {
         resident: resident << 10,
         anonymous: anonymous << 10,
         swapped: swapped << 10,
