@@ -86,6 +86,10 @@ pub mod names {
 
     /// Mappings, when the memory map was read last.
     pub const MAPPINGS: &str = "process.mappings";
+    /// What the map's figures begin with.
+    pub const MAP_PREFIX: &str = "process.map.";
+    /// The same parts, swapped out: `process.map.swapped.malloc_bytes` and so on, where anything is.
+    pub const MAP_SWAPPED_PREFIX: &str = "process.map.swapped.";
     /// How old the figures `process.map.*` are, nanoseconds; 0 where they are of this tick. A map is read again when the
     /// memory moved, or after some ticks. What of these a process does not have is absent.
     pub const MAP_AGE: &str = "process.map.age_nanos";

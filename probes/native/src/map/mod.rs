@@ -64,7 +64,7 @@ pub(crate) struct Map {
 enum State {
     Idle,
     Lines { at: u64, begun: Size, lines: text::Lines, mappings: Vec<Mapping>, has_jvm: bool },
-    Pages { begun: Size, mappings: u64, blocks: u64, count: Count },
+    Pages { begun: Size, mappings: u64, blocks: u64, count: Box<Count> },
 }
 
 /// A map that was counted.
@@ -194,7 +194,7 @@ impl Map {
             let has_scan = *self.has_scan.get_or_insert_with(|| scan::has_scan(&mut self.pagemap));
             let all = mappings.iter().map(|mapping| u64::from(mapping.count)).sum();
             let (claims, blocks) = claims(&mut mappings, has_jvm, &mut self.pagemap);
-            let count = Count::new(class::segments(&mappings, &claims), has_scan);
+            let count = Box::new(Count::new(class::segments(&mappings, &claims), has_scan));
             self.state = State::Pages { begun, mappings: all, blocks, count };
             if !goes_on() {
                 return Ok(false);
@@ -281,6 +281,24 @@ impl Picture {
         gauges.extend(
             found.into_iter().filter(|(_, bytes)| *bytes > 0).map(|(name, bytes)| Gauge::bytes(name, bytes)),
         );
+        let swapped = [
+            (names::MAP_LIBRARIES, Class::Libraries),
+            (names::MAP_STACKS, Class::Stacks),
+            (names::MAP_MALLOC, Class::Malloc),
+            (names::MAP_MALLOC_MAPPED, Class::MallocMapped),
+            (names::MAP_JAVA_HEAP, Class::JavaHeap),
+            (names::MAP_JAVA_CODE, Class::JavaCode),
+            (names::MAP_JAVA_OTHER, Class::JavaOther),
+            (names::MAP_PYTHON, Class::Python),
+            (names::MAP_LEAKLINE, Class::Leakline),
+            (names::MAP_OTHER, Class::Other),
+            (names::MAP_UNNAMED, Class::Unnamed),
+        ];
+        gauges.extend(swapped.into_iter().filter_map(|(name, class)| {
+            let bytes = of(&self.totals.swapped, class);
+            let what = name.strip_prefix(names::MAP_PREFIX)?;
+            (bytes > 0).then(|| Gauge::bytes(format!("{}{what}", names::MAP_SWAPPED_PREFIX), bytes))
+        }));
         gauges
     }
 }
