@@ -9,7 +9,7 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use leakline_core::{Probe, names};
+use leakline_core::{Clock, Probe, names};
 use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
 use support::{Driven, MachineClock, value};
 
@@ -54,9 +54,9 @@ fn measure_map(clock: &Arc<MachineClock>, what: &str) {
         let mut pieces = Vec::new();
         loop {
             drop(probe.gauges());
-            let started = Instant::now();
+            let started = worked(clock);
             let details = probe.details();
-            pieces.push(started.elapsed());
+            pieces.push(worked(clock).saturating_sub(started));
             if let Some(count) = value(&details.gauges, names::MAPPINGS) {
                 mappings = count;
                 break;
@@ -64,9 +64,9 @@ fn measure_map(clock: &Arc<MachineClock>, what: &str) {
         }
         counts.push(pieces.len());
         longest.push(pieces.iter().max().copied().unwrap_or_default());
-        let started = Instant::now();
+        let started = worked(clock);
         drop((probe.gauges(), probe.details()));
-        ticks.push(started.elapsed());
+        ticks.push(worked(clock).saturating_sub(started));
     }
     longest.sort_unstable();
     ticks.sort_unstable();
@@ -80,6 +80,11 @@ fn measure_map(clock: &Arc<MachineClock>, what: &str) {
         ticks.last().copied().unwrap_or_default(),
     );
     std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()).unwrap_or_default();
+}
+
+/// CPU time: others may run on the machine meanwhile.
+fn worked(clock: &Arc<MachineClock>) -> Duration {
+    clock.thread_cpu().unwrap_or_default()
 }
 
 fn measure<P: Probe>(name: &str, mut probe: Driven<P>) {

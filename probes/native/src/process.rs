@@ -34,7 +34,7 @@ pub struct ProcessOptions {
     pub smaps_budget: Duration,
     /// Descriptors are counted one by one, on kernels that do not count them, up to this many. 20,000: some 10 ms.
     pub max_descriptors: u32,
-    /// The memory map is read in pieces of at most this much work, one a tick. 20 ms: some 30,000 mappings, or 2 GB of
+    /// The memory map is read in pieces of at most this much work, one a tick. 15 ms: some 20,000 mappings, or 1.5 GB of
     /// pages.
     pub map_budget: Duration,
 }
@@ -46,7 +46,7 @@ impl Default for ProcessOptions {
             quick: Duration::from_millis(1),
             smaps_budget: Duration::from_millis(200),
             max_descriptors: 20_000,
-            map_budget: Duration::from_millis(20),
+            map_budget: Duration::from_millis(15),
         }
     }
 }
