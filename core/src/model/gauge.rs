@@ -84,6 +84,46 @@ pub mod names {
     /// Open file descriptors.
     pub const DESCRIPTORS: &str = "process.descriptors";
 
+    /// Mappings, when the memory map was read last.
+    pub const MAPPINGS: &str = "process.mappings";
+    /// What the map's figures begin with.
+    pub const MAP_PREFIX: &str = "process.map.";
+    /// The same parts, swapped out: `process.map.swapped.malloc_bytes` and so on, where anything is.
+    pub const MAP_SWAPPED_PREFIX: &str = "process.map.swapped.";
+    /// How old the figures `process.map.*` are, nanoseconds; 0 where they are of this tick. A map is read again when the
+    /// memory moved, or after some ticks. What of these a process does not have is absent.
+    pub const MAP_AGE: &str = "process.map.age_nanos";
+    /// All that the map counts as resident and no file's nor shared, bytes.
+    pub const MAP_ANONYMOUS: &str = "process.map.anonymous_bytes";
+    /// Data of the program and its libraries that was written to, so that it is no longer their files', resident bytes.
+    pub const MAP_LIBRARIES: &str = "process.map.library_data_bytes";
+    /// Threads' stacks, resident bytes.
+    pub const MAP_STACKS: &str = "process.map.stack_bytes";
+    /// Malloc's heaps, resident bytes.
+    pub const MAP_MALLOC: &str = "process.map.malloc_bytes";
+    /// Blocks that malloc mapped one by one, resident bytes.
+    pub const MAP_MALLOC_MAPPED: &str = "process.map.malloc_mapped_bytes";
+    /// The sizes of the blocks that `MAP_MALLOC_MAPPED` is of, touched or not, bytes.
+    pub const MAP_MALLOC_FOUND: &str = "process.map.malloc_mapped_found_bytes";
+    /// The Java heap, resident bytes that are not shared.
+    pub const MAP_JAVA_HEAP: &str = "process.map.java_heap_bytes";
+    /// The Java heap where it is shared memory (ZGC's may be), resident bytes, once for each time it is mapped.
+    pub const MAP_JAVA_HEAP_SHARED: &str = "process.map.java_heap_shared_bytes";
+    /// Compiled code of a JVM, resident bytes.
+    pub const MAP_JAVA_CODE: &str = "process.map.java_code_bytes";
+    /// What else a JVM mapped, resident bytes: metaspace, class archives, tables of its collector.
+    pub const MAP_JAVA_OTHER: &str = "process.map.java_other_bytes";
+    /// What Python mapped, where it is known, resident bytes.
+    pub const MAP_PYTHON: &str = "process.map.python_bytes";
+    /// Buffers of graphics, resident bytes.
+    pub const MAP_GRAPHICS: &str = "process.map.graphics_bytes";
+    /// Leakline's own, where it is known, resident bytes.
+    pub const MAP_LEAKLINE: &str = "process.map.leakline_bytes";
+    /// What has a name, or was seen to be mapped, and is none of the others, resident bytes.
+    pub const MAP_OTHER: &str = "process.map.other_bytes";
+    /// Anonymous memory without a name, resident bytes: others may claim it, and what nobody claims is unexplained.
+    pub const MAP_UNNAMED: &str = "process.map.unnamed_bytes";
+
     /// In use inside malloc, mapped blocks included, bytes.
     pub const MALLOC_LIVE: &str = "native.malloc_live_bytes";
     /// Free inside malloc, bytes: fragmentation, or a spike that passed.
@@ -160,6 +200,16 @@ pub mod names {
     pub const JVM_NON_HEAP_USED: &str = "jvm.non_heap_used_bytes";
     /// Metaspace, code cache and the like, committed bytes.
     pub const JVM_NON_HEAP_COMMITTED: &str = "jvm.non_heap_committed_bytes";
+    /// Metaspace, classes' own space included, committed bytes.
+    pub const JVM_METASPACE_COMMITTED: &str = "jvm.metaspace_committed_bytes";
+    /// Metaspace, classes' own space included, used bytes.
+    pub const JVM_METASPACE_USED: &str = "jvm.metaspace_used_bytes";
+    /// The part of `JVM_METASPACE_USED` in the space for compressed pointers to classes.
+    pub const JVM_CLASS_SPACE_USED: &str = "jvm.class_space_used_bytes";
+    /// Compiled code, used bytes.
+    pub const JVM_CODE_USED: &str = "jvm.code_used_bytes";
+    /// Compiled code, committed bytes.
+    pub const JVM_CODE_COMMITTED: &str = "jvm.code_committed_bytes";
     /// Direct buffers, bytes (they come from malloc).
     pub const JVM_DIRECT: &str = "jvm.direct_buffer_bytes";
     /// Direct buffers, how many.

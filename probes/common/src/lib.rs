@@ -1,5 +1,5 @@
-//! What the probes share: finding a runtime that the host has loaded, a heap of leakline's own, and the sampler of
-//! allocations.
+//! What the probes share: finding a runtime that the host has loaded, a heap of leakline's own, the ranges of
+//! addresses that they know, and the sampler of allocations.
 //!
 //! Never here: anything of one runtime, and anything of core (a probe's types stay in the probe).
 
@@ -8,6 +8,9 @@ pub mod heap;
 pub mod joined;
 #[cfg(unix)]
 pub mod loader;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod memory;
+pub mod regions;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod sampler;
 

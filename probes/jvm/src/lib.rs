@@ -15,6 +15,8 @@ mod android;
 mod env;
 mod error;
 mod management;
+mod places;
+mod pools;
 mod probe;
 mod ready;
 mod runtime;

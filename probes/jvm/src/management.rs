@@ -5,6 +5,7 @@ use leakline_core::{Details, Gauge, names};
 
 use crate::env::{Frame, Get, Global, Globals, Local, Method};
 use crate::error::JvmError;
+use crate::pools::NonHeapPools;
 
 /// What is asked at each reading, looked up once.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(crate) struct Management {
     direct: Option<Pool>,
     mapped: Option<Pool>,
     after_gc: Result<AfterGc, String>,
+    pools: Result<NonHeapPools, String>,
 }
 
 /// One number of one bean.
@@ -35,9 +37,9 @@ struct Memory {
 
 /// The getters of `java.lang.management.MemoryUsage`.
 #[derive(Debug, Clone, Copy)]
-struct Usage {
-    used: Method,
-    committed: Method,
+pub(crate) struct Usage {
+    pub(crate) used: Method,
+    pub(crate) committed: Method,
     max: Method,
 }
 
@@ -73,8 +75,8 @@ struct AfterGc {
     value: Option<u64>,
 }
 
-const USAGE: &str = "()Ljava/lang/management/MemoryUsage;";
-const LIST: &str = "Ljava/util/List;";
+pub(crate) const USAGE: &str = "()Ljava/lang/management/MemoryUsage;";
+pub(crate) const LIST: &str = "Ljava/util/List;";
 
 impl Management {
     /// Loads the beans, which takes tens of milliseconds the first time in a JVM.
@@ -129,7 +131,8 @@ impl Management {
 
         let (direct, mapped) = buffer_pools(frame, factory, globals)?;
         let after_gc = AfterGc::find(frame, factory, usage.used, globals).map_err(|error| error.to_string());
-        let mut management = Self { memory, classes, threads, collectors, direct, mapped, after_gc };
+        let pools = NonHeapPools::find(frame, factory, usage, globals).map_err(|error| error.to_string());
+        let mut management = Self { memory, classes, threads, collectors, direct, mapped, after_gc, pools };
         // The first calls load classes; they belong to the time of attaching.
         management.gauges(frame)?;
         management.details(frame)?;
@@ -179,6 +182,10 @@ impl Management {
                     .extend(after_gc.value.map(|used| Gauge::bytes(names::JVM_HEAP_AFTER_GC, used)));
             }
             Err(error) => details.notes.push(format!("no heap size after collections: {error}")),
+        }
+        match &self.pools {
+            Ok(pools) => details.gauges.extend(pools.gauges(frame)?),
+            Err(error) => details.notes.push(format!("no sizes of metaspace and code: {error}")),
         }
         Ok(details)
     }
@@ -308,6 +315,6 @@ pub(crate) fn bytes(gauges: &mut Vec<Gauge>, name: &'static str, value: i64) {
     gauges.extend(u64::try_from(value).ok().map(|value| Gauge::bytes(name, value)));
 }
 
-fn unsigned(value: i64) -> u64 {
+pub(crate) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }

@@ -16,6 +16,7 @@ use crate::android::Android;
 use crate::env::{Frame, Globals};
 use crate::error::JvmError;
 use crate::management::Management;
+use crate::places;
 use crate::ready::{Readiness, thread_names};
 use crate::runtime::Runtime;
 use crate::vm::{Vm, VmSource};
@@ -152,6 +153,7 @@ impl JvmProbe {
             // Its references went with it.
             self.held = None;
             self.entered = false;
+            places::forget();
             return Err(JvmError::Ended);
         };
         let mut attached =
@@ -188,6 +190,7 @@ impl Probe for JvmProbe {
             Ok(reader) => {
                 let name = runtime_name(&frame).unwrap_or_else(|_| "JVM".to_owned());
                 self.held = Some(Held { reader, globals });
+                places::publish();
                 Ok(Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() }))
             }
             Err(error) => {
@@ -218,6 +221,7 @@ impl Probe for JvmProbe {
     }
 
     async fn detach(&mut self) {
+        places::forget();
         let (Some(source), Some(Held { reader, globals })) = (self.source, self.held.take()) else { return };
         let Some(vm) = source.vm() else { return };
         let Ok(attached) = vm.attach(THREAD) else { return };

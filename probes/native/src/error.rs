@@ -13,6 +13,9 @@ pub(crate) enum NativeError {
     /// The kernel gave something that this code does not know.
     #[error("not understood: {path}")]
     Malformed { path: String },
+    /// There is more of it than is looked at.
+    #[error("more than {most} {what}")]
+    TooMany { what: &'static str, most: usize },
 }
 
 impl From<NativeError> for ProbeError {

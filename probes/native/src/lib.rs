@@ -12,6 +12,7 @@ mod hooked;
 mod limit;
 mod mallinfo;
 mod malloc;
+mod map;
 mod pace;
 mod parse;
 mod process;

@@ -128,6 +128,17 @@ pub(crate) fn directory_entries(mut answer: &[u8]) -> u64 {
     entries
 }
 
+/// The first name in the answer of `getdents64`, and what follows it.
+pub(crate) fn directory_entry(answer: &[u8]) -> Option<(&[u8], &[u8])> {
+    const NAME: usize = 19;
+    let length = answer.get(16..18)?;
+    let length = usize::from(u16::from_ne_bytes([length[0], length[1]]));
+    let (entry, after) = answer.split_at_checked(length)?;
+    let name = entry.get(NAME..)?;
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    Some((name.get(..end)?, after))
+}
+
 /// A limit as a control group writes it: a number of bytes; `None` for `max` and for what is not a number.
 pub(crate) fn cgroup_limit(text: &[u8]) -> Option<u64> {
     number(text.trim_ascii())
@@ -202,11 +213,11 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// `   123 kB` in bytes.
-fn kibibytes(value: &[u8]) -> Option<u64> {
+pub(crate) fn kibibytes(value: &[u8]) -> Option<u64> {
     number(value.trim_ascii().strip_suffix(b" kB")?.trim_ascii())?.checked_mul(1024)
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
+pub(crate) fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
     }

@@ -13,6 +13,7 @@ use leakline_core::{
 };
 
 use crate::error::NativeError;
+use crate::map::{Map, Size};
 use crate::pace::Pace;
 use crate::parse::{self, Proportional, SmapsSum};
 use crate::procfs::ProcFile;
@@ -33,6 +34,9 @@ pub struct ProcessOptions {
     pub smaps_budget: Duration,
     /// Descriptors are counted one by one, on kernels that do not count them, up to this many. 20,000: some 10 ms.
     pub max_descriptors: u32,
+    /// The memory map is read in pieces of at most this much work, one a tick. 15 ms: some 20,000 mappings, or 1.5 GB of
+    /// pages.
+    pub map_budget: Duration,
 }
 
 impl Default for ProcessOptions {
@@ -42,6 +46,7 @@ impl Default for ProcessOptions {
             quick: Duration::from_millis(1),
             smaps_budget: Duration::from_millis(200),
             max_descriptors: 20_000,
+            map_budget: Duration::from_millis(15),
         }
     }
 }
@@ -59,6 +64,9 @@ pub struct ProcessProbe {
     proportional: ProportionalSource,
     proportional_pace: Pace,
     descriptors_pace: Pace,
+    map: Map,
+    /// As `gauges` saw it last.
+    size: Size,
 }
 
 /// Where the proportional size comes from.
@@ -78,6 +86,8 @@ impl ProcessProbe {
             proportional: ProportionalSource::Rollup(ProcFile::new("smaps_rollup")),
             proportional_pace: Pace::new(options.quick, options.rest_factor),
             descriptors_pace: Pace::new(options.quick, options.rest_factor),
+            map: Map::new(options.quick, options.rest_factor, options.map_budget),
+            size: Size::default(),
             options,
         }
     }
@@ -158,6 +168,9 @@ impl Probe for ProcessProbe {
         let anonymous =
             status.anonymous.unwrap_or_else(|| bytes(statm.resident.saturating_sub(statm.shared)));
 
+        let unbacked = anonymous.saturating_add(status.shared.unwrap_or(0));
+        self.size = Size { resident: bytes(statm.resident), unbacked };
+
         let mut gauges = Vec::with_capacity(8);
         gauges.push(Gauge::bytes(names::RESIDENT, bytes(statm.resident)));
         gauges.push(Gauge::bytes(names::ANONYMOUS, anonymous));
@@ -174,6 +187,9 @@ impl Probe for ProcessProbe {
 
     async fn details(&mut self, _: &Tick) -> Result<Details, ProbeError> {
         let mut details = Details::default();
+        let seen = self.map.tick(&*self.clock, self.size);
+        details.gauges.extend(seen.gauges);
+        details.notes.extend(seen.note);
         self.proportional(&mut details);
         self.descriptors(&mut details);
         Ok(details)

@@ -3,9 +3,11 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
 use crate::error::NativeError;
+use crate::parse;
 
 /// More than any of these files has; a longer one is cut here.
 const MOST_BYTES: usize = 1 << 20;
@@ -62,17 +64,21 @@ impl ProcFile {
         Ok(self.text.get(..end).unwrap_or_default())
     }
 
-    /// Gives the text piece by piece to `each` until it answers `false`. `Ok(false)` when it did.
-    pub(crate) fn read_each(&mut self, mut each: impl FnMut(&[u8]) -> bool) -> Result<bool, NativeError> {
+    /// Gives the text from byte `at` on, piece by piece, to `each` until it answers `false`; `at` is then where to go
+    /// on. `Ok(false)` when it did.
+    pub(crate) fn read_on(
+        &mut self,
+        at: &mut u64,
+        mut each: impl FnMut(&[u8]) -> bool,
+    ) -> Result<bool, NativeError> {
         let mut buffer = std::mem::take(&mut self.text);
         buffer.resize(64 * 1024, 0);
         let outcome = self.read_pieces(|file| {
-            let mut at = 0;
             loop {
-                match file.read_at(&mut buffer, at) {
+                match file.read_at(&mut buffer, *at) {
                     Ok(0) => return Ok(true),
                     Ok(bytes) => {
-                        at += bytes as u64;
+                        *at += bytes as u64;
                         if !each(buffer.get(..bytes).unwrap_or_default()) {
                             return Ok(false);
                         }
@@ -84,6 +90,19 @@ impl ProcFile {
         });
         self.text = buffer;
         outcome.map_err(|source| NativeError::Read { source, path: self.path() })
+    }
+
+    /// As `read_on`, from the beginning.
+    pub(crate) fn read_each(&mut self, each: impl FnMut(&[u8]) -> bool) -> Result<bool, NativeError> {
+        self.read_on(&mut 0, each)
+    }
+
+    /// Does something else with the open file.
+    pub(crate) fn with_file<T>(
+        &mut self,
+        action: impl FnOnce(&File) -> io::Result<T>,
+    ) -> Result<T, NativeError> {
+        self.read_pieces(action).map_err(|source| NativeError::Read { source, path: self.path() })
     }
 
     /// Opens where needed: at first, on another thread than before (which a fork is, too), and after a failure.
@@ -107,6 +126,33 @@ fn open(name: &str) -> io::Result<File> {
         // Before Linux 3.17 there is no such entry; the path is remembered nowhere, so this costs nothing later.
         Err(error) if error.kind() == io::ErrorKind::NotFound => File::open(format!("/proc/self/{name}")),
         outcome => outcome,
+    }
+}
+
+/// Gives the names of an open folder's entries to `each` until it answers `false`. Not `read_dir`: libc's opendir would
+/// allocate in the host's malloc.
+pub(crate) fn each_entry(folder: &File, mut each: impl FnMut(&[u8]) -> bool) -> io::Result<()> {
+    // Aligned as the kernel's records are.
+    let mut buffer = [0_u64; 512];
+    loop {
+        let (start, size) = (buffer.as_mut_ptr(), size_of_val(&buffer));
+        // SAFETY: the descriptor is open for as long as `folder` lives, and the kernel writes at most `size` bytes into
+        // the buffer, which is this function's own.
+        let bytes = unsafe { libc::syscall(libc::SYS_getdents64, folder.as_raw_fd(), start, size) };
+        let Ok(words) = usize::try_from(bytes).map(|bytes| bytes.div_ceil(8)) else {
+            return Err(io::Error::last_os_error());
+        };
+        if words == 0 {
+            return Ok(());
+        }
+        let answer: Vec<u8> = buffer.iter().take(words).flat_map(|word| word.to_ne_bytes()).collect();
+        let mut rest = answer.as_slice();
+        while let Some((name, after)) = parse::directory_entry(rest) {
+            if !each(name) {
+                return Ok(());
+            }
+            rest = after;
+        }
     }
 }
 

@@ -5,5 +5,6 @@ mod attaching;
 mod bad_input;
 mod collecting;
 mod invisible;
+mod ledger_balances;
 mod native_heap;
 mod surviving;

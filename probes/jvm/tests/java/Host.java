@@ -105,6 +105,19 @@ public final class Host {
         values.put("jvm.classes", (double) ManagementFactory.getClassLoadingMXBean().getLoadedClassCount());
         values.put("jvm.threads", (double) ManagementFactory.getThreadMXBean().getThreadCount());
         values.put("jvm.heap_after_gc_bytes", lastAfterGc());
+        for (MemoryPoolMXBean pool : ManagementFactory.getMemoryPoolMXBeans()) {
+            MemoryUsage usage = pool.getUsage();
+            String name = pool.getName();
+            if (name.equals("Metaspace")) {
+                values.put("jvm.metaspace_used_bytes", (double) usage.getUsed());
+                values.put("jvm.metaspace_committed_bytes", (double) usage.getCommitted());
+            } else if (name.equals("Compressed Class Space")) {
+                values.put("jvm.class_space_used_bytes", (double) usage.getUsed());
+            } else if (name.startsWith("Code")) {
+                values.merge("jvm.code_used_bytes", (double) usage.getUsed(), Double::sum);
+                values.merge("jvm.code_committed_bytes", (double) usage.getCommitted(), Double::sum);
+            }
+        }
         return values;
     }
 

@@ -1,0 +1,58 @@
+use super::*;
+use crate::map::text;
+
+fn mappings() -> Vec<Mapping> {
+    let text = std::fs::read("/proc/self/maps").unwrap();
+    text.split(|byte| *byte == b'\n').filter_map(text::line).map(|line| Mapping::of(&line)).collect()
+}
+
+fn found() -> Vec<(u64, u64, Class)> {
+    let mut claims = Claims::default();
+    let mappings = mappings();
+    find(&mappings, &mut claims, &mut ProcFile::new("pagemap"));
+    class::segments(&mappings, &claims).iter().map(|s| (s.start, s.end, s.class)).collect()
+}
+
+fn class_at<T>(place: *const T) -> Class {
+    let place = place as u64;
+    let at = |(start, end, _): &&(u64, u64, Class)| (*start..*end).contains(&place);
+    found().iter().find(at).map(|(_, _, class)| *class).unwrap()
+}
+
+use crate::map::class;
+
+static mut ZEROED: [u8; 100_000] = [0; 100_000];
+
+#[test]
+fn a_threads_stack_its_heap_its_large_block_and_zeroed_data_are_found() {
+    let thread = std::thread::Builder::new().name("places".into()).spawn(|| {
+        let on_stack = 5_u8;
+        let small: Vec<Vec<u8>> = (0..1000).map(|_| vec![1; 200]).collect();
+        let large = vec![1_u8; 5 << 20];
+        assert_eq!(class_at(&raw const on_stack), Class::Stacks);
+        assert_eq!(class_at(small[500].as_ptr()), Class::Malloc);
+        assert_eq!(class_at(large.as_ptr()), Class::MallocMapped);
+        assert_eq!(class_at(large[4 << 20..].as_ptr()), Class::MallocMapped);
+        assert_eq!(class_at((&raw const ZEROED).cast::<u8>().wrapping_add(50_000)), Class::Libraries);
+    });
+    thread.unwrap().join().unwrap();
+}
+
+#[test]
+fn headers_of_malloc_are_told_from_other_words() {
+    for (before, size, bytes) in [
+        (0, 0x2_1002, Some(0x2_1000)),
+        (0, 0x2_1003, None),
+        (0, 0x2_1001, None),
+        (8, 0x2_1002, None),
+        (0, 0x2_1012, None),
+        (0, 2, None),
+    ] {
+        assert_eq!(block_bytes(before, size), bytes, "{size:x}");
+    }
+    assert!(is_heap(0x7f00_0000_0030, 0, 0x2_1000, 0x2_1000));
+    assert!(is_heap(0x7f00_0400_0030, 0x7f00_0400_0000, HEAP, HEAP));
+    assert!(!is_heap(0, 0, 0x2_1000, 0x2_1000));
+    assert!(!is_heap(0x30, 5, 0x2_1000, 0x2_1000));
+    assert!(!is_heap(0x30, 0, 2 * HEAP, 2 * HEAP));
+}
