@@ -14,6 +14,7 @@ mod pace;
 mod parse;
 mod process;
 mod procfs;
+mod resources;
 
 pub use limit::limit;
 pub use malloc::{NativeOptions, NativeProbe};

@@ -16,6 +16,7 @@ use crate::error::NativeError;
 use crate::pace::Pace;
 use crate::parse::{self, Proportional, SmapsSum};
 use crate::procfs::ProcFile;
+use crate::resources::Resources;
 
 /// Name of the gauge for swapped memory with shared pages divided by their users, in bytes.
 pub const SWAPPED_PROPORTIONAL: &str = "process.swapped_proportional_bytes";
@@ -59,6 +60,7 @@ pub struct ProcessProbe {
     proportional: ProportionalSource,
     proportional_pace: Pace,
     descriptors_pace: Pace,
+    resources: Resources,
 }
 
 /// Where the proportional size comes from.
@@ -78,6 +80,7 @@ impl ProcessProbe {
             proportional: ProportionalSource::Rollup(ProcFile::new("smaps_rollup")),
             proportional_pace: Pace::new(options.quick, options.rest_factor),
             descriptors_pace: Pace::new(options.quick, options.rest_factor),
+            resources: Resources::new(&options),
             options,
         }
     }
@@ -176,6 +179,7 @@ impl Probe for ProcessProbe {
         let mut details = Details::default();
         self.proportional(&mut details);
         self.descriptors(&mut details);
+        self.resources.read(&*self.clock, &mut details);
         Ok(details)
     }
 }
@@ -280,7 +284,7 @@ fn count_entries(folder: &str, most: u32) -> std::io::Result<Option<u64>> {
     }
 }
 
-fn as_bytes(words: &[u64; 1024]) -> &[u8] {
+pub(crate) fn as_bytes(words: &[u64; 1024]) -> &[u8] {
     // SAFETY: the array is initialised, has no padding, and outlives the slice through the shared lifetime.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), std::mem::size_of_val(words)) }
 }
