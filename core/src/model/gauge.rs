@@ -79,7 +79,7 @@ pub mod names {
     pub const PROPORTIONAL: &str = "process.proportional_bytes";
     /// Highest resident size so far, bytes.
     pub const RESIDENT_PEAK: &str = "process.resident_peak_bytes";
-    /// Threads of the process. Followed by a dot and a name, numbers as `*`: those of that name.
+    /// Threads of the process. Followed by a dot and a name, numbers as `n`: those of that name.
     pub const THREADS: &str = "process.threads";
     /// Mappings of the process. Counted at a slower cadence when there are many.
     pub const MAPPINGS: &str = "process.mappings";

@@ -52,16 +52,23 @@ fn comm(folder: &File, thread: &CStr) -> Option<String> {
     Some(String::from_utf8_lossy(name.get(..bytes)?.trim_ascii_end()).into_owned())
 }
 
-/// The name with each number as `*`, and what cannot be printed as `_`.
+/// The name as a gauge's may be: each number as `n`, capitals small, and anything else as `_`.
 fn pattern(name: &str) -> String {
-    let mut pattern = String::with_capacity(name.len());
+    let mut pattern = String::with_capacity(name.len() + 1);
+    let mut in_number = false;
     for letter in name.chars() {
+        let is_digit = letter.is_ascii_digit();
         match letter {
-            '0'..='9' if pattern.ends_with('*') => {}
-            '0'..='9' => pattern.push('*'),
-            letter if letter.is_control() => pattern.push('_'),
-            letter => pattern.push(letter),
+            _ if is_digit && in_number => {}
+            _ if is_digit => pattern.push('n'),
+            letter if letter.is_ascii_alphabetic() => pattern.push(letter.to_ascii_lowercase()),
+            _ => pattern.push('_'),
         }
+        in_number = is_digit;
+    }
+    // The end of a gauge's name tells its unit, and this one is a count.
+    if ["_bytes", "_nanos", "_ratio"].iter().any(|unit| pattern.ends_with(unit)) || pattern.is_empty() {
+        pattern.push('_');
     }
     pattern
 }
@@ -73,11 +80,12 @@ mod tests {
     #[test]
     fn numbers_in_names_do_not_tell_threads_apart() {
         for (name, expected) in [
-            ("pool-3-thread-17", "pool-*-thread-*"),
+            ("pool-3-thread-17", "pool_n_thread_n"),
             ("worker", "worker"),
-            ("42", "*"),
+            ("42", "n"),
             ("a\u{1}b", "a_b"),
-            ("", ""),
+            ("", "_"),
+            ("Net_bytes", "net_bytes_"),
         ] {
             assert_eq!(pattern(name), expected);
         }
@@ -85,7 +93,7 @@ mod tests {
 
     #[test]
     fn threads_are_counted_by_name_and_ours_are_not() {
-        let (stop, wait) = std::sync::mpsc::channel::<()>();
+        let (stop, wait) = std::sync::mpsc::sync_channel::<()>(1);
         let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));
         let named = |name: String| {
             let wait = wait.clone();
@@ -100,7 +108,7 @@ mod tests {
             let gauges = by_name(5_000).unwrap().unwrap();
             gauges
                 .iter()
-                .any(|gauge| gauge.name == "process.threads.crowd-*" && gauge.value == 7.0)
+                .any(|gauge| gauge.name == "process.threads.crowd_n" && gauge.value == 7.0)
                 .then_some(gauges)
         });
         assert!(gauges.unwrap().iter().all(|gauge| !gauge.name.contains("leakline")));
