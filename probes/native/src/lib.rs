@@ -6,6 +6,7 @@
 //!
 //! Never here: an allocation in the host's malloc during a reading, a hook, a signal, or anything of another process.
 
+mod allocator;
 mod error;
 mod limit;
 mod mallinfo;
