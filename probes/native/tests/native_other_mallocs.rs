@@ -29,6 +29,7 @@ fn follow() {
     let clock = MachineClock::new();
     let mut probe = Driven::new(clock.clone(), NativeProbe::new(clock, NativeOptions::default()));
     probe.attach();
+    assert_eq!(probe.details().notes.len(), 0);
     let mut live = || value(&probe.gauges().gauges, names::MALLOC_LIVE).unwrap() as f64;
     let before = live();
     let mut blocks: Vec<Vec<u8>> = (0..65_536).map(|_| vec![1; 1024]).collect();
