@@ -34,4 +34,7 @@ pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
 pub use request::{Asked, ProbeRequest, Window, WindowSource};
 pub use scheduler::{Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};
 pub use sink::{Record, Sink, SinkError, SinkStats};
-pub use verdict::{CloserLook, Kind, Rate, Subject, Verdict, VerdictEngine, verdict_line};
+pub use verdict::{
+    CloserLook, Fragmentation, FragmentationWatch, GrowingResource, Kind, Rate, Remedy, ResourceWatch,
+    Subject, Verdict, VerdictEngine, verdict_line,
+};

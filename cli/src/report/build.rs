@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use leakline_core::{
-    Growth, Holder, Layer, Ledger, Loss, Mark, Profile, ReadingStatus, Session, Snapshot, Timestamp, Verdict,
-    VerdictEngine,
+    FragmentationWatch, Growth, Holder, Layer, Ledger, Loss, Mark, Profile, ReadingStatus, ResourceWatch,
+    Session, Snapshot, Timestamp, Verdict, VerdictEngine,
 };
 use leakline_proto::Event;
 
@@ -56,6 +56,8 @@ pub(crate) struct Builder {
     last: Option<Arc<Snapshot>>,
     verdicts: Vec<Verdict>,
     engine: VerdictEngine,
+    resources: ResourceWatch,
+    fragmentation: FragmentationWatch,
     growth: Baseline,
     holders: BTreeMap<String, Vec<Holder>>,
     marks: Vec<Mark>,
@@ -100,6 +102,8 @@ impl Builder {
             last: None,
             verdicts: Vec::new(),
             engine: VerdictEngine::default(),
+            resources: ResourceWatch::default(),
+            fragmentation: FragmentationWatch::default(),
             growth: Baseline::default(),
             holders: BTreeMap::new(),
             marks: Vec::new(),
@@ -212,6 +216,8 @@ impl Builder {
     }
 
     fn row(&mut self, snapshot: &Snapshot) -> Row {
+        self.resources.push(snapshot);
+        self.fragmentation.push(snapshot);
         let gauges = snapshot.readings.iter().flat_map(|reading| &reading.gauges);
         Row {
             number: snapshot.number,
@@ -243,7 +249,11 @@ impl Builder {
             self.marks.into_iter().filter(|mark| whole || (begin..=end).contains(&mark.at.boot_nanos));
         let roots = self.runtimes.values().flat_map(|(_, _, roots)| roots.iter().cloned()).collect();
         let runtimes = self.runtimes.into_values().map(|(layer, name, _)| (layer, name)).collect();
+        let remarks = [self.resources.line(), self.fragmentation.line()].into_iter().flatten().collect();
         Ok(Report {
+            growing: self.resources.growing(),
+            fragmentation: self.fragmentation.mark(),
+            remarks,
             session,
             runtimes,
             roots,

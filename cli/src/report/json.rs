@@ -45,6 +45,8 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
             "more_problems": report.more_problems,
         },
         "verdicts": report.verdicts.iter().map(|verdict| verdict_object(verdict, report)).collect::<Vec<_>>(),
+        "growing_resources": report.growing,
+        "fragmentation": report.fragmentation,
         "snapshots": report.rows.iter().map(row_object).collect::<Vec<_>>(),
         "growth": report.growths.iter().filter(|growth| !growth.source.is_types()).map(|growth| growth_object(growth, report, top)).collect::<Vec<_>>(),
         "types": super::types::objects(report, top),

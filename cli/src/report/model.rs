@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Cause, Growth, Holder, Layer, Ledger, Loss, Mark, OwnCost, ProfileSource, Session, Timestamp, Verdict,
+    Cause, Fragmentation, GrowingResource, Growth, Holder, Layer, Ledger, Loss, Mark, OwnCost, ProfileSource,
+    Session, Timestamp, Verdict,
 };
 
 use crate::symbols::WithoutSymbols;
@@ -26,6 +27,12 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     /// After the last of `rows`, the worst first.
     pub(crate) verdicts: Vec<Verdict>,
+    /// Which resources beside memory grow.
+    pub(crate) growing: Vec<GrowingResource>,
+    /// Set when free bytes inside malloc, and no leak, explain the growth.
+    pub(crate) fragmentation: Option<Fragmentation>,
+    /// Both in words, one line each.
+    pub(crate) remarks: Vec<String>,
     /// What grew between two snapshots, per profile.
     pub(crate) growths: Vec<ProbeGrowth>,
     /// By probe: who holds objects of the growing types, when it was told last.

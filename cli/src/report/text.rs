@@ -126,6 +126,9 @@ fn verdicts(report: &Report, top: usize) -> String {
     if out.is_empty() {
         out = format!("{}     no verdict yet: it takes some more readings\n", paint(CAUTION, "?"));
     }
+    for remark in &report.remarks {
+        let _ = writeln!(out, "{}", clean(remark));
+    }
     out
 }
 

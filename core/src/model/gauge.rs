@@ -79,9 +79,11 @@ pub mod names {
     pub const PROPORTIONAL: &str = "process.proportional_bytes";
     /// Highest resident size so far, bytes.
     pub const RESIDENT_PEAK: &str = "process.resident_peak_bytes";
-    /// Threads of the process.
+    /// Threads of the process. Followed by a dot and a name, numbers as `n`: those of that name.
     pub const THREADS: &str = "process.threads";
-    /// Open file descriptors.
+    /// Mappings of the process. Counted at a slower cadence when there are many.
+    pub const MAPPINGS: &str = "process.mappings";
+    /// Open file descriptors. Followed by a dot and a kind: those of that kind (`process.descriptors.socket_tcp`).
     pub const DESCRIPTORS: &str = "process.descriptors";
 
     /// Mappings, when the memory map was read last.
@@ -130,6 +132,12 @@ pub mod names {
     pub const MALLOC_FREE: &str = "native.malloc_free_bytes";
     /// In blocks that malloc mapped one by one, bytes; part of `MALLOC_LIVE`.
     pub const MALLOC_MAPPED: &str = "native.malloc_mapped_bytes";
+    /// What malloc needs for its own bookkeeping, bytes.
+    pub const MALLOC_METADATA: &str = "native.malloc_metadata_bytes";
+    /// Arenas that malloc has made.
+    pub const MALLOC_ARENAS: &str = "native.malloc_arenas";
+    /// The most that malloc could give back to the kernel, bytes: an upper bound.
+    pub const MALLOC_TRIMMABLE: &str = "native.malloc_trimmable_bytes";
 
     /// Estimated live bytes of what malloc served since sampling began.
     pub const NATIVE_SAMPLED: &str = "native.sampled_bytes";

@@ -7,7 +7,9 @@
 
 mod closer;
 mod engine;
+mod fragmentation;
 mod layers;
+mod resources;
 mod series;
 mod sites;
 mod slope;
@@ -16,6 +18,8 @@ mod words;
 
 pub use closer::CloserLook;
 pub use engine::VerdictEngine;
+pub use fragmentation::{Fragmentation, FragmentationWatch, Remedy};
+pub use resources::{GrowingResource, ResourceWatch};
 pub use words::verdict_line;
 
 use std::sync::Arc;

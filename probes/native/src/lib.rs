@@ -6,6 +6,7 @@
 //!
 //! Never here: an allocation in the host's malloc during a reading, a signal, or anything of another process.
 
+mod allocator;
 mod error;
 mod hook;
 mod hooked;
@@ -17,6 +18,7 @@ mod pace;
 mod parse;
 mod process;
 mod procfs;
+mod resources;
 mod unwind;
 
 #[doc(hidden)]

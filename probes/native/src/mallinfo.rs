@@ -7,6 +7,8 @@ use std::ptr::NonNull;
 
 use leakline_probing::loader::{self, symbol};
 
+use crate::allocator::jemalloc::{self, Mallctl};
+
 /// The address of a function.
 type Symbol = NonNull<c_void>;
 
@@ -30,6 +32,8 @@ pub(crate) enum Source {
     Narrow(unsafe extern "C" fn() -> Fields<c_int>),
     /// bionic's `mallinfo`: wide, and its `hblkhd` is everything that is mapped.
     Bionic(unsafe extern "C" fn() -> Fields<usize>),
+    /// jemalloc's own statistics.
+    Jemalloc(Mallctl),
 }
 
 /// `struct mallinfo` and `struct mallinfo2`, in the C library's names.
@@ -52,6 +56,9 @@ impl Source {
     /// The one that speaks for the `malloc` which the host calls, or why there is none.
     pub(crate) fn find() -> Result<Self, Cow<'static, str>> {
         let malloc = host_malloc().ok_or("the process has no malloc that can be found")?;
+        if let Some((_, mallctl)) = jemalloc::find().filter(|(found, _)| library(*found) == library(malloc)) {
+            return Ok(Self::Jemalloc(mallctl));
+        }
         if let Some(mallinfo2) = symbol(c"mallinfo2").filter(|_| cfg!(not(target_os = "android"))) {
             same_library(malloc, mallinfo2)?;
             // SAFETY: a function of this name returns ten `size_t` and takes nothing, wherever it exists.
@@ -79,6 +86,7 @@ impl Source {
     /// Asks. Takes each arena's lock in turn; its time follows the number of free blocks.
     pub(crate) fn ask(self) -> Counts {
         match self {
+            Self::Jemalloc(mallctl) => jemalloc::ask(mallctl),
             Self::Wide(ask) => {
                 // SAFETY: `find` looked this function up; it may be called from any thread at any time.
                 let fields = unsafe { ask() };
@@ -110,6 +118,7 @@ impl Source {
             Self::Wide(_) => "glibc malloc (mallinfo2)",
             Self::Narrow(_) => "glibc malloc (mallinfo)",
             Self::Bionic(_) => "bionic malloc (mallinfo)",
+            Self::Jemalloc(_) => "jemalloc (mallctl)",
         }
     }
 }

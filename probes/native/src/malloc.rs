@@ -97,9 +97,13 @@ impl NativeProbe {
         let Counts { live, free, mapped } = source.ask();
         let (ended, cost) = started.cost(&*self.clock);
         self.pace.took(ended.boot_nanos, cost);
-        let mut gauges = Vec::with_capacity(3);
+        let mut gauges = Vec::with_capacity(4);
         gauges.push(Gauge::bytes(names::MALLOC_LIVE, live));
         gauges.push(Gauge::bytes(names::MALLOC_FREE, free));
+        // What trimming gives back cannot be more; pages that are partly used stay.
+        if matches!(source, Source::Wide(_)) {
+            gauges.push(Gauge::bytes(names::MALLOC_TRIMMABLE, free));
+        }
         gauges.extend(mapped.map(|bytes| Gauge::bytes(names::MALLOC_MAPPED, bytes)));
         (gauges, started.wall(&ended))
     }

@@ -17,6 +17,7 @@ use crate::map::{Map, Size};
 use crate::pace::Pace;
 use crate::parse::{self, Proportional, SmapsSum};
 use crate::procfs::ProcFile;
+use crate::resources::Resources;
 
 /// Name of the gauge for swapped memory with shared pages divided by their users, in bytes.
 pub const SWAPPED_PROPORTIONAL: &str = "process.swapped_proportional_bytes";
@@ -67,6 +68,7 @@ pub struct ProcessProbe {
     map: Map,
     /// As `gauges` saw it last.
     size: Size,
+    resources: Resources,
 }
 
 /// Where the proportional size comes from.
@@ -88,6 +90,7 @@ impl ProcessProbe {
             descriptors_pace: Pace::new(options.quick, options.rest_factor),
             map: Map::new(options.quick, options.rest_factor, options.map_budget),
             size: Size::default(),
+            resources: Resources::new(&options),
             options,
         }
     }
@@ -192,6 +195,7 @@ impl Probe for ProcessProbe {
         details.notes.extend(seen.note);
         self.proportional(&mut details);
         self.descriptors(&mut details);
+        self.resources.read(&*self.clock, &mut details);
         Ok(details)
     }
 }
@@ -296,7 +300,7 @@ fn count_entries(folder: &str, most: u32) -> std::io::Result<Option<u64>> {
     }
 }
 
-fn as_bytes(words: &[u64; 1024]) -> &[u8] {
+pub(crate) fn as_bytes(words: &[u64; 1024]) -> &[u8] {
     // SAFETY: the array is initialised, has no padding, and outlives the slice through the shared lifetime.
     unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), std::mem::size_of_val(words)) }
 }

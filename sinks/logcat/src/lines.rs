@@ -6,8 +6,9 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use leakline_core::{
-    GrowthTracker, Holder, Kind, Layer, Loss, Mark, ProfileGrowth, Reading, ReadingStatus, Session,
-    SiteGrowth, Snapshot, Subject, Timestamp, Verdict, names, text, verdict_line,
+    FragmentationWatch, GrowthTracker, Holder, Kind, Layer, Loss, Mark, ProfileGrowth, Reading,
+    ReadingStatus, ResourceWatch, Session, SiteGrowth, Snapshot, Subject, Timestamp, Verdict, names, text,
+    verdict_line,
 };
 
 /// No line is longer: liblog cuts at 4,068 bytes, tag included, and would take the tick away.
@@ -46,6 +47,8 @@ pub(crate) struct Teller {
     judged: HashMap<Layer, Kind>,
     /// By probe: where its sites come from, as last told.
     sources: HashMap<String, String>,
+    resources: ResourceWatch,
+    fragmentation: FragmentationWatch,
     /// The end of lines that belong to the latest snapshot.
     tick: String,
 }
@@ -67,6 +70,8 @@ impl Teller {
             roots: HashMap::new(),
             judged: HashMap::new(),
             sources: HashMap::new(),
+            resources: ResourceWatch::default(),
+            fragmentation: FragmentationWatch::default(),
             tick: " tick=-".to_owned(),
         }
     }
@@ -98,6 +103,7 @@ impl Teller {
         lines.push(self.info(memory(snapshot)));
         self.sites(snapshot, &mut lines);
         self.verdicts(verdicts, &mut lines);
+        self.remarks(snapshot, &mut lines);
         self.sinks(snapshot, &mut lines);
         lines
     }
@@ -230,6 +236,14 @@ impl Teller {
             let words = format!("Verdict: {}", verdict_line(verdict, roots));
             lines.push(if leaks { self.warn(words) } else { self.info(words) });
         }
+    }
+
+    /// Resources that grow, and malloc's free bytes where they explain the growth.
+    fn remarks(&mut self, snapshot: &Snapshot, lines: &mut Vec<Line>) {
+        self.resources.push(snapshot);
+        self.fragmentation.push(snapshot);
+        let remarks = [self.resources.line(), self.fragmentation.line()];
+        lines.extend(remarks.into_iter().flatten().map(|words| self.warn(format!("Remark: {words}"))));
     }
 
     /// Sinks that lost more than was told before, or that began to fail or to work again.

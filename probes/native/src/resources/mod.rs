@@ -1,0 +1,84 @@
+//! What the host holds beside memory: descriptors by kind, threads by name, and how many mappings.
+//! Never keeps a descriptor of its own open, asks no file system, and allocates nothing in the host's malloc.
+
+mod descriptors;
+mod entries;
+mod threads;
+
+use leakline_core::{Clock, Details, Gauge, names};
+
+use crate::error::NativeError;
+use crate::pace::Pace;
+use crate::process::{Instants, ProcessOptions};
+use crate::procfs::ProcFile;
+
+/// Counting mappings is given up after this long: some 200,000 of them.
+const MAPS_BUDGET_NANOS: u64 = 20_000_000;
+/// More threads are not asked for their names: some 25 ms.
+const MOST_THREADS: u32 = 5_000;
+
+/// Reads each resource, and less often when that is slow.
+pub(crate) struct Resources {
+    kinds: Pace,
+    threads: Pace,
+    mappings: Pace,
+    maps: ProcFile,
+    most_descriptors: u32,
+}
+
+impl Resources {
+    /// Has read nothing yet.
+    pub(crate) fn new(options: &ProcessOptions) -> Self {
+        let pace = || Pace::new(options.quick, options.rest_factor);
+        Self {
+            kinds: pace(),
+            threads: pace(),
+            mappings: pace(),
+            maps: ProcFile::new("maps"),
+            most_descriptors: options.max_descriptors,
+        }
+    }
+
+    /// Adds the gauges that are due, and a note for each that could not be read.
+    pub(crate) fn read(&mut self, clock: &dyn Clock, details: &mut Details) {
+        let most = self.most_descriptors;
+        paced(&mut self.kinds, clock, details, "descriptors' kinds", || descriptors::by_kind(most));
+        paced(&mut self.threads, clock, details, "threads' names", || threads::by_name(MOST_THREADS));
+        let maps = &mut self.maps;
+        paced(&mut self.mappings, clock, details, "mappings", || mappings(maps, clock));
+    }
+}
+
+/// `Ok(None)` is "more than are counted".
+fn paced(
+    pace: &mut Pace,
+    clock: &dyn Clock,
+    details: &mut Details,
+    what: &str,
+    count: impl FnOnce() -> Result<Option<Vec<Gauge>>, NativeError>,
+) {
+    let started = Instants::now(clock);
+    if let Err(took) = pace.due(started.boot_nanos) {
+        details.notes.push(format!("{what} not counted this tick: the last count took {took:.1?}"));
+        return;
+    }
+    let outcome = count();
+    let (ended, cost) = started.cost(clock);
+    pace.took(ended.boot_nanos, cost);
+    match outcome {
+        Ok(Some(gauges)) => details.gauges.extend(gauges),
+        Ok(None) => details.notes.push(format!("{what} not counted: too many")),
+        Err(error) => details.notes.push(format!("{what} not counted: {error}")),
+    }
+}
+
+/// One line of `maps` is one mapping.
+fn mappings(maps: &mut ProcFile, clock: &dyn Clock) -> Result<Option<Vec<Gauge>>, NativeError> {
+    let started = clock.now().boot_nanos;
+    let mut lines = 0_u64;
+    let whole = maps.read_each(|piece| {
+        lines += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
+        clock.now().boot_nanos.saturating_sub(started) <= MAPS_BUDGET_NANOS
+    })?;
+    Ok(whole.then(|| vec![Gauge::count(names::MAPPINGS, lines)]))
+}
