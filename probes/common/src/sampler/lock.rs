@@ -34,6 +34,14 @@ impl<T> Lock<T> {
         work(unsafe { &mut *self.value.get() })
     }
 
+    /// As [`Lock::with`], but `None` when somebody has it.
+    pub fn try_with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        self.word.compare_exchange(FREE, HELD, Acquire, Relaxed).ok()?;
+        let _held = Held(&self.word);
+        // SAFETY: the word is ours, so nobody else has the value.
+        Some(work(unsafe { &mut *self.value.get() }))
+    }
+
     /// Takes it before a fork. To be followed by [`Lock::after_fork`] in the parent and in the child.
     pub fn before_fork(&self) {
         std::mem::forget(Held::take(&self.word));

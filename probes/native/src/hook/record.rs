@@ -105,7 +105,7 @@ pub(super) fn walk<T>(from: Registers, work: impl FnOnce(Walk<'_>) -> T) -> T {
     let native = addresses.get(1..walked.frames).unwrap_or_default();
     let mut truncated = walked.end != End::Root;
     let joined = match walked.end {
-        End::Stopped(index) => joined::all().nth(index as usize).and_then(|runtime| {
+        End::Runtime(index) => joined::all().nth(index as usize).and_then(|runtime| {
             // SAFETY: the room is as long as it is said to be.
             let found =
                 unsafe { (runtime.walk)(native.as_ptr(), native.len(), frames.as_mut_ptr(), MAX_JOINED) };

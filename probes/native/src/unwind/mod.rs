@@ -1,42 +1,287 @@
-//! TEMPORARY: the real unwinder is being built.
-pub(crate) mod objects;
-use std::ffi::{c_int, c_void};
+//! Walks the native stack of the thread that it is called on, from inside a malloc hook: no allocation, no lock that
+//! somebody waits for, no fault, bounded in frames.
+//!
+//! What is to be done at a return address is found out once, from its object's unwind table, and kept as one word in a
+//! table of the process's, so that a frame that was seen before costs a look-up and two loads. Compared with framehop, whose
+//! caches belong to threads and whose lists of objects must be changed under a lock while the host loads and unloads.
+//!
+//! - An address on this very stack belongs to an object that is loaded, so its table can be read.
+//! - Code without a table (made at run time) is passed by its frame pointer, where that leads to code of an object.
+//! - Code of a runtime that continues the path ends the walk.
 
+pub(crate) mod objects;
+mod rule;
+mod stack;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+use leakline_probing::joined;
+use leakline_probing::sampler::lock::Lock;
+
+use rule::{Context, HERE, Rule, Table};
+pub(crate) use stack::ThreadStack;
+use stack::{Reader, can_be_read};
+
+/// What a walk begins with: the registers of the function that walks.
 #[derive(Debug, Clone, Copy)]
-pub struct Registers { pub(crate) pc: usize, pub(crate) sp: usize, pub(crate) fp: usize }
+pub(crate) struct Registers {
+    pc: usize,
+    sp: usize,
+    fp: usize,
+    #[cfg(target_arch = "aarch64")]
+    lr: usize,
+}
+
 impl Registers {
+    /// This function's, wherever it is called; it has to be there for as long as the walk takes.
     #[inline(always)]
-    pub fn here() -> Self {
-        let (pc, sp, fp): (usize, usize, usize);
-        unsafe { std::arch::asm!("lea {0}, [rip]", "mov {1}, rsp", "mov {2}, rbp", out(reg) pc, out(reg) sp, out(reg) fp) };
-        Self { pc, sp, fp }
+    pub(crate) fn here() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let (pc, sp, fp);
+            // SAFETY: reads registers.
+            unsafe {
+                std::arch::asm!(
+                    "lea {0}, [rip]", "mov {1}, rsp", "mov {2}, rbp",
+                    out(reg) pc, out(reg) sp, out(reg) fp, options(nomem, nostack, preserves_flags)
+                );
+            }
+            Self { pc, sp, fp }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            let (pc, sp, fp, lr);
+            // SAFETY: reads registers.
+            unsafe {
+                std::arch::asm!(
+                    "adr {0}, .", "mov {1}, sp", "mov {2}, x29", "mov {3}, x30",
+                    out(reg) pc, out(reg) sp, out(reg) fp, out(reg) lr, options(nomem, nostack, preserves_flags)
+                );
+            }
+            Self { pc, sp, fp, lr }
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        Self { pc: 0, sp: 0, fp: 0 }
     }
 }
-pub(crate) struct ThreadStack;
-impl ThreadStack { pub(crate) const fn new() -> Self { Self } }
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End { Root, Depth, Stopped(u32), Unknown }
-pub(crate) struct Walked { pub(crate) frames: usize, pub(crate) end: End }
 
-unsafe extern "C" { fn _Unwind_Backtrace(f: extern "C" fn(*mut c_void, *mut c_void) -> c_int, a: *mut c_void) -> c_int; fn _Unwind_GetIP(c: *mut c_void) -> usize; fn _Unwind_GetCFA(c: *mut c_void) -> usize; }
-struct S<'a> { into: &'a mut [usize], n: usize, sp: usize, stop: i32 }
-extern "C" fn step(c: *mut c_void, a: *mut c_void) -> c_int {
-    let s = unsafe { &mut *a.cast::<S>() };
-    let ip = unsafe { _Unwind_GetIP(c) };
-    if unsafe { _Unwind_GetCFA(c) } <= s.sp { return 0; }
-    if s.n == s.into.len() { return 5; }
-    s.into[s.n] = ip; s.n += 1;
-    for (i, j) in leakline_probing::joined::all().enumerate() { if (j.code.0..j.code.1).contains(&ip) { s.stop = i as i32; return 5; } }
-    0
+/// Why a walk ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// There is no caller.
+    Root,
+    /// There was no more room.
+    Depth,
+    /// In the code of a runtime, by its place among those that joined; its frame is the last.
+    Runtime(u32),
+    /// The next frame could not be found.
+    Unknown,
 }
-pub(crate) fn walk(from: Registers, _: &ThreadStack, into: &mut [usize]) -> Walked {
-    let _ = (from.pc, from.fp);
-    let full = into.len();
-    let mut s = S { into, n: 0, sp: from.sp, stop: -1 };
-    unsafe { _Unwind_Backtrace(step, (&raw mut s).cast()) };
-    let end = if s.stop >= 0 { End::Stopped(s.stop as u32) } else if s.n == full { End::Depth } else { End::Root };
-    // caller frames only: the first is a placeholder
-    Walked { frames: s.n, end }
+
+/// What a walk found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Walked {
+    pub(crate) frames: usize,
+    pub(crate) end: End,
 }
-pub(crate) fn forget() {}
-pub(crate) fn refresh() {}
+
+const ENTRIES: usize = 8192;
+
+/// A rule that is known: a thread that finds half of another entry finds none.
+struct Entry {
+    /// The key, exclusive-or the rule.
+    check: AtomicU64,
+    rule: AtomicU64,
+}
+
+/// The rules that are known; null until [`refresh`].
+static RULES: AtomicPtr<[Entry; ENTRIES]> = AtomicPtr::new(std::ptr::null_mut());
+/// Counts how often addresses may have got another meaning; in the upper half of each key.
+static EPOCH: AtomicU64 = AtomicU64::new(0);
+/// For one thread that reads a table; another one's walk ends there, once.
+static CONTEXT: Lock<Option<Box<Context>>> = Lock::new(None);
+
+/// Makes what walks need, and looks at the objects anew where the loader cannot be asked in a hook. On a thread of the
+/// agent's, before the first walk, and whenever something was loaded or unloaded.
+pub(crate) fn refresh() {
+    objects::refresh();
+    CONTEXT.with(|context| {
+        context.get_or_insert_with(|| Box::new(Context::new_in()));
+    });
+    if RULES.load(Acquire).is_null() {
+        let zeros = std::alloc::Layout::new::<[Entry; ENTRIES]>();
+        // SAFETY: the layout has a size.
+        let rules = unsafe { std::alloc::alloc_zeroed(zeros) };
+        // All zeros are entries that match no key. Never freed.
+        RULES.store(rules.cast(), Release);
+    }
+}
+
+/// Forgets every rule: objects were unloaded, or a runtime has joined.
+pub(crate) fn forget() {
+    EPOCH.fetch_add(1, Relaxed);
+}
+
+/// Walks from where `from` was taken, and fills in the addresses, innermost first: that one, and then return addresses.
+#[inline(always)]
+pub(crate) fn walk(from: Registers, stack: &ThreadStack, into: &mut [usize]) -> Walked {
+    let mut reader = stack.reader(from.sp);
+    let epoch = EPOCH.load(Relaxed);
+    // SAFETY: null, or entries that are never freed.
+    let rules = unsafe { RULES.load(Acquire).as_ref() };
+    let Registers { mut pc, mut sp, mut fp, .. } = from;
+    #[cfg(target_arch = "aarch64")]
+    let mut lr = Some(from.lr);
+    #[cfg(not(target_arch = "aarch64"))]
+    let mut lr = None;
+    // Of a return address the call before it is meant; the first one, and what a signal interrupted, are meant themselves.
+    let mut is_exact = true;
+    let mut frames = 0;
+    loop {
+        let Some(place) = into.get_mut(frames) else { return Walked { frames, end: End::Depth } };
+        *place = pc;
+        frames += 1;
+        let address = if is_exact { pc } else { pc.wrapping_sub(1) };
+        is_exact = false;
+        let next = match find(rules, epoch, address) {
+            Rule::Step { from_fp, indirect, cfa, fp: saved_fp, ra } => {
+                let base = if from_fp { fp } else { sp };
+                let mut frame = base.wrapping_add_signed(cfa as isize);
+                if indirect {
+                    match reader.word(frame) {
+                        Some(found) => frame = found,
+                        None => return Walked { frames, end: End::Unknown },
+                    }
+                }
+                let caller = match ra {
+                    Some(offset) => reader.word(frame.wrapping_add_signed(isize::from(offset))),
+                    // Only the innermost frame's is in its register.
+                    None => lr,
+                };
+                let caller_fp = match saved_fp {
+                    Some(offset) => reader.word(frame.wrapping_add_signed(isize::from(offset))),
+                    None => Some(fp),
+                };
+                caller.zip(caller_fp).map(|(caller, caller_fp)| (caller, frame, caller_fp))
+            }
+            Rule::FramePointer => by_frame_pointer(&mut reader, sp, fp),
+            Rule::Signal => {
+                is_exact = true;
+                interrupted(&mut reader, sp)
+            }
+            Rule::Root => return Walked { frames, end: End::Root },
+            Rule::Stop(index) => return Walked { frames, end: End::Runtime(index) },
+            Rule::Unknown => None,
+        };
+        let Some((caller, frame, caller_fp)) = next else { return Walked { frames, end: End::Unknown } };
+        lr = None;
+        pc = without_authentication(caller);
+        if pc == 0 {
+            return Walked { frames, end: End::Root };
+        }
+        // A stack is left in one direction, but for a signal's, which may be another one.
+        if frame <= sp && !is_exact && frames > 1 {
+            return Walked { frames, end: End::Unknown };
+        }
+        if is_exact && !reader.holds(frame) {
+            reader = stack.reader(frame);
+        }
+        (sp, fp) = (frame, caller_fp);
+    }
+}
+
+#[inline(always)]
+fn find(rules: Option<&[Entry; ENTRIES]>, epoch: u64, address: usize) -> Rule {
+    let key = address as u64 ^ epoch << 48;
+    let hash = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 51;
+    if let Some(entry) = rules.and_then(|rules| rules.get(hash as usize & (ENTRIES - 1))) {
+        let rule = entry.rule.load(Relaxed);
+        if entry.check.load(Relaxed) ^ rule == key {
+            return Rule::unpack(rule);
+        }
+        return look_up(address, key, entry);
+    }
+    Rule::Unknown
+}
+
+#[cold]
+#[inline(never)]
+fn look_up(address: usize, key: u64, entry: &Entry) -> Rule {
+    let runtime = joined::all().position(|joined| (joined.code.0..joined.code.1).contains(&address));
+    let rule = match runtime {
+        Some(index) => Rule::Stop(index as u32),
+        None => match by_table(address) {
+            Some(rule) => rule,
+            // Somebody else is at it; the next time.
+            None => return Rule::Unknown,
+        },
+    };
+    let word = rule.pack();
+    entry.rule.store(word, Relaxed);
+    entry.check.store(key ^ word, Relaxed);
+    rule
+}
+
+/// `None`: not now.
+fn by_table(address: usize) -> Option<Rule> {
+    let Some(place) = objects::place_of(address).filter(|place| place.header != 0) else {
+        return Some(Rule::FramePointer);
+    };
+    let length = place.end.saturating_sub(place.header);
+    if place.header < place.start || !(objects::are_current() || is_there(place)) {
+        return Some(Rule::Unknown);
+    }
+    // SAFETY: an address on this thread's own stack lies in the object, so it is loaded as long as we are here, and this is
+    // a part of what is mapped of it.
+    let header = unsafe { std::slice::from_raw_parts(place.header as *const u8, length) };
+    // SAFETY: as above. There may be gaps between its segments, but the table's offsets do not lead there.
+    let image = unsafe { std::slice::from_raw_parts(place.start as *const u8, place.end - place.start) };
+    let table = Table {
+        header,
+        header_address: place.header as u64,
+        image,
+        image_address: place.start as u64,
+    };
+    CONTEXT.try_with(|context| {
+        let context = context.as_mut()?;
+        Some(rule::compile(HERE, table, address as u64, context).unwrap_or(Rule::FramePointer))
+    })?
+}
+
+/// Whether an object that was there at the last look still is, as far as its table goes.
+fn is_there(place: objects::Place) -> bool {
+    can_be_read(place.start) && can_be_read(place.header & !7) && can_be_read((place.end - 8) & !7)
+}
+
+/// A frame of code that has no table: made at run time, or by hand. Believed only where it leads back to an object.
+#[cold]
+fn by_frame_pointer(reader: &mut Reader, sp: usize, fp: usize) -> Option<(usize, usize, usize)> {
+    if fp <= sp {
+        return None;
+    }
+    let (caller_fp, caller) = (reader.word(fp)?, reader.word(fp.wrapping_add(8))?);
+    objects::place_of(without_authentication(caller))?;
+    Some((caller, fp.wrapping_add(16), caller_fp))
+}
+
+/// The registers that a signal interrupted, as the kernel laid them on the stack.
+#[cold]
+fn interrupted(reader: &mut Reader, sp: usize) -> Option<(usize, usize, usize)> {
+    let mut word = |offset: usize| reader.word(sp.wrapping_add(offset));
+    if cfg!(target_arch = "aarch64") {
+        // siginfo, then in the context: the fault's address, 31 registers, sp and pc.
+        const REGISTERS: usize = 128 + 176 + 8;
+        return Some((word(REGISTERS + 32 * 8)?, word(REGISTERS + 31 * 8)?, word(REGISTERS + 29 * 8)?));
+    }
+    // The context is there once the handler has returned; its registers follow flags, link and stack.
+    const REGISTERS: usize = 40;
+    Some((word(REGISTERS + 16 * 8)?, word(REGISTERS + 15 * 8)?, word(REGISTERS + 10 * 8)?))
+}
+
+/// Some processors sign return addresses in bits that no address uses.
+#[inline(always)]
+fn without_authentication(address: usize) -> usize {
+    if cfg!(target_arch = "aarch64") { address & 0xffff_ffff_ffff } else { address }
+}
