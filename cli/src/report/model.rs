@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Cause, Growth, Holder, Layer, Ledger, Loss, Mark, OwnCost, ProfileSource, Session, Timestamp, Verdict,
+    Cause, Growth, Holder, Layer, Ledger, Loss, Mark, OwnCost, ProfileSource, ReadCost, Session, Timestamp,
+    Verdict,
 };
 
 /// Everything that is shown of a session.
@@ -67,6 +68,8 @@ pub(crate) struct Row {
     pub(crate) ledger: Option<Ledger>,
     /// All gauges.
     pub(crate) gauges: Vec<(Arc<str>, f64)>,
+    /// What each probe's reading cost.
+    pub(crate) costs: Vec<(Arc<str>, ReadCost)>,
 }
 
 impl Row {

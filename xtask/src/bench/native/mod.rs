@@ -3,7 +3,9 @@
 //! Nothing of leakline's runs in what is measured without it, and nothing is installed.
 
 mod pairs;
+mod real;
 mod running;
+mod ticks;
 mod variants;
 
 use std::fs;
@@ -19,7 +21,8 @@ use crate::process::{root, run as run_program};
 /// Measures and prints; shortly when asked.
 type Part = fn(bool) -> anyhow::Result<()>;
 
-const PARTS: &[(&str, Part)] = &[("pairs", pairs::run), ("sample", pairs::sample)];
+const PARTS: &[(&str, Part)] =
+    &[("pairs", pairs::run), ("sample", pairs::sample), ("real", real::run), ("ticks", ticks::run)];
 
 /// The whole run takes about half an hour.
 pub(super) fn run(scope: &Scope) -> anyhow::Result<()> {
@@ -33,11 +36,16 @@ pub(super) fn run(scope: &Scope) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A program of this folder, compiled as its users would.
-fn compiled(name: &str, how: &[&str]) -> anyhow::Result<PathBuf> {
+/// Where what is compiled goes.
+fn folder() -> anyhow::Result<PathBuf> {
     let folder = dist::folder().join("bench");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let program = folder.join(name);
+    Ok(folder)
+}
+
+/// A program of this folder, compiled as its users would.
+fn compiled(name: &str, how: &[&str]) -> anyhow::Result<PathBuf> {
+    let program = folder()?.join(name);
     let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
     // The compiler knows what malloc does, and would leave out what nobody reads.
     cc.args(["-O2", "-g", "-fno-builtin", "-Wall", "-Wextra", "-Werror"]).arg("-o").arg(&program);

@@ -51,7 +51,10 @@ impl Running {
         let what = format!("{}, {}", program.name, variant.name());
         let recording = recording(&format!("native-{}", variant.base() == variant))?;
         let mut command = variant.command(&program.file, &recording);
-        command.args(&program.arguments).env("BENCH_WAIT", WAIT).env("PYTHONHASHSEED", "0");
+        command.args(&program.arguments).env("PYTHONHASHSEED", "0");
+        if !matches!(variant, Variant::Plain | Variant::Jemalloc) {
+            command.env("BENCH_WAIT", WAIT);
+        }
         let mut child = piped(&mut command).spawn().with_context(|| format!("cannot start {what}"))?;
         let (asks, answers) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
         let pid = child.id();
@@ -138,14 +141,20 @@ fn itself(pid: u32, file: &Path) -> u32 {
         return pid;
     }
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().filter_map(|child| child.parse().ok()).find(|child| runs_it(*child)).unwrap_or(pid)
+    children
+        .split_whitespace()
+        .filter_map(|child| child.parse().ok())
+        .find(|child| runs_it(*child))
+        .unwrap_or(pid)
 }
 
 /// A program that was not watched would cost nothing.
 fn check_that_it_was_watched(recording: &Path) -> anyhow::Result<()> {
     let report = report(recording)?;
     let rows = |name: &str| report[name].as_array().cloned().unwrap_or_default();
-    let is_there = rows("growth").iter().any(|growth| growth["probe"] == "native" && growth["mean_sample_bytes"].is_u64());
+    let is_there = rows("growth")
+        .iter()
+        .any(|growth| growth["probe"] == "native" && growth["mean_sample_bytes"].is_u64());
     let notes = rows("probes").iter().map(|probe| probe["notes"].to_string()).collect::<Vec<_>>().join(", ");
     ensure!(is_there, "the program was not watched: {notes}");
     Ok(())

@@ -67,9 +67,10 @@ impl Variant {
         let (is_there, package) = match self {
             Self::Plain | Self::Gauges | Self::Sampling(_) => return None,
             Self::Heaptrack => (in_path("heaptrack").is_some(), "not installed: apt-get install heaptrack"),
-            Self::Bytehound => {
-                (library("libbytehound.so").is_some(), "not installed: no registry has it, build libbytehound.so")
-            }
+            Self::Bytehound => (
+                library("libbytehound.so").is_some(),
+                "not installed: no registry has it, build libbytehound.so",
+            ),
             Self::Jemalloc | Self::JemallocProfiling => {
                 (library(JEMALLOC).is_some(), "not installed: apt-get install libjemalloc2")
             }
