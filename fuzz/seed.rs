@@ -36,6 +36,14 @@ fn name_sources(entry: &mut Entry) {
                 amount.standard_error_bytes = 7;
                 amount.allocated_bytes = Some(amount.bytes);
                 amount.allocated_blocks = Some(amount.blocks);
+                amount.survived_bytes = Some(amount.bytes / 2);
+                amount.survived_blocks = Some(amount.blocks / 2);
+            }
+        }
+        Some(Body::Intern(intern)) => {
+            for (frame, address) in intern.frames.iter_mut().zip(0x1000..) {
+                frame.address = Some(address);
+                frame.build_id = (frame.line % 2 == 0).then_some(frame.file);
             }
         }
         Some(Body::Snapshot(snapshot)) => {

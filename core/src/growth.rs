@@ -22,6 +22,10 @@ pub struct SiteGrowth {
     pub standard_error_bytes: u64,
     /// Live now.
     pub live: Amount,
+    /// What of `live` has survived ([`crate::SURVIVAL_TICKS`]); `None` where the source does not tell.
+    pub survived: Option<Amount>,
+    /// Bytes that have survived now minus then; what was not there then had no survivors.
+    pub survived_bytes: Option<i64>,
 }
 
 /// A profile minus an earlier one. Sites that did not change are left out.
@@ -61,12 +65,18 @@ fn difference(before: Option<&SiteStat>, after: Option<&SiteStat>) -> Option<Sit
     let site = &after.or(before)?.site;
     let then = before.map(|stat| stat.live).unwrap_or_default();
     let live = after.map(|stat| stat.live).unwrap_or_default();
+    let survived = |stat: Option<&SiteStat>| stat.map_or(Some(Amount::default()), |stat| stat.survived);
+    let (survived_then, survived) = (survived(before), survived(after));
     let growth = SiteGrowth {
         site: Arc::clone(site),
         bytes: signed_difference(live.bytes, then.bytes),
         blocks: signed_difference(live.blocks, then.blocks),
         standard_error_bytes: together(error(before), error(after)),
         live,
+        survived,
+        survived_bytes: survived_then
+            .zip(survived)
+            .map(|(then, now)| signed_difference(now.bytes, then.bytes)),
     };
     (growth.bytes != 0 || growth.blocks != 0).then_some(growth)
 }
@@ -220,6 +230,29 @@ mod tests {
         check_sources("s/0:10 s/0:12+e/0:500 s/0:13", "s/0:+3");
         check_sources("s/0:10+e/0:500 s/0:12+e/1:3 s/0:13+e/1:5", "s/0:+3 e/1:+2");
         check_sources("s/1:10 s/0:12", "s/0:+0");
+    }
+
+    #[test]
+    fn growth_of_survivors_is_told_where_both_profiles_tell_it() {
+        let profile = |bytes: Option<(u64, Option<u64>)>| {
+            let stat = bytes.map(|(bytes, survived)| SiteStat {
+                survived: survived.map(|bytes| Amount { bytes, blocks: 1 }),
+                ..SiteStat::exact(Arc::new(Site::class("a")), Amount { bytes, blocks: 1 })
+            });
+            Profile::new(ProfileSource::exact("s"), stat.into_iter().collect())
+        };
+        let cases = [
+            (Some((9, Some(2))), Some((20, Some(5))), (Some(5), Some(3))),
+            (None, Some((20, Some(5))), (Some(5), Some(5))),
+            (Some((9, Some(2))), None, (Some(0), Some(-2))),
+            (Some((9, None)), Some((20, Some(5))), (Some(5), None)),
+            (None, Some((20, None)), (None, None)),
+        ];
+        for (then, now, expected) in cases {
+            let growth = Growth::between(&profile(then), &profile(now));
+            let site = &growth.sites[0];
+            assert_eq!((site.survived.map(|survived| survived.bytes), site.survived_bytes), expected);
+        }
     }
 
     #[test]

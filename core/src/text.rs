@@ -39,6 +39,22 @@ pub fn place(frame: &Frame, roots: &[String]) -> String {
     if frame.line == 0 { file.to_owned() } else { format!("{file}:{}", frame.line) }
 }
 
+/// `frame` as people read it: `RNS/Destination.py:230 receive`, `src/leak.c:12 hold`; of native code whose line is not
+/// known `malloc (libc.so.6)` or `libc.so.6+0x9d1a4`.
+pub fn frame(frame: &Frame, roots: &[String]) -> String {
+    match (&frame.native, &*frame.function) {
+        (Some(place), "") if frame.line == 0 => format!("{}+{:#x}", file_name(&frame.file), place.address),
+        (Some(_), function) if frame.line == 0 => format!("{function} ({})", file_name(&frame.file)),
+        (_, "") => place(frame, roots),
+        (_, function) => format!("{} {function}", place(frame, roots)),
+    }
+}
+
+/// The last part of a path of any system.
+pub fn file_name(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().filter(|name| !name.is_empty()).unwrap_or(path)
+}
+
 /// `path` without the longest of `roots` that it begins with.
 pub fn short_path<'a>(path: &'a str, roots: &[String]) -> &'a str {
     roots
@@ -55,14 +71,8 @@ pub fn site(site: &Site, roots: &[String], max_frames: usize) -> String {
     match site.holder() {
         SiteHolder::Class(name) => name.to_string(),
         SiteHolder::CallPath { frames, truncated } => {
-            let mut words: Vec<String> = frames
-                .iter()
-                .take(max_frames)
-                .map(|frame| match &*frame.function {
-                    "" => place(frame, roots),
-                    function => format!("{} {function}", place(frame, roots)),
-                })
-                .collect();
+            let mut words: Vec<String> =
+                frames.iter().take(max_frames).map(|shown| frame(shown, roots)).collect();
             if *truncated || frames.len() > max_frames {
                 words.push("…".to_owned());
             }
@@ -74,6 +84,27 @@ pub fn site(site: &Site, roots: &[String], max_frames: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::NativePlace;
+
+    #[test]
+    fn a_frame_has_its_line_or_else_its_object() {
+        let place = |function: &str, line| {
+            let native = NativePlace { build_id: "".into(), address: 0x9d1a4 };
+            Frame { line, ..Frame::in_object(function, "/usr/lib/libfoo.so", native) }
+        };
+        let cases = [
+            (place("", 0), "libfoo.so+0x9d1a4"),
+            (place("hold", 0), "hold (libfoo.so)"),
+            (place("hold", 7), "/usr/lib/libfoo.so:7 hold"),
+            (Frame::new("receive", "/app/a.py", 230), "a.py:230 receive"),
+            (Frame::new("", "/app/a.py", 230), "a.py:230"),
+            (Frame::new("hold", "<unknown>", 0), "<unknown> hold"),
+        ];
+        for (shown, expected) in cases {
+            assert_eq!(frame(&shown, &["/app".to_owned()]), expected);
+        }
+        assert_eq!(file_name(r"C:\x\a.dll"), "a.dll");
+    }
 
     #[test]
     fn bytes_are_rounded_to_one_decimal_of_a_binary_unit() {

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use leakline_core::{Frame, Loss, Mark, Profile, ProfileSource, Session, Site, Snapshot, Timestamp, Verdict};
+use leakline_core::{
+    Frame, Loss, Mark, NativePlace, Profile, ProfileSource, Session, Site, Snapshot, Timestamp, Verdict,
+};
 use rustc_hash::FxHashMap;
 
 use crate::convert::{SiteNumbers, amount_from_wire, source_name, verdict_from_wire};
@@ -281,6 +283,12 @@ fn sources_of(reading: &mut v1::Reading) -> Result<Vec<String>, DecodeError> {
     Ok(sources)
 }
 
+/// Of what a frame's identity is computed from.
+fn text_bytes(frame: &Arc<Frame>) -> u64 {
+    let build_id = frame.native.as_ref().map_or(0, |place| place.build_id.len());
+    (frame.function.len() + frame.file.len() + build_id) as u64
+}
+
 fn profile(source: ProfileSource, amounts: &FxHashMap<u32, SiteNumbers>, table: &Table) -> Profile {
     let stats = amounts.iter().filter_map(|(index, numbers)| {
         let site = table.sites.get(*index as usize)?;
@@ -296,13 +304,17 @@ impl Table {
             self.strings.push(string.into());
         }
         for frame in intern.frames {
-            self.budget.frame()?;
-            let frame = Frame {
-                function: self.string(frame.function, "Frame.function")?,
-                file: self.string(frame.file, "Frame.file")?,
-                line: frame.line,
+            self.budget.frame(frame.address.is_some())?;
+            let function = self.string(frame.function, "Frame.function")?;
+            let file = self.string(frame.file, "Frame.file")?;
+            let native = match (frame.address, frame.build_id) {
+                (Some(address), Some(build_id)) => {
+                    Some(NativePlace { build_id: self.string(build_id, "Frame.build_id")?, address })
+                }
+                (Some(address), None) => Some(NativePlace { build_id: "".into(), address }),
+                (None, _) => None,
             };
-            self.frames.push(Arc::new(frame));
+            self.frames.push(Arc::new(Frame { native, ..Frame::new(function, file, frame.line) }));
         }
         for site in intern.sites {
             let site = match site.holder.ok_or(DecodeError::Missing("Site.holder"))? {
@@ -328,7 +340,7 @@ impl Table {
             .iter()
             .map(|index| self.frames.get(*index as usize).cloned().ok_or_else(|| self.no_frame(*index)))
             .collect::<Result<Vec<_>, _>>()?;
-        let text_bytes = frames.iter().map(|frame| (frame.function.len() + frame.file.len()) as u64).sum();
+        let text_bytes = frames.iter().map(text_bytes).sum();
         self.budget.site(frames.len(), text_bytes)?;
         Ok(Site::call_path(frames, path.truncated))
     }

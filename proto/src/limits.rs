@@ -64,11 +64,11 @@ impl Budget {
         self.table(48 + bytes as u64, "Intern.strings")
     }
 
-    pub(crate) fn frame(&mut self) -> Result<(), DecodeError> {
-        self.table(80, "Intern.frames")
+    pub(crate) fn frame(&mut self, is_native: bool) -> Result<(), DecodeError> {
+        self.table(if is_native { 120 } else { 80 }, "Intern.frames")
     }
 
-    /// `text_bytes`: of all its functions and files, or of its class.
+    /// `text_bytes`: of all its functions, files and build ids, or of its class.
     pub(crate) fn site(&mut self, frames: usize, text_bytes: u64) -> Result<(), DecodeError> {
         if frames > MAX_FRAMES {
             return Err(too_large(frames as u64, MAX_FRAMES as u64, "CallPath.frames"));

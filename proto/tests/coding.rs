@@ -7,7 +7,10 @@ mod common;
 use std::sync::Arc;
 
 use common::{at, decode, encode, expected, frame, of, reading, records, session, snapshot, stat};
-use leakline_core::{Amount, Gauge, Mark, Profile, ProfileSource, Record, Site, SiteStat, Snapshot, Subject};
+use leakline_core::{
+    Amount, Frame, Gauge, Mark, NativePlace, Profile, ProfileSource, Record, Site, SiteStat, Snapshot,
+    Subject,
+};
 use leakline_proto::limits::{KEYFRAME_EVERY, MAX_ENTRY_BYTES, MAX_FRAMES, MAX_SOURCES, MAX_STRING_BYTES};
 use leakline_proto::v1::{self, entry::Body};
 use leakline_proto::{Decoder, Encoder, Event};
@@ -319,6 +322,30 @@ fn what_was_allocated_and_freed_is_told_too() {
     let records: Vec<Record> =
         (1..4).map(|number| of(snapshot(number, vec![reading(Some(freed(number)))]), Vec::new())).collect();
     assert_eq!(decode(encode(&records))[..4], expected(&records));
+}
+
+/// The same function in two builds of an object, in an object without a build id, and resolved by nobody.
+#[test]
+fn native_places_and_survivors_are_told() {
+    let native = |function: &str, build_id: &str, address| {
+        let place = NativePlace { build_id: build_id.into(), address };
+        Arc::new(Frame::in_object(function, "/lib/libc.so.6", place))
+    };
+    let paths = [
+        vec![native("malloc", "0a1b", 0x1234), native("", "0a1b", u64::MAX)],
+        vec![native("malloc", "0a1c", 0x1234), frame("receive", "a.py", 7)],
+        vec![native("malloc", "", 0x1234)],
+    ];
+    let records: Vec<Record> = (1..5)
+        .map(|number| {
+            let survived = (number > 2).then(|| Amount { bytes: number - 2, blocks: 1 });
+            let stats = paths
+                .iter()
+                .map(|path| SiteStat { survived, ..stat(Site::call_path(path.clone(), false), 64, 8) });
+            of(snapshot(number, vec![reading(Some(stats.collect()))]), Vec::new())
+        })
+        .collect();
+    assert_eq!(decode(encode(&records))[..5], expected(&records));
 }
 
 #[test]

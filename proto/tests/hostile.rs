@@ -129,10 +129,15 @@ fn indices_that_name_nothing_are_named() {
         |snapshot| snapshot.verdicts[0].site = Some(7),
         "index 7 names nothing, only 1 were told: Verdict.site",
     );
-    let frames = vec![v1::Frame { function: 0, file: 5, line: 0 }];
+    let frames = vec![v1::Frame { function: 0, file: 5, line: 0, ..v1::Frame::default() }];
     check_intern(
         v1::Intern { frames, ..Default::default() },
         "index 5 names nothing, only 1 were told: Frame.file",
+    );
+    let native = v1::Frame { build_id: Some(9), address: Some(1), ..v1::Frame::default() };
+    check_intern(
+        v1::Intern { frames: vec![native], ..Default::default() },
+        "index 9 names nothing, only 1 were told: Frame.build_id",
     );
     check_intern(
         v1::Intern { sites: vec![call_path(vec![0])], ..Default::default() },
@@ -180,7 +185,7 @@ fn a_table_grows_to_its_bound_only() {
 #[test]
 fn text_is_gone_through_to_a_bound_only() {
     let mut decoder = decoder();
-    let frames = vec![v1::Frame { function: 1, file: 1, line: 0 }];
+    let frames = vec![v1::Frame { function: 1, file: 1, line: 0, ..v1::Frame::default() }];
     push(
         &mut decoder,
         Body::Intern(v1::Intern { strings: vec!["x".repeat(4096)], frames, sites: Vec::new() }),

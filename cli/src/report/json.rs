@@ -106,6 +106,10 @@ fn site_object(site: &Site, report: &Report) -> Value {
                 "file": frame.file,
                 "short_file": leakline_core::text::short_path(&frame.file, &report.roots),
                 "line": frame.line,
+                "native": frame.native.as_ref().map(|place| json!({
+                    "build_id": place.build_id,
+                    "address": place.address,
+                })),
             })).collect::<Vec<_>>(),
             "truncated": truncated,
         }),
@@ -167,6 +171,9 @@ fn growth_object(growth: &ProbeGrowth, report: &Report, top: usize) -> Value {
             "grown_standard_error_bytes": site.standard_error_bytes,
             "live_bytes": site.live.bytes,
             "live_blocks": site.live.blocks,
+            "survived_bytes": site.survived.map(|survived| survived.bytes),
+            "survived_blocks": site.survived.map(|survived| survived.blocks),
+            "grown_survived_bytes": site.survived_bytes,
         })).collect::<Vec<_>>(),
     })
 }

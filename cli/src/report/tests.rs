@@ -43,9 +43,9 @@ fn session() -> Session {
 }
 
 fn site(lines: &[(&str, &str, u32)], truncated: bool) -> Arc<Site> {
-    let frames = lines.iter().map(|(file, function, line)| {
-        Arc::new(Frame { function: (*function).into(), file: format!("/app/{file}").into(), line: *line })
-    });
+    let frames = lines
+        .iter()
+        .map(|(file, function, line)| Arc::new(Frame::new(*function, format!("/app/{file}"), *line)));
     Arc::new(Site::call_path(frames.collect::<Vec<_>>(), truncated))
 }
 
@@ -475,12 +475,14 @@ fn the_json_object_has_the_documented_fields() {
                 "file": "/app/RNS/Destination.py",
                 "function": "receive",
                 "line": 230,
+                "native": null,
                 "short_file": "RNS/Destination.py"
               },
               {
                 "file": "/app/reticulum_wrapper.py",
                 "function": "on_packet",
                 "line": 450,
+                "native": null,
                 "short_file": "reticulum_wrapper.py"
               }
             ],

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use leakline_core::{Kind, Layer, Site, SiteHolder, Subject, Verdict, text};
+use leakline_core::{Kind, Layer, SURVIVAL_TICKS, Site, SiteGrowth, SiteHolder, Subject, Verdict, text};
 
 use super::model::{ProbeGrowth, Report};
 use super::{numbers, types};
@@ -163,11 +163,19 @@ fn site_words(report: &Report, verdict: &Verdict, site: &Site) -> String {
             text::plus_minus(grown.standard_error_bytes),
             grown.blocks
         ));
+        words.extend(survived(grown));
     }
     if let Some(rate) = verdict.rate {
         words.push(format!("{}/min", text::signed_bytes(rate.bytes_per_second * 60.0)));
     }
     format!("{}:", words.join(", "))
+}
+
+/// What part of a site's live bytes is no passing thing; nothing where nobody counted or nothing lives.
+fn survived(grown: &SiteGrowth) -> Option<String> {
+    let survived = grown.survived.filter(|_| grown.live.bytes > 0)?;
+    let percent = survived.bytes.min(grown.live.bytes) as f64 / grown.live.bytes as f64 * 100.0;
+    Some(format!("{percent:.0} % survived {SURVIVAL_TICKS} readings or more"))
 }
 
 /// Each frame on a line, the innermost first.
@@ -178,8 +186,8 @@ fn call_path(site: &Site, roots: &[String], indent: &str) -> String {
     let mut out = String::new();
     for (index, frame) in frames.iter().enumerate() {
         let arrow = if index == 0 { "" } else { "< " };
-        let line = format!("{arrow}{} {}", text::place(frame, roots), frame.function);
-        let _ = writeln!(out, "{indent}{}", clean(line.trim_end()));
+        let line = format!("{arrow}{}", text::frame(frame, roots));
+        let _ = writeln!(out, "{indent}{}", clean(&line));
     }
     if *truncated {
         let _ =
@@ -224,13 +232,14 @@ fn growth_of(report: &Report, growth: &ProbeGrowth, top: usize) -> String {
     for (index, site) in growth.growth.grown().take(top).enumerate() {
         let _ = writeln!(
             out,
-            "  #{} {}{} in {:+} blocks, now {} in {}",
+            "  #{} {}{} in {:+} blocks, now {} in {}{}",
             index + 1,
             text::signed_bytes(site.bytes as f64),
             text::plus_minus(site.standard_error_bytes),
             site.blocks,
             text::bytes(site.live.bytes as f64),
             plural(site.live.blocks, "block", "blocks"),
+            survived(site).map_or(String::new(), |words| format!(", {words}")),
         );
         out += &call_path(&site.site, &report.roots, "       ");
     }

@@ -154,5 +154,5 @@ fn reading(
 }
 
 fn frame(function: &Arc<str>, file: &Arc<str>, line: u32) -> Arc<Frame> {
-    Arc::new(Frame { function: Arc::clone(function), file: Arc::clone(file), line })
+    Arc::new(Frame::new(Arc::clone(function), Arc::clone(file), line))
 }

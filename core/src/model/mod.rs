@@ -10,9 +10,9 @@ pub(crate) mod testing;
 
 pub use gauge::{Gauge, GaugeKind, Unit, names};
 pub(crate) use profile::together;
-pub use profile::{Amount, Holder, Profile, ProfileSource, SiteStat};
+pub use profile::{Amount, Holder, Profile, ProfileSource, SURVIVAL_TICKS, SiteStat};
 pub use session::{Host, Mark, RuntimeInfo, Session, SessionId};
-pub use site::{Frame, Site, SiteHolder, SiteId};
+pub use site::{Frame, NativePlace, Site, SiteHolder, SiteId};
 pub use snapshot::{
     Cause, Layer, Loss, OwnCost, ReadCost, Reading, ReadingStatus, SkewNanos, Snapshot, Tick,
 };

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::site::Site;
 
+/// What was live at so many readings in a row has survived: a leak's blocks do, a cache's or a request's mostly do not.
+pub const SURVIVAL_TICKS: u32 = 3;
+
 /// How much a site holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Amount {
@@ -45,6 +48,8 @@ impl ProfileSource {
     pub const TRACEMALLOC: &'static str = "tracemalloc";
     /// Objects by type, of a census.
     pub const TYPES: &'static str = "types";
+    /// Mappings that the program made itself (mmap), by call path. All of them are counted.
+    pub const MAPPED: &'static str = "mapped";
 
     /// A source that counts everything, in its first epoch.
     pub fn exact(name: impl Into<Cow<'static, str>>) -> Self {
@@ -79,24 +84,32 @@ pub struct SiteStat {
     pub standard_error_bytes: u64,
     /// What it allocated since the source's epoch began, freed or not; `None` where the source does not count it.
     pub allocated: Option<Amount>,
+    /// What of `live` was live at [`SURVIVAL_TICKS`] readings or more, this one included; `None` where the source does
+    /// not tell.
+    pub survived: Option<Amount>,
 }
 
 impl SiteStat {
-    /// A site that is counted, not estimated, by a source that does not tell what was freed.
+    /// A site that is counted, not estimated, by a source that tells neither what was freed nor what survived.
     pub fn exact(site: Arc<Site>, live: Amount) -> Self {
-        Self { site, live, standard_error_bytes: 0, allocated: None }
+        Self { site, live, standard_error_bytes: 0, allocated: None, survived: None }
     }
 
     fn add(&mut self, other: &Self) {
         self.live.add(other.live);
         self.standard_error_bytes = together(self.standard_error_bytes, other.standard_error_bytes);
-        self.allocated = match (self.allocated, other.allocated) {
-            (Some(mut sum), Some(more)) => {
-                sum.add(more);
-                Some(sum)
-            }
-            (one, other) => one.or(other),
-        };
+        self.allocated = known_together(self.allocated, other.allocated);
+        self.survived = known_together(self.survived, other.survived);
+    }
+}
+
+fn known_together(one: Option<Amount>, other: Option<Amount>) -> Option<Amount> {
+    match (one, other) {
+        (Some(mut sum), Some(more)) => {
+            sum.add(more);
+            Some(sum)
+        }
+        (one, other) => one.or(other),
     }
 }
 
@@ -170,17 +183,23 @@ mod tests {
             live: Amount { bytes, blocks: 1 },
             standard_error_bytes,
             allocated: allocated.map(|bytes| Amount { bytes, blocks: 2 }),
+            survived: allocated.map(|bytes| Amount { bytes: bytes / 2, blocks: 1 }),
         };
         let cases = [
-            (stat(10, 30, Some(5)), stat(20, 40, Some(6)), (30, 50, Some(Amount { bytes: 11, blocks: 4 }))),
-            (stat(10, 0, None), stat(20, 7, Some(6)), (30, 7, Some(Amount { bytes: 6, blocks: 2 }))),
-            (stat(u64::MAX, u64::MAX, None), stat(1, u64::MAX, None), (u64::MAX, u64::MAX, None)),
+            (
+                stat(10, 30, Some(5)),
+                stat(20, 40, Some(6)),
+                (30, 50, Some(Amount { bytes: 11, blocks: 4 }), Some(5)),
+            ),
+            (stat(10, 0, None), stat(20, 7, Some(6)), (30, 7, Some(Amount { bytes: 6, blocks: 2 }), Some(3))),
+            (stat(u64::MAX, u64::MAX, None), stat(1, u64::MAX, None), (u64::MAX, u64::MAX, None, None)),
         ];
-        for (one, other, (bytes, error, allocated)) in cases {
+        for (one, other, (bytes, error, allocated, survived)) in cases {
             let profile = Profile::new(ProfileSource::sampled("s", 64), vec![one, other]);
             let [stat] = profile.sites() else { panic!("{profile:?}") };
             assert_eq!(stat.live, Amount { bytes, blocks: 2 });
             assert_eq!((stat.standard_error_bytes, stat.allocated), (error, allocated));
+            assert_eq!(stat.survived.map(|survived| survived.bytes), survived);
         }
     }
 }

@@ -10,10 +10,37 @@ use serde::{Deserialize, Serialize};
 pub struct Frame {
     /// The function's name; empty where the source does not tell it (tracemalloc does not).
     pub function: Arc<str>,
-    /// The source file as the runtime names it, unshortened.
+    /// The source file as the runtime names it, unshortened; of native code that nobody resolved, the object's path.
     pub file: Arc<str>,
     /// The line, from 1; 0 where unknown.
     pub line: u32,
+    /// Where native code was; `None` for code of a runtime.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub native: Option<NativePlace>,
+}
+
+/// A place in an object's machine code, the same in every process that loads the object. From it, who has the object's
+/// symbols can tell function, file and line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NativePlace {
+    /// The object's build id, lower-case hex; empty where it has none.
+    pub build_id: Arc<str>,
+    /// The return address, as the object's file counts addresses (at run time minus load bias). The call is before it:
+    /// whoever looks it up subtracts 1.
+    pub address: u64,
+}
+
+impl Frame {
+    /// A frame of a runtime's code. `function` is empty where unknown, `line` 0.
+    pub fn new(function: impl Into<Arc<str>>, file: impl Into<Arc<str>>, line: u32) -> Self {
+        Self { function: function.into(), file: file.into(), line, native: None }
+    }
+
+    /// A frame of native code that nobody resolved: at `place` in the object at `path`. `function` is its exported name
+    /// where that is known, otherwise empty.
+    pub fn in_object(function: impl Into<Arc<str>>, path: impl Into<Arc<str>>, place: NativePlace) -> Self {
+        Self { native: Some(place), ..Self::new(function, path, 0) }
+    }
 }
 
 /// What holds memory.
@@ -94,6 +121,12 @@ fn identity(holder: &SiteHolder) -> SiteId {
                 hash.text(&frame.function);
                 hash.text(&frame.file);
                 hash.bytes(&frame.line.to_le_bytes());
+                if let Some(native) = &frame.native {
+                    // No text is that long: so a place cannot be taken for the frame that follows.
+                    hash.bytes(&u64::MAX.to_le_bytes());
+                    hash.text(&native.build_id);
+                    hash.bytes(&native.address.to_le_bytes());
+                }
             }
         }
         SiteHolder::Class(name) => {
@@ -117,5 +150,42 @@ impl Fnv {
     fn text(&mut self, text: &str) {
         self.bytes(&(text.len() as u64).to_le_bytes());
         self.bytes(text.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(frames: Vec<Frame>, expected: &str) {
+        let frames: Vec<_> = frames.into_iter().map(Arc::new).collect();
+        assert_eq!(format!("{:?}", Site::call_path(frames, false).id()), expected);
+    }
+
+    fn native(build_id: &str, address: u64) -> Frame {
+        Frame::in_object("f", "/lib/a.so", NativePlace { build_id: build_id.into(), address })
+    }
+
+    /// Recordings and collectors know sites by these: they stay.
+    #[test]
+    fn identities_stay_as_they_are() {
+        check(vec![Frame::new("receive", "a.py", 7)], "44d730695886ca77");
+        check(vec![Frame::new("receive", "a.py", 7), Frame::new("", "b.py", 0)], "ce53f4bc34ed12f4");
+        check(vec![native("0a1b", 0x1234)], "441691cfb958fcce");
+        assert_eq!(format!("{:?}", Site::class("int[]").id()), "43debf18e6a78e99");
+    }
+
+    #[test]
+    fn a_native_place_is_part_of_the_identity() {
+        let id = |frame| Site::call_path(vec![Arc::new(frame)], false).id();
+        let all = [
+            native("0a", 1),
+            native("0b", 1),
+            native("0a", 2),
+            native("", 1),
+            Frame::new("f", "/lib/a.so", 0),
+        ];
+        let ids: std::collections::BTreeSet<SiteId> = all.into_iter().map(id).collect();
+        assert_eq!(ids.len(), 5);
     }
 }

@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_site_is_told_by_its_share_its_rate_and_its_path() {
-        let frame = |file: &str, line| Arc::new(Frame { function: "".into(), file: file.into(), line });
+        let frame = |file: &str, line| Arc::new(Frame::new("", file, line));
         let frames = vec![frame("/app/RNS/Destination.py", 230), frame("/app/reticulum_wrapper.py", 450)];
         let site = Verdict {
             subject: Subject::Site(Layer::Python, Arc::new(Site::call_path(frames, false))),

@@ -49,7 +49,7 @@ impl Tables {
         for (function, file, line) in &additions.frames {
             let function = Arc::clone(self.texts.get(*function as usize)?);
             let file = Arc::clone(self.texts.get(*file as usize)?);
-            self.frames.push(Arc::new(Frame { function, file, line: *line }));
+            self.frames.push(Arc::new(Frame::new(function, file, *line)));
         }
         for path in &additions.sites {
             let frames: Option<Vec<Arc<Frame>>> =
@@ -103,6 +103,7 @@ impl Tables {
                 live: Amount { bytes: numbers.bytes, blocks: numbers.blocks },
                 standard_error_bytes: numbers.error,
                 allocated: Some(Amount { bytes: numbers.allocated_bytes, blocks: numbers.allocated_blocks }),
+                survived: None,
             };
             if let Some(free) = stats.get_mut(position as usize) {
                 *free = Some(stat);

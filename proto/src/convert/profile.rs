@@ -27,15 +27,20 @@ pub(crate) fn amount_to_wire(site: u32, told: SiteNumbers) -> v1::SiteAmount {
         standard_error_bytes: told.standard_error_bytes,
         allocated_bytes: told.allocated.map(|allocated| allocated.bytes),
         allocated_blocks: told.allocated.map(|allocated| allocated.blocks),
+        survived_bytes: told.survived.map(|survived| survived.bytes),
+        survived_blocks: told.survived.map(|survived| survived.blocks),
     }
 }
 
 pub(crate) fn amount_from_wire(amount: &v1::SiteAmount) -> SiteNumbers {
-    let blocks = amount.allocated_blocks.unwrap_or(0);
+    let known = |bytes: Option<u64>, blocks: Option<u64>| {
+        bytes.map(|bytes| model::Amount { bytes, blocks: blocks.unwrap_or(0) })
+    };
     SiteNumbers {
         live: model::Amount { bytes: amount.bytes, blocks: amount.blocks },
         standard_error_bytes: amount.standard_error_bytes,
-        allocated: amount.allocated_bytes.map(|bytes| model::Amount { bytes, blocks }),
+        allocated: known(amount.allocated_bytes, amount.allocated_blocks),
+        survived: known(amount.survived_bytes, amount.survived_blocks),
     }
 }
 
@@ -45,11 +50,17 @@ pub(crate) struct SiteNumbers {
     pub(crate) live: model::Amount,
     pub(crate) standard_error_bytes: u64,
     pub(crate) allocated: Option<model::Amount>,
+    pub(crate) survived: Option<model::Amount>,
 }
 
 impl SiteNumbers {
     pub(crate) fn of(stat: &model::SiteStat) -> Self {
-        Self { live: stat.live, standard_error_bytes: stat.standard_error_bytes, allocated: stat.allocated }
+        Self {
+            live: stat.live,
+            standard_error_bytes: stat.standard_error_bytes,
+            allocated: stat.allocated,
+            survived: stat.survived,
+        }
     }
 
     pub(crate) fn into_stat(self, site: Arc<model::Site>) -> model::SiteStat {
@@ -58,12 +69,16 @@ impl SiteNumbers {
             live: self.live,
             standard_error_bytes: self.standard_error_bytes,
             allocated: self.allocated,
+            survived: self.survived,
         }
     }
 
     /// Whether a site with these numbers need not be told: it holds nothing, and nothing is known of what it allocated.
     pub(crate) fn is_nothing(&self) -> bool {
         self.live == model::Amount::default()
-            && self.allocated.unwrap_or_default() == model::Amount::default()
+            && [self.allocated, self.survived]
+                .into_iter()
+                .flatten()
+                .all(|amount| amount == model::Amount::default())
     }
 }

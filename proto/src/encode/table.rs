@@ -10,12 +10,15 @@ use crate::convert::cut;
 use crate::limits::{Budget, MAX_FRAMES, SPLIT_BYTES};
 use crate::v1;
 
+/// Function, file, line, and of native code the build id, if any, and the address.
+type FrameKey = (u32, u32, u32, Option<(Option<u32>, u64)>);
+
 /// What was told in this epoch, by content.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     budget: Budget,
     strings: FxHashMap<Arc<str>, u32>,
-    frames: FxHashMap<(u32, u32, u32), u32>,
+    frames: FxHashMap<FrameKey, u32>,
     frame_text: Vec<u32>,
     sites: FxHashMap<SiteId, u32>,
 }
@@ -73,16 +76,28 @@ impl Table {
         }
         let function = self.string(&frame.function, news)?;
         let file = self.string(&frame.file, news)?;
-        let key = (function, file, frame.line);
+        let native = match &frame.native {
+            Some(place) if place.build_id.is_empty() => Some((None, place.address)),
+            Some(place) => Some((Some(self.string(&place.build_id, news)?), place.address)),
+            None => None,
+        };
+        let key = (function, file, frame.line, native);
         let index = match self.frames.get(&key) {
             Some(index) => *index,
             None => {
-                self.budget.frame().ok()?;
+                self.budget.frame(native.is_some()).ok()?;
                 let index = u32::try_from(self.frames.len()).ok()?;
                 self.frames.insert(key, index);
-                let text = cut(&frame.function).len() + cut(&frame.file).len();
+                let build_id = frame.native.as_ref().map_or(0, |place| cut(&place.build_id).len());
+                let text = cut(&frame.function).len() + cut(&frame.file).len() + build_id;
                 self.frame_text.push(u32::try_from(text).unwrap_or(u32::MAX));
-                news.room(24).frames.push(v1::Frame { function, file, line: frame.line });
+                news.room(40).frames.push(v1::Frame {
+                    function,
+                    file,
+                    line: frame.line,
+                    build_id: native.and_then(|(build_id, _)| build_id),
+                    address: native.map(|(_, address)| address),
+                });
                 index
             }
         };

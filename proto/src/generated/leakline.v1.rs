@@ -255,12 +255,18 @@ pub struct Frame {
     /// string index
     #[prost(uint32, tag = "1")]
     pub function: u32,
-    /// string index
+    /// string index; of native code that was not resolved, the object's path
     #[prost(uint32, tag = "2")]
     pub file: u32,
     /// 0: unknown
     #[prost(uint32, tag = "3")]
     pub line: u32,
+    /// string index, lower-case hex; absent: the object has none, or it is no native code
+    #[prost(uint32, optional, tag = "4")]
+    pub build_id: ::core::option::Option<u32>,
+    /// native code: return address, as the object's file counts; absent: no native code
+    #[prost(uint64, optional, tag = "5")]
+    pub address: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Site {
@@ -325,6 +331,12 @@ pub struct SiteAmount {
     /// there where `allocated_bytes` is
     #[prost(uint64, optional, tag = "6")]
     pub allocated_blocks: ::core::option::Option<u64>,
+    /// of `bytes`, live at 3 readings or more; absent: not counted
+    #[prost(uint64, optional, tag = "7")]
+    pub survived_bytes: ::core::option::Option<u64>,
+    /// there where `survived_bytes` is
+    #[prost(uint64, optional, tag = "8")]
+    pub survived_blocks: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Snapshot {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Amount, Cause, Frame, Gauge, GaugeKind, Holder, Host, Kind, Layer, Loss, Mark, OwnCost, Profile,
-    ProfileSource, Rate, ReadCost, Reading, ReadingStatus, Record, RuntimeInfo, Session, SessionId,
+    Amount, Cause, Frame, Gauge, GaugeKind, Holder, Host, Kind, Layer, Loss, Mark, NativePlace, OwnCost,
+    Profile, ProfileSource, Rate, ReadCost, Reading, ReadingStatus, Record, RuntimeInfo, Session, SessionId,
     SinkStats, Site, SiteStat, Snapshot, Subject, Tick, Timestamp, Unit, Verdict,
 };
 use leakline_proto::{Decoder, Encoder, Event, v1};
@@ -37,7 +37,7 @@ pub(crate) fn session() -> Session {
 }
 
 pub(crate) fn frame(function: &str, file: &str, line: u32) -> Arc<Frame> {
-    Arc::new(Frame { function: function.into(), file: file.into(), line })
+    Arc::new(Frame::new(function, file, line))
 }
 
 pub(crate) fn stat(site: Site, bytes: u64, blocks: u64) -> SiteStat {
@@ -213,7 +213,12 @@ pub(crate) fn text() -> impl Strategy<Value = String> {
 }
 
 fn sites() -> impl Strategy<Value = Site> {
-    let frames = (text(), text(), 0..3_u32).prop_map(|(function, file, line)| frame(&function, &file, line));
+    let native = (prop::sample::select(vec!["", "0a1b", "ffff"]), prop_oneof![0..3_u64, any::<u64>()])
+        .prop_map(|(build_id, address)| NativePlace { build_id: build_id.into(), address });
+    let frames =
+        (text(), text(), 0..3_u32, prop::option::of(native)).prop_map(|(function, file, line, native)| {
+            Arc::new(Frame { native, ..Frame::new(function, file, line) })
+        });
     prop_oneof![
         3 => (prop::collection::vec(frames, 0..4), any::<bool>())
             .prop_map(|(frames, truncated)| Site::call_path(frames, truncated)),
@@ -267,10 +272,14 @@ fn profiles(name: &'static str) -> impl Strategy<Value = Arc<Profile>> {
     let allocated =
         prop::option::of((0..3_u64, 0..3_u64).prop_map(|(bytes, blocks)| Amount { bytes, blocks }));
     let errors = prop_oneof![Just(0), 0..4_u64, any::<u64>()];
-    let stats =
-        (sites(), amounts(), errors, allocated).prop_map(|(site, (bytes, blocks), error, allocated)| {
-            SiteStat { standard_error_bytes: error, allocated, ..stat(site, bytes, blocks) }
-        });
+    let stats = (sites(), amounts(), errors, allocated.clone(), allocated).prop_map(
+        |(site, (bytes, blocks), standard_error_bytes, allocated, survived)| SiteStat {
+            standard_error_bytes,
+            allocated,
+            survived,
+            ..stat(site, bytes, blocks)
+        },
+    );
     (prop::collection::vec(stats, 0..12), prop::option::of(1..3_u64), 0..3_u64).prop_map(
         move |(stats, mean_sample_bytes, epoch)| {
             Arc::new(Profile::new(ProfileSource { name: name.into(), mean_sample_bytes, epoch }, stats))

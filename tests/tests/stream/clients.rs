@@ -162,7 +162,7 @@ async fn messages_that_make_no_sense_are_refused_with_what_and_where() {
     let intern = |strings| Body::Intern(v1::Intern { strings, frames: Vec::new(), sites: Vec::new() });
     let lost_index = Body::Intern(v1::Intern {
         strings: Vec::new(),
-        frames: vec![v1::Frame { function: 4_000_000_000, file: 0, line: 1 }],
+        frames: vec![v1::Frame { function: 4_000_000_000, file: 0, line: 1, ..v1::Frame::default() }],
         sites: Vec::new(),
     });
     let cases: Vec<(Vec<v1::AgentMessage>, Code, String)> = vec![

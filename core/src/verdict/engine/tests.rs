@@ -346,7 +346,7 @@ fn check_sources(sources: &str, expected: &str) {
             let site = match *name {
                 ProfileSource::TYPES => Site::class("types"),
                 name => {
-                    let frame = Frame { function: name.into(), file: "a.py".into(), line: 1 };
+                    let frame = Frame::new(name, "a.py", 1);
                     Site::call_path(vec![Arc::new(frame)], false)
                 }
             };
@@ -379,6 +379,8 @@ fn of_several_sources_the_one_that_explains_most_is_told_of() {
     check_sources("sampled/0/0:60", "sampled:60");
     check_sources("sampled/0/0:60 exact/0/0:95", "exact:95");
     check_sources("sampled/0/0:60 tracemalloc/0/0:40", "sampled:60");
+    check_sources("sampled/0/0:60 mapped/0/0:40", "sampled:60");
+    check_sources("sampled/0/0:5 mapped/0/0:90", "mapped:90");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! - Code of a runtime that continues the path ends the walk.
 
 pub(crate) mod objects;
+mod memo;
 mod rule;
 mod stack;
 #[cfg(all(test, target_os = "linux"))]
@@ -41,10 +42,11 @@ impl Registers {
         #[cfg(target_arch = "x86_64")]
         {
             let (pc, sp, fp);
+            // The frame pointer first: an output may take its place.
             // SAFETY: reads registers.
             unsafe {
                 std::arch::asm!(
-                    "lea {0}, [rip]", "mov {1}, rsp", "mov {2}, rbp",
+                    "mov {2}, rbp", "mov {1}, rsp", "lea {0}, [rip]",
                     out(reg) pc, out(reg) sp, out(reg) fp, options(nomem, nostack, preserves_flags)
                 );
             }
@@ -56,7 +58,7 @@ impl Registers {
             // SAFETY: reads registers.
             unsafe {
                 std::arch::asm!(
-                    "adr {0}, .", "mov {1}, sp", "mov {2}, x29", "mov {3}, x30",
+                    "mov {2}, x29", "mov {3}, x30", "mov {1}, sp", "adr {0}, .",
                     out(reg) pc, out(reg) sp, out(reg) fp, out(reg) lr, options(nomem, nostack, preserves_flags)
                 );
             }
@@ -127,69 +129,184 @@ pub(crate) fn forget() {
 /// Walks from where `from` was taken, and fills in the addresses, innermost first: that one, and then return addresses.
 #[inline(always)]
 pub(crate) fn walk(from: Registers, stack: &ThreadStack, into: &mut [usize]) -> Walked {
-    let mut reader = stack.reader(from.sp);
+    let reader = stack.reader(from.sp);
     let epoch = EPOCH.load(Relaxed);
+    let memo = if reader.is_own() { stack.memo.open(epoch) } else { None };
     // SAFETY: null, or entries that are never freed.
     let rules = unsafe { RULES.load(Acquire).as_ref() };
-    let Registers { mut pc, mut sp, mut fp, .. } = from;
-    #[cfg(target_arch = "aarch64")]
-    let mut lr = Some(from.lr);
-    #[cfg(not(target_arch = "aarch64"))]
-    let mut lr = None;
-    // Of a return address the call before it is meant; the first one, and what a signal interrupted, are meant themselves.
-    let mut is_exact = true;
-    let mut frames = 0;
-    loop {
-        let Some(place) = into.get_mut(frames) else { return Walked { frames, end: End::Depth } };
-        *place = pc;
-        frames += 1;
-        let address = if is_exact { pc } else { pc.wrapping_sub(1) };
-        is_exact = false;
-        let next = match find(rules, epoch, address) {
-            Rule::Step { from_fp, indirect, cfa, fp: saved_fp, ra } => {
-                let base = if from_fp { fp } else { sp };
-                let mut frame = base.wrapping_add_signed(cfa as isize);
-                if indirect {
-                    match reader.word(frame) {
-                        Some(found) => frame = found,
-                        None => return Walked { frames, end: End::Unknown },
+    Walk { rules, epoch, reader, memo, frames: 0 }.run(from, stack, into)
+}
+
+/// A walk under way.
+struct Walk<'a> {
+    rules: Option<&'static [Entry; ENTRIES]>,
+    epoch: u64,
+    reader: Reader,
+    memo: Option<memo::Open<'a>>,
+    frames: usize,
+}
+
+/// The registers in a frame.
+#[derive(Debug, Clone, Copy)]
+struct State {
+    pc: usize,
+    sp: usize,
+    fp: usize,
+}
+
+impl Walk<'_> {
+    #[inline(always)]
+    fn run(mut self, from: Registers, stack: &ThreadStack, into: &mut [usize]) -> Walked {
+        let mut at = State { pc: from.pc, sp: from.sp, fp: from.fp };
+        #[cfg(target_arch = "aarch64")]
+        let mut lr = Some(from.lr);
+        #[cfg(not(target_arch = "aarch64"))]
+        let mut lr = None;
+        // Of a return address the call before it is meant; the first, and what a signal interrupted, are meant themselves.
+        let mut is_exact = true;
+        loop {
+            let Some(place) = into.get_mut(self.frames) else { return self.end(End::Depth) };
+            *place = at.pc;
+            self.frames += 1;
+            if let Some(end) = self.go_on_as_before(&mut at, into) {
+                return end;
+            }
+            let address = if is_exact { at.pc } else { at.pc.wrapping_sub(1) };
+            let was_exact = std::mem::replace(&mut is_exact, false);
+            let (mut caller, words) = match find(self.rules, self.epoch, address) {
+                Rule::Step { from_fp, indirect, cfa, fp, ra } => {
+                    let step = Step { from_fp, indirect, cfa, fp, ra };
+                    match self.step(at, step, lr) {
+                        Some(found) => found,
+                        None => return self.end(End::Unknown),
                     }
                 }
-                let caller = match ra {
-                    Some(offset) => reader.word(frame.wrapping_add_signed(isize::from(offset))),
-                    // Only the innermost frame's is in its register.
-                    None => lr,
-                };
-                let caller_fp = match saved_fp {
-                    Some(offset) => reader.word(frame.wrapping_add_signed(isize::from(offset))),
-                    None => Some(fp),
-                };
-                caller.zip(caller_fp).map(|(caller, caller_fp)| (caller, frame, caller_fp))
+                Rule::FramePointer => match by_frame_pointer(&mut self.reader, at) {
+                    Some(found) => found,
+                    None => return self.end(End::Unknown),
+                },
+                Rule::Signal => {
+                    is_exact = true;
+                    self.memo = None;
+                    match interrupted(&mut self.reader, at.sp) {
+                        Some(caller) => (caller, (0, 0)),
+                        None => return self.end(End::Unknown),
+                    }
+                }
+                Rule::Root => return self.last(at, End::Root),
+                Rule::Stop(index) => return self.last(at, End::Runtime(index)),
+                Rule::Unknown => return self.end(End::Unknown),
+            };
+            lr = None;
+            caller.pc = without_authentication(caller.pc);
+            if caller.pc == 0 {
+                return self.last(at, End::Root);
             }
-            Rule::FramePointer => by_frame_pointer(&mut reader, sp, fp),
-            Rule::Signal => {
-                is_exact = true;
-                interrupted(&mut reader, sp)
+            // A stack is left in one direction, but for a signal's, which may be another one.
+            if is_exact {
+                if !self.reader.holds(caller.sp) {
+                    self.reader = stack.reader(caller.sp);
+                }
+            } else if caller.sp <= at.sp && !was_exact {
+                return self.end(End::Unknown);
             }
-            Rule::Root => return Walked { frames, end: End::Root },
-            Rule::Stop(index) => return Walked { frames, end: End::Runtime(index) },
-            Rule::Unknown => None,
-        };
-        let Some((caller, frame, caller_fp)) = next else { return Walked { frames, end: End::Unknown } };
-        lr = None;
-        pc = without_authentication(caller);
-        if pc == 0 {
-            return Walked { frames, end: End::Root };
+            if let Some(memo) = &mut self.memo {
+                memo.push(memo::Frame { pc: at.pc, sp: at.sp, fp: at.fp, words });
+            }
+            at = caller;
         }
-        // A stack is left in one direction, but for a signal's, which may be another one.
-        if frame <= sp && !is_exact && frames > 1 {
-            return Walked { frames, end: End::Unknown };
-        }
-        if is_exact && !reader.holds(frame) {
-            reader = stack.reader(frame);
-        }
-        (sp, fp) = (frame, caller_fp);
     }
+
+    /// Where this frame was in the last walk, too: goes on for as long as that one's words are what they were. The end, or
+    /// `at` is the frame to go on from, whose address is filled in.
+    #[inline(always)]
+    fn go_on_as_before(&mut self, at: &mut State, into: &mut [usize]) -> Option<Walked> {
+        let memo = self.memo.as_mut()?;
+        let from = memo.find(at.pc, at.sp, at.fp)?;
+        let mut place = from;
+        while let Some(next) = place.checked_sub(1) {
+            let (frame, caller) = (memo.frame(place)?, memo.frame(next)?);
+            let (word, fp_word) = frame.words;
+            let same = self.reader.word(word).map(without_authentication) == Some(caller.pc)
+                && (fp_word == 0 || self.reader.word(fp_word) == Some(caller.fp));
+            if !same {
+                break;
+            }
+            let Some(room) = into.get_mut(self.frames) else {
+                memo.take(from, place);
+                return Some(self.end(End::Depth));
+            };
+            *room = caller.pc;
+            self.frames += 1;
+            place = next;
+        }
+        if place == 0 && memo.end() != End::Depth {
+            let end = memo.end();
+            if let Some(memo) = self.memo.take() {
+                memo.close(from + 1, end);
+            }
+            return Some(Walked { frames: self.frames, end });
+        }
+        let frame = *memo.frame(place)?;
+        if from > place {
+            memo.take(from, place + 1);
+        }
+        *at = State { pc: frame.pc, sp: frame.sp, fp: frame.fp };
+        None
+    }
+
+    #[inline(always)]
+    fn step(&mut self, at: State, step: Step, lr: Option<usize>) -> Option<(State, (usize, usize))> {
+        let base = if step.from_fp { at.fp } else { at.sp };
+        let mut frame = base.wrapping_add_signed(step.cfa as isize);
+        if step.indirect {
+            // One more word that would have to be looked at.
+            self.memo = None;
+            frame = self.reader.word(frame)?;
+        }
+        let place = |offset: i16| frame.wrapping_add_signed(isize::from(offset));
+        let (pc, word) = match step.ra {
+            Some(offset) => (self.reader.word(place(offset))?, place(offset)),
+            // Only the innermost frame's is in its register.
+            None => {
+                self.memo = None;
+                (lr?, 0)
+            }
+        };
+        let (fp, fp_word) = match step.fp {
+            Some(offset) => (self.reader.word(place(offset))?, place(offset)),
+            None => (at.fp, 0),
+        };
+        Some((State { pc, sp: frame, fp }, (word, fp_word)))
+    }
+
+    /// The frame at `at` is the last.
+    #[inline(always)]
+    fn last(&mut self, at: State, end: End) -> Walked {
+        if let Some(memo) = &mut self.memo {
+            memo.push(memo::Frame { pc: at.pc, sp: at.sp, fp: at.fp, words: (0, 0) });
+        }
+        self.end(end)
+    }
+
+    #[inline(always)]
+    fn end(&mut self, end: End) -> Walked {
+        // What could not be found may be found the next time.
+        if let Some(memo) = self.memo.take().filter(|_| end != End::Unknown) {
+            memo.close(0, end);
+        }
+        Walked { frames: self.frames, end }
+    }
+}
+
+/// As [`Rule::Step`].
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    from_fp: bool,
+    indirect: bool,
+    cfa: i32,
+    fp: Option<i16>,
+    ra: Option<i16>,
 }
 
 #[inline(always)]
@@ -257,27 +374,30 @@ fn is_there(place: objects::Place) -> bool {
 
 /// A frame of code that has no table: made at run time, or by hand. Believed only where it leads back to an object.
 #[cold]
-fn by_frame_pointer(reader: &mut Reader, sp: usize, fp: usize) -> Option<(usize, usize, usize)> {
-    if fp <= sp {
+fn by_frame_pointer(reader: &mut Reader, at: State) -> Option<(State, (usize, usize))> {
+    if at.fp <= at.sp {
         return None;
     }
-    let (caller_fp, caller) = (reader.word(fp)?, reader.word(fp.wrapping_add(8))?);
-    objects::place_of(without_authentication(caller))?;
-    Some((caller, fp.wrapping_add(16), caller_fp))
+    let (fp_word, word) = (at.fp, at.fp.wrapping_add(8));
+    let (fp, pc) = (reader.word(fp_word)?, reader.word(word)?);
+    objects::place_of(without_authentication(pc))?;
+    Some((State { pc, sp: at.fp.wrapping_add(16), fp }, (word, fp_word)))
 }
 
 /// The registers that a signal interrupted, as the kernel laid them on the stack.
 #[cold]
-fn interrupted(reader: &mut Reader, sp: usize) -> Option<(usize, usize, usize)> {
+fn interrupted(reader: &mut Reader, sp: usize) -> Option<State> {
     let mut word = |offset: usize| reader.word(sp.wrapping_add(offset));
     if cfg!(target_arch = "aarch64") {
         // siginfo, then in the context: the fault's address, 31 registers, sp and pc.
         const REGISTERS: usize = 128 + 176 + 8;
-        return Some((word(REGISTERS + 32 * 8)?, word(REGISTERS + 31 * 8)?, word(REGISTERS + 29 * 8)?));
+        let (pc, sp, fp) = (REGISTERS + 32 * 8, REGISTERS + 31 * 8, REGISTERS + 29 * 8);
+        return Some(State { pc: word(pc)?, sp: word(sp)?, fp: word(fp)? });
     }
     // The context is there once the handler has returned; its registers follow flags, link and stack.
     const REGISTERS: usize = 40;
-    Some((word(REGISTERS + 16 * 8)?, word(REGISTERS + 15 * 8)?, word(REGISTERS + 10 * 8)?))
+    let (pc, sp, fp) = (REGISTERS + 16 * 8, REGISTERS + 15 * 8, REGISTERS + 10 * 8);
+    Some(State { pc: word(pc)?, sp: word(sp)?, fp: word(fp)? })
 }
 
 /// Some processors sign return addresses in bits that no address uses.

@@ -3,6 +3,8 @@
 
 use std::cell::Cell;
 
+use super::memo::Memo;
+
 const PAGE: usize = 4096;
 const WORD: usize = size_of::<usize>();
 /// Nothing is mapped so close below the main thread's stack: the kernel keeps 128 MiB for it.
@@ -14,12 +16,13 @@ pub(crate) struct ThreadStack {
     low: Cell<usize>,
     /// One past the last byte; 0: not asked yet.
     high: Cell<usize>,
+    pub(super) memo: Memo,
 }
 
 impl ThreadStack {
     /// Nothing is known yet.
     pub(crate) const fn new() -> Self {
-        Self { low: Cell::new(0), high: Cell::new(0) }
+        Self { low: Cell::new(0), high: Cell::new(0), memo: Memo::new() }
     }
 
     /// A reader for a walk that begins at `sp`.
@@ -91,6 +94,11 @@ impl Reader {
         // SAFETY: it lies in this thread's own stack above where it has come, or the kernel has just read it; and words
         // are aligned.
         Some(unsafe { (address as *const usize).read() })
+    }
+
+    /// Whether it is the thread's own stack.
+    pub(crate) fn is_own(&self) -> bool {
+        self.to > self.from
     }
 
     /// Whether `address` can be this stack's.

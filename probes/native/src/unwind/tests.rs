@@ -207,3 +207,64 @@ fn a_stack_that_is_the_threads_own_by_no_account_is_read_to_its_guard() {
     assert_eq!(unsafe { libc::swapcontext(&mut context.back, &context.own) }, 0);
     assert!(context.done && context.end.is_some());
 }
+
+/// A walk that remembers the last one finds what one without memory finds, on stacks that change at random.
+#[test]
+fn what_is_remembered_changes_nothing() {
+    struct Random {
+        state: u64,
+        steps: u32,
+    }
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 7;
+            self.state ^= self.state << 17;
+            self.state
+        }
+    }
+    #[inline(never)]
+    fn compare(stack: &ThreadStack, most: usize) {
+        let from = Registers::here();
+        let (mut with, mut without) = ([0; MOST], [0; MOST]);
+        let ours = walk(from, stack, &mut with[..most]);
+        let fresh = walk(from, &ThreadStack::new(), &mut without[..most]);
+        assert_eq!((ours, &with[..ours.frames]), (fresh, &without[..fresh.frames]));
+    }
+    #[inline(never)]
+    fn one(stack: &ThreadStack, random: &mut Random, depth: u32) -> u64 {
+        let room = black_box([random.next(); 3]);
+        descend(stack, random, depth);
+        black_box(room[1])
+    }
+    #[inline(never)]
+    fn other(stack: &ThreadStack, random: &mut Random, depth: u32) -> u64 {
+        let room = black_box([random.next(); 9]);
+        descend(stack, random, depth);
+        black_box(room[2])
+    }
+    #[inline(never)]
+    fn descend(stack: &ThreadStack, random: &mut Random, depth: u32) {
+        for _ in 0..random.next() % 3 + 1 {
+            random.steps += 1;
+            if random.steps > 20_000 {
+                return;
+            }
+            let most = if random.next().is_multiple_of(4) { random.next() as usize % 20 + 1 } else { 65 };
+            compare(stack, most);
+            match random.next() % 5 {
+                _ if depth == 0 => {}
+                0 | 1 => drop(black_box(one(stack, random, depth - 1))),
+                2 | 3 => drop(black_box(other(stack, random, depth - 1))),
+                _ => {}
+            }
+        }
+    }
+    refresh();
+    let stack = ThreadStack::new();
+    let mut random = Random { state: 88_172_645_463_325_252, steps: 0 };
+    for depth in 0..80 {
+        random.steps = 0;
+        descend(&stack, &mut random, depth);
+    }
+}

@@ -103,7 +103,7 @@ fn estimates_come_with_their_error_and_types_with_who_holds_them() {
         let mut snapshot = sample_snapshot(number, 0);
         let python = &mut snapshot.readings[0];
         let sampled = ProfileSource::sampled(ProfileSource::SAMPLED, 65_536);
-        let frame = Arc::new(Frame { function: "receive".into(), file: "a.py".into(), line: 7 });
+        let frame = Arc::new(Frame::new("receive", "a.py", 7));
         let sites = vec![stat(Site::call_path(vec![frame], false), number << 20, number * 300, number << 18)];
         let packets = vec![stat(Site::class("RNS.Packet"), number * 9000, number * 30, 0)];
         python.profiles = vec![
