@@ -89,7 +89,7 @@ impl Source {
                 live: Amount { bytes: sums.live.bytes, blocks: sums.live_blocks() },
                 standard_error_bytes: sums.standard_error(mean),
                 allocated: Some(Amount { bytes: sums.allocated_bytes, blocks: sums.allocated_blocks() }),
-                //survived: Some(Amount { bytes: survived.bytes, blocks: survived.whole_blocks() }),
+                survived: Some(Amount { bytes: survived.bytes, blocks: survived.whole_blocks() }),
             })
         });
         Profile::new(source.in_epoch(self.epoch), stats.collect())

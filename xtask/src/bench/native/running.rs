@@ -49,7 +49,7 @@ impl Running {
     /// Starts it and waits until it is warm.
     pub(super) fn start(variant: Variant, program: &Program) -> anyhow::Result<Self> {
         let what = format!("{}, {}", program.name, variant.name());
-        let recording = recording(&format!("native-{}", variant.base() == variant))?;
+        let recording = recording(&format!("native-{}-{}", program.name, variant.base() == variant))?;
         let mut command = variant.command(&program.file, &recording);
         command.args(&program.arguments).env("PYTHONHASHSEED", "0");
         if !matches!(variant, Variant::Plain | Variant::Jemalloc) {
