@@ -219,6 +219,12 @@ impl Builder {
         self.resources.push(snapshot);
         self.fragmentation.push(snapshot);
         let gauges = snapshot.readings.iter().flat_map(|reading| &reading.gauges);
+        let names = &mut self.names;
+        let costs = snapshot
+            .readings
+            .iter()
+            .map(|reading| (name_once(names, &reading.probe), reading.cost))
+            .collect();
         Row {
             number: snapshot.number,
             at: snapshot.tick.at,
@@ -229,6 +235,7 @@ impl Builder {
             skew_nanos: snapshot.skew_nanos,
             ledger: Ledger::of(snapshot),
             gauges: gauges.map(|gauge| (name_once(&mut self.names, &gauge.name), gauge.value)).collect(),
+            costs,
         }
     }
 

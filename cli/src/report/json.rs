@@ -134,6 +134,12 @@ fn row_object(row: &Row) -> Value {
         "clock_jump_seconds": row.clock_jump_nanos as f64 / 1e9,
         "skew_seconds": row.skew_nanos.map(seconds),
         "ledger": row.ledger.as_ref().map(ledger_object),
+        "costs": row.costs.iter().map(|(probe, cost)| json!({
+            "probe": probe,
+            "cpu_seconds": cost.cpu.as_secs_f64(),
+            "wall_seconds": cost.wall.as_secs_f64(),
+            "longest_stall_seconds": cost.longest_stall.as_secs_f64(),
+        })).collect::<Vec<_>>(),
         "gauges": row.gauges.iter().map(|(name, value)| (&**name, *value)).collect::<BTreeMap<_, _>>(),
     })
 }

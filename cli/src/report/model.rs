@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use leakline_core::{
     Cause, Fragmentation, GrowingResource, Growth, Holder, Layer, Ledger, Loss, Mark, OwnCost, ProfileSource,
-    Session, Timestamp, Verdict,
+    ReadCost, Session, Timestamp, Verdict,
 };
 
 use crate::symbols::WithoutSymbols;
@@ -78,6 +78,8 @@ pub(crate) struct Row {
     pub(crate) ledger: Option<Ledger>,
     /// All gauges.
     pub(crate) gauges: Vec<(Arc<str>, f64)>,
+    /// What each probe's reading cost.
+    pub(crate) costs: Vec<(Arc<str>, ReadCost)>,
 }
 
 impl Row {

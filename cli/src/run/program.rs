@@ -188,7 +188,8 @@ fn needs_sanitizer<'data, Elf: FileHeader, R: ReadRef<'data>>(
     endian: Elf::Endian,
     data: R,
 ) -> bool {
-    let Ok(table) = header.sections(endian, data).and_then(|sections| sections.dynamic_table(endian, data)) else {
+    let Ok(table) = header.sections(endian, data).and_then(|sections| sections.dynamic_table(endian, data))
+    else {
         return false;
     };
     table.iter().filter(|entry| entry.tag == object::elf::DT_NEEDED).any(|entry| {

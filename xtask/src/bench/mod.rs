@@ -3,6 +3,7 @@
 //! that others use too. Nothing is measured here that was not run here.
 
 mod idle;
+mod native;
 mod python;
 mod python_profile;
 mod skew;
@@ -41,6 +42,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("skew", |scope| skew::run(scope.smoke)),
     ("python-profile", |scope| python_profile::run(scope.smoke)),
     ("python", python::run),
+    ("native", native::run),
 ];
 
 /// The benchmarks' names.

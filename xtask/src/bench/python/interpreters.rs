@@ -92,9 +92,28 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 /// The environment, made when it is not there or was made of something else.
 fn environment((major, minor): (u32, u32), base: &Path) -> anyhow::Result<Interpreter> {
-    let folder = root().join(format!(".leakline/bench-{major}.{minor}"));
+    describe(made(&format!("bench-{major}.{minor}"), base, REQUIREMENTS)?)
+}
+
+/// The Python of an environment of its own with numpy. Where it is not there yet, it is made only when `may_make`.
+pub(crate) fn with_numpy(may_make: bool) -> anyhow::Result<PathBuf> {
+    const NAME: &str = "bench-numpy";
+    let python = root().join(".leakline").join(NAME).join("bin/python");
+    if !may_make {
+        ensure!(python.exists(), "no environment with numpy: a run without --smoke makes it");
+        return Ok(python);
+    }
+    let installed = installed();
+    let usual = installed.iter().filter(|(version, _)| *version >= USUAL).min_by_key(|(version, _)| *version);
+    let (_, base) = usual.context("no CPython from 3.11 on")?;
+    made(NAME, base, "xtask/src/bench/native/requirements.txt")
+}
+
+/// The Python of the environment called `name`.
+fn made(name: &str, base: &Path, requirements: &str) -> anyhow::Result<PathBuf> {
+    let folder = root().join(".leakline").join(name);
     let python = folder.join("bin/python");
-    let requirements = root().join(REQUIREMENTS);
+    let requirements = root().join(requirements);
     let wanted = fs::read_to_string(&requirements)
         .with_context(|| format!("cannot read {}", requirements.display()))?;
     let stamp = format!("{}\n{wanted}", base.display());
@@ -108,7 +127,7 @@ fn environment((major, minor): (u32, u32), base: &Path) -> anyhow::Result<Interp
         fs::write(folder.join("stamp"), stamp)
             .with_context(|| format!("cannot write into {}", folder.display()))?;
     }
-    describe(python)
+    Ok(python)
 }
 
 fn describe(path: PathBuf) -> anyhow::Result<Interpreter> {

@@ -1,0 +1,63 @@
+//! What watching the native heap costs: pairs of malloc and free under leakline, heaptrack, bytehound and jemalloc's own
+//! profiling, beside the same without any; real programs; one sample; and a tick's readings.
+//! Nothing of leakline's runs in what is measured without it, and nothing is installed.
+
+mod pairs;
+mod real;
+mod running;
+mod ticks;
+mod variants;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use super::Scope;
+use crate::dist;
+use crate::process::{root, run as run_program};
+
+/// Measures and prints; shortly when asked.
+type Part = fn(bool) -> anyhow::Result<()>;
+
+const PARTS: &[(&str, Part)] =
+    &[("pairs", pairs::run), ("sample", pairs::sample), ("real", real::run), ("ticks", ticks::run)];
+
+/// The whole run takes about half an hour.
+pub(super) fn run(scope: &Scope) -> anyhow::Result<()> {
+    let wanted = |name: &str| scope.only.as_deref().is_none_or(|only| only == name);
+    let parts: Vec<_> = PARTS.iter().filter(|(name, _)| wanted(name)).collect();
+    let names = PARTS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    ensure!(!parts.is_empty(), "--only is one of: {names}");
+    for (_, part) in parts {
+        part(scope.smoke)?;
+    }
+    Ok(())
+}
+
+/// Where what is compiled goes.
+fn folder() -> anyhow::Result<PathBuf> {
+    let folder = dist::folder().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    Ok(folder)
+}
+
+/// A program of this folder, compiled as its users would.
+fn compiled(name: &str, how: &[&str]) -> anyhow::Result<PathBuf> {
+    let program = folder()?.join(name);
+    let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    // The compiler knows what malloc does, and would leave out what nobody reads.
+    cc.args(["-O2", "-g", "-fno-builtin", "-Wall", "-Wextra", "-Werror"]).arg("-o").arg(&program);
+    cc.arg(root().join(format!("xtask/src/bench/native/{name}.c"))).args(how);
+    run_program(&mut cc)?;
+    Ok(program)
+}
+
+/// The middle half of all runs lies between these.
+fn spread(ratios: &[f64]) -> String {
+    let mut sorted = ratios.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |share: usize| sorted.get(sorted.len() * share / 4).copied().unwrap_or(f64::NAN);
+    format!("{:.2}–{:.2}", at(1), at(3))
+}
