@@ -337,6 +337,58 @@ impl<'a> Frame<'a> {
         Ok((!found.is_null()).then_some(Local(found, PhantomData)))
     }
 
+    /// The field `name` of `object`, which is a long and private or not. `class` is the object's.
+    pub(crate) fn long_field(
+        &self,
+        class: Local<'_>,
+        object: Local<'_>,
+        name: &CStr,
+    ) -> Result<i64, JvmError> {
+        if !self.is_instance(object, class) {
+            return Err(JvmError::OtherClass { class: "class with the field".to_owned() });
+        }
+        // SAFETY: `class` is a class that is alive, and both texts end in a NUL.
+        let id = unsafe { (self.table().GetFieldID)(self.env, class.0, name.as_ptr(), c"J".as_ptr()) };
+        self.check(|| name.to_string_lossy().into_owned())?;
+        if id.is_null() {
+            return Err(JvmError::Null { call: name.to_string_lossy().into_owned() });
+        }
+        // SAFETY: the field belongs to the object's class, and is a long.
+        Ok(unsafe { (self.table().GetLongField)(self.env, object.0, id) })
+    }
+
+    /// A new array of bytes.
+    pub(crate) fn byte_array(&self, length: i32) -> Result<Local<'_>, JvmError> {
+        // SAFETY: the thread is attached, and nothing is pending.
+        let array = unsafe { (self.table().NewByteArray)(self.env, length) };
+        self.some(array, || "NewByteArray".to_owned())
+    }
+
+    /// Runs `work` in a critical region of `array`, which [`Frame::byte_array`] made. `work` calls nothing of the JVM but
+    /// this.
+    pub(crate) fn in_critical_region<T>(
+        &self,
+        array: Local<'_>,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, JvmError> {
+        // SAFETY: `array` is an array of a primitive type, and alive.
+        let content = unsafe { (self.table().GetPrimitiveArrayCritical)(self.env, array.0, ptr::null_mut()) };
+        if content.is_null() {
+            return Err(JvmError::Null { call: "GetPrimitiveArrayCritical".to_owned() });
+        }
+        let outcome = work();
+        // SAFETY: this is what was got for this array, and it was not written to.
+        unsafe {
+            (self.table().ReleasePrimitiveArrayCritical)(self.env, array.0, content, sys::JNI_ABORT);
+        }
+        Ok(outcome)
+    }
+
+    /// The interface of this frame's thread.
+    pub(crate) fn raw(&self) -> *mut sys::JNIEnv {
+        self.env
+    }
+
     /// A Java text.
     pub(crate) fn string(&self, text: &str) -> Result<Local<'_>, JvmError> {
         let bytes = c_string(text)?;
@@ -464,6 +516,16 @@ pub(crate) struct Get {
 
 // SAFETY: method ids belong to no thread; they live as long as their class, to which there is a global reference.
 unsafe impl Send for Get {}
+
+/// Deletes a local reference, with an exception pending or not.
+///
+/// # Safety
+///
+/// `env` is the calling thread's, `object` is a local reference of it, and is not used any more.
+pub(crate) unsafe fn delete_local(env: *mut sys::JNIEnv, object: jobject) {
+    // SAFETY: the caller's promise.
+    unsafe { (table(env).DeleteLocalRef)(env, object) };
+}
 
 fn table<'a>(env: *mut sys::JNIEnv) -> &'a sys::JNINativeInterface__1_6 {
     // SAFETY: `env` comes from an attached thread, where it begins with the pointer to the functions.

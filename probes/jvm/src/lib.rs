@@ -8,15 +8,22 @@
 //!   to it then crashes it.
 //! - What the reading itself adds (its own thread) is taken off the numbers.
 //!
-//! Never here: JVMTI (newer JVMs print a warning to the host's terminal), a class of the host's own, a class loader
-//! of the host's own, Python, or a destructor that enters the JVM.
+//! - Call paths of the native heap go on in Java's frames (`joined`), by the tool interface (JVMTI): an environment
+//!   that is asked for, as JNI allows, and not an agent that is loaded, at which newer JVMs print a warning.
+//!
+//! Never here: an event of the tool interface, a class of the host's own, a class loader of the host's own, Python, or
+//! a destructor that enters the JVM.
 
 mod android;
 mod env;
 mod error;
+mod hotspot;
+mod joined;
+mod jvmti;
 mod management;
 mod places;
 mod pools;
+mod methods;
 mod probe;
 mod ready;
 mod runtime;

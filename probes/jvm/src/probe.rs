@@ -15,6 +15,7 @@ use leakline_probing::loader::Watch;
 use crate::android::Android;
 use crate::env::{Frame, Globals};
 use crate::error::JvmError;
+use crate::joined;
 use crate::management::Management;
 use crate::places;
 use crate::ready::{Readiness, thread_names};
@@ -27,6 +28,9 @@ const THREAD: &CStr = c"leakline-jvm";
 const LOCALS: i32 = 128;
 /// More local references than looking everything up makes.
 const LOCALS_TO_ATTACH: i32 = 1024;
+
+/// Tries to have native call paths go on in Java's frames: one fails while the JVM has its threads stop.
+const JOINS: u8 = 10;
 
 /// How the probe `jvm` finds its JVM.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +69,8 @@ pub struct JvmProbe {
     held: Option<Held>,
     /// The lane's thread is in the JVM already, and leaves it after the next reading.
     entered: bool,
+    /// Tries that are left to have native call paths go on in Java's frames.
+    joins_left: u8,
 }
 
 /// What was looked up in the JVM. Its references are let go of in `detach` only: by then this is the only user, and
@@ -122,6 +128,7 @@ impl JvmProbe {
             readiness: Readiness::default(),
             held: None,
             entered: false,
+            joins_left: 0,
         }
     }
 
@@ -154,6 +161,7 @@ impl JvmProbe {
             self.held = None;
             self.entered = false;
             places::forget();
+            joined::end();
             return Err(JvmError::Ended);
         };
         let mut attached =
@@ -191,6 +199,7 @@ impl Probe for JvmProbe {
                 let name = runtime_name(&frame).unwrap_or_else(|_| "JVM".to_owned());
                 self.held = Some(Held { reader, globals });
                 places::publish();
+                self.joins_left = if joined::begin(vm, &frame) { 0 } else { JOINS };
                 Ok(Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() }))
             }
             Err(error) => {
@@ -216,12 +225,20 @@ impl Probe for JvmProbe {
     }
 
     async fn details(&mut self, _: &Tick) -> Result<Details, ProbeError> {
-        let (_, details) = self.reading(|reader, frame| reader.details(frame))?;
+        let vm = self.source.and_then(VmSource::vm);
+        let joins_left = self.joins_left;
+        let (_, (details, joined)) = self.reading(|reader, frame| {
+            let joined = joins_left == 0 || vm.is_some_and(|vm| joined::begin(vm, frame));
+            joined::learn(frame);
+            Ok((reader.details(frame)?, joined))
+        })?;
+        self.joins_left = if joined { 0 } else { joins_left - 1 };
         Ok(details)
     }
 
     async fn detach(&mut self) {
         places::forget();
+        joined::end();
         let (Some(source), Some(Held { reader, globals })) = (self.source, self.held.take()) else { return };
         let Some(vm) = source.vm() else { return };
         let Ok(attached) = vm.attach(THREAD) else { return };

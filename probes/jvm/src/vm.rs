@@ -53,11 +53,13 @@ impl VmSource {
 }
 
 /// A JVM.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Vm(NonNull<sys::JavaVM>);
 
 // SAFETY: the invocation interface may be called from any thread.
 unsafe impl Send for Vm {}
+// SAFETY: as above, and by many threads at once.
+unsafe impl Sync for Vm {}
 
 impl Vm {
     /// # Safety
@@ -91,6 +93,15 @@ impl Vm {
             }
         }
         Ok(Attached { vm: *self, env: env.cast(), detach: !already, _vm: PhantomData })
+    }
+
+    /// The interface of `version` (JNI's, or the tool interface's) for the calling thread; `None` where it is not in the
+    /// JVM. Waits for nothing when it is JNI's.
+    pub(crate) fn environment(&self, version: sys::jint) -> Option<*mut c_void> {
+        let mut env = std::ptr::null_mut();
+        // SAFETY: the interface is the JVM's own, and writes to our pointer.
+        let code = unsafe { (self.interface().GetEnv)(self.0.as_ptr(), &raw mut env, version) };
+        (code == sys::JNI_OK && !env.is_null()).then_some(env)
     }
 
     fn interface(&self) -> &sys::JNIInvokeInterface__1_4 {
