@@ -20,6 +20,7 @@ const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("native/planted.c", "planted", &[]),
     ("native/own_malloc.c", "own_malloc", &[]),
     ("relay/codec.c", "libcodec.so", &["-shared", "-fPIC"]),
+    ("jni/bridge.c", "libbridge.so", &["-shared", "-fPIC"]),
 ];
 
 /// What the host programs of this machine are run with.
@@ -54,16 +55,18 @@ pub(crate) fn build() -> anyhow::Result<Hosts> {
     }
     let _ = fs::remove_dir_all(folder());
     fs::create_dir_all(folder()).with_context(|| format!("cannot make the folder {}", folder().display()))?;
-    compile_c()?;
+    compile_c(&hosts)?;
     compile_java(&hosts)?;
     fs::write(&stamp_file, stamp).with_context(|| format!("cannot write {}", stamp_file.display()))?;
     Ok(hosts)
 }
 
-fn compile_c() -> anyhow::Result<()> {
+fn compile_c(hosts: &Hosts) -> anyhow::Result<()> {
+    let jni = hosts.java_home.join("include");
     for (file, program, how) in C_PROGRAMS {
         let mut cc = Command::new(std::env::var_os("CC").unwrap_or_else(|| "cc".into()));
         cc.args(["-g", "-O1", "-Wall", "-Wextra", "-Werror"]).args(*how);
+        cc.arg("-I").arg(&jni).arg("-I").arg(jni.join("linux"));
         run(cc.arg("-o").arg(folder().join(program)).arg(source(file)).arg("-lpthread"))?;
     }
     Ok(())
@@ -73,6 +76,7 @@ fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
     let jep = jep_jar(hosts)?;
     for (from, to, class_path) in [
         ("java", "java", None),
+        ("jni", "jni", None),
         ("relay/java", "relay", Some(gson()?)),
         ("jep_host", "jep_host", Some(jep.clone())),
     ] {
@@ -162,7 +166,7 @@ fn sources_hash() -> anyhow::Result<u64> {
     let mut hasher = DefaultHasher::new();
     include_str!("hosts.rs").hash(&mut hasher);
     let mut files: Vec<PathBuf> = C_PROGRAMS.iter().map(|(file, ..)| source(file)).collect();
-    for folder in ["java", "relay/java", "jep_host"] {
+    for folder in ["java", "jni", "relay/java", "jep_host"] {
         files.extend(files_in(&source(folder), "java")?);
     }
     files.push(root().join("tests/hosts/requirements.txt"));

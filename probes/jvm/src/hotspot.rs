@@ -66,7 +66,7 @@ impl Layout {
         let state = structs.offset(c"JavaThread", c"_thread_state").filter(|offset| offset + 4 <= size)?;
         let address = usize::try_from(own_thread(frame)?).ok().filter(|address| *address != 0)?;
         let env = (frame.raw() as usize).checked_sub(address).filter(|offset| offset + 8 <= size)?;
-        let own = Own { address, size };
+        let own = Own { address, size, base: structs.thread_size.filter(|base| *base < size)? };
         if own.int(state) != IN_NATIVE {
             return None;
         }
@@ -95,7 +95,7 @@ impl JavaThread<'_> {
     /// the beginning of each safepoint to its end, and from the JVM's end on for ever.
     pub(crate) fn may_ask(self) -> bool {
         let Layout { state, poll, critical, .. } = *self.layout;
-        let own = Own { address: self.address, size: usize::MAX };
+        let own = Own { address: self.address, base: 0, size: usize::MAX };
         own.int(state) == IN_NATIVE
             && critical.is_none_or(|offset| own.int(offset) == 0)
             && own.word(poll) == NOT_ASKED
@@ -107,6 +107,8 @@ impl JavaThread<'_> {
 struct Own {
     address: usize,
     size: usize,
+    /// Of that, what its base class `Thread` has.
+    base: usize,
 }
 
 impl Own {
@@ -131,7 +133,7 @@ impl Own {
     }
 
     /// The offset of the count of critical regions, by entering one, and another in it: what goes 0, 1, 2, 1, 0 is the
-    /// count. The inner `None`: there is none.
+    /// count. The inner `None`: there is none. Not in the base class, where G1 counts what it has pinned instead.
     #[expect(clippy::option_option, reason = "the outer one says that the experiment failed")]
     fn critical(self, frame: &Frame<'_>) -> Option<Option<usize>> {
         let array = frame.byte_array(8).ok()?;
@@ -148,7 +150,7 @@ impl Own {
         let counts = |index: &usize| {
             looks.iter().zip([0, 1, 2, 1, 0]).all(|(look, count)| look.get(*index) == Some(&count))
         };
-        let mut found = (0..self.size / 4).filter(counts);
+        let mut found = (self.base / 4..self.size / 4).filter(counts);
         let first = found.next();
         found.next().is_none().then_some(first.map(|index| index * 4))
     }
@@ -161,7 +163,7 @@ fn own_thread(frame: &Frame<'_>) -> Option<i64> {
     frame.long_field(class, thread, c"eetop").ok()
 }
 
-/// The exported table of fields, and one entry of that of types.
+/// The exported table of fields, and two entries of that of types.
 struct Table {
     address: usize,
     first: usize,
@@ -172,6 +174,7 @@ struct Table {
     offset: usize,
     place: usize,
     java_thread_size: Option<usize>,
+    thread_size: Option<usize>,
 }
 
 impl Table {
@@ -199,6 +202,7 @@ impl Table {
             offset: offset(c"gHotSpotVMStructEntryOffsetOffset")?,
             place: offset(c"gHotSpotVMStructEntryAddressOffset")?,
             java_thread_size: types.size_of(c"JavaThread"),
+            thread_size: types.size_of(c"Thread"),
         })
     }
 

@@ -1,6 +1,7 @@
 /* Native methods of com.example.Bridge: what they allocate is kept, or given back at once. */
 
 #include <jni.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,4 +67,12 @@ JNIEXPORT void JNICALL Java_com_example_Bridge_fail(JNIEnv *env, jclass class, j
     if (error != NULL && (*env)->ThrowNew(env, error, "meant") == 0) {
         bridge_churn((size_t)bytes, count);
     }
+}
+
+/* Allocates while it holds a lock that the JVM takes for its log, also while all threads are stopped. */
+JNIEXPORT void JNICALL Java_com_example_Bridge_locked(JNIEnv *env, jclass class, jint bytes, jint count) {
+    (void)env, (void)class;
+    flockfile(stdout);
+    bridge_churn((size_t)bytes, count);
+    funlockfile(stdout);
 }

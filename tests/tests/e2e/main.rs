@@ -7,4 +7,5 @@ mod collecting;
 mod invisible;
 mod ledger_balances;
 mod native_heap;
+mod java_under_native;
 mod surviving;

@@ -16,7 +16,9 @@ public final class Bridge {
 
     private static native void fail(int bytes, int count);
 
-    /** {@code Bridge LIBRARY leak|churn|critical|fail THREADS SECONDS end|exit}. */
+    private static native void locked(int bytes, int count);
+
+    /** {@code Bridge LIBRARY leak|churn|critical|fail|locked THREADS SECONDS end|exit}. */
     public static void main(String[] words) throws InterruptedException {
         System.load(words[0]);
         String how = words[1];
@@ -47,6 +49,7 @@ public final class Bridge {
                 case "churn": churn(BLOCK, 100); break;
                 case "critical": critical(array, BLOCK, 100); break;
                 case "fail": failing(); break;
+                case "locked": locked(BLOCK, 100); break;
                 default: throw new IllegalArgumentException(how);
             }
             if (!how.equals("leak")) {
