@@ -97,8 +97,16 @@ impl Drop for Frame<'_> {
 impl<'a> Frame<'a> {
     /// A frame for about `locals` objects.
     pub(crate) fn new(attached: &'a Attached<'_>, locals: i32) -> Result<Self, JvmError> {
-        let env = attached.env();
-        // SAFETY: the thread is attached as long as `attached` is borrowed, and nothing is pending on it.
+        Self::push(attached.env(), locals)
+    }
+
+    /// Another inside this one.
+    pub(crate) fn inner(&self, locals: i32) -> Result<Frame<'_>, JvmError> {
+        Frame::push(self.env, locals)
+    }
+
+    fn push(env: *mut sys::JNIEnv, locals: i32) -> Result<Self, JvmError> {
+        // SAFETY: the thread is attached as long as the frame lives, and nothing is pending on it.
         let code = unsafe { (table(env).PushLocalFrame)(env, locals) };
         if code == sys::JNI_OK {
             Ok(Self { env, _attached: PhantomData })
@@ -357,33 +365,6 @@ impl<'a> Frame<'a> {
         Ok(unsafe { (self.table().GetLongField)(self.env, object.0, id) })
     }
 
-    /// A new array of bytes.
-    pub(crate) fn byte_array(&self, length: i32) -> Result<Local<'_>, JvmError> {
-        // SAFETY: the thread is attached, and nothing is pending.
-        let array = unsafe { (self.table().NewByteArray)(self.env, length) };
-        self.some(array, || "NewByteArray".to_owned())
-    }
-
-    /// Runs `work` in a critical region of `array`, which [`Frame::byte_array`] made. `work` calls nothing of the JVM but
-    /// this.
-    pub(crate) fn in_critical_region<T>(
-        &self,
-        array: Local<'_>,
-        work: impl FnOnce() -> T,
-    ) -> Result<T, JvmError> {
-        // SAFETY: `array` is an array of a primitive type, and alive.
-        let content = unsafe { (self.table().GetPrimitiveArrayCritical)(self.env, array.0, ptr::null_mut()) };
-        if content.is_null() {
-            return Err(JvmError::Null { call: "GetPrimitiveArrayCritical".to_owned() });
-        }
-        let outcome = work();
-        // SAFETY: this is what was got for this array, and it was not written to.
-        unsafe {
-            (self.table().ReleasePrimitiveArrayCritical)(self.env, array.0, content, sys::JNI_ABORT);
-        }
-        Ok(outcome)
-    }
-
     /// The interface of this frame's thread.
     pub(crate) fn raw(&self) -> *mut sys::JNIEnv {
         self.env
@@ -516,16 +497,6 @@ pub(crate) struct Get {
 
 // SAFETY: method ids belong to no thread; they live as long as their class, to which there is a global reference.
 unsafe impl Send for Get {}
-
-/// Deletes a local reference, with an exception pending or not.
-///
-/// # Safety
-///
-/// `env` is the calling thread's, `object` is a local reference of it, and is not used any more.
-pub(crate) unsafe fn delete_local(env: *mut sys::JNIEnv, object: jobject) {
-    // SAFETY: the caller's promise.
-    unsafe { (table(env).DeleteLocalRef)(env, object) };
-}
 
 fn table<'a>(env: *mut sys::JNIEnv) -> &'a sys::JNINativeInterface__1_6 {
     // SAFETY: `env` comes from an attached thread, where it begins with the pointer to the functions.

@@ -1,79 +1,142 @@
-//! Java's frames for call paths of the native heap: they stand where Java's machine code is on the native stack. Called
-//! by the native probe's hook, from inside malloc, on whatever thread allocates.
+//! Java's frames for call paths of the native heap: they stand where Java's machine code is on the native stack. The
+//! frames are read by the native probe's hook, from inside malloc, on whatever thread allocates, without entering the JVM.
+//! What they are called is looked up on the probe's lane, where waiting for the JVM harms nobody: paths through a method
+//! that is not known yet have no Java frames until the next reading.
 //!
-//! The JVM is asked only where its own rules allow it and where it need not be waited for: in native code that Java has
-//! called, outside critical regions, while no safepoint wants threads to stop. Where in doubt there are no frames.
-//! Allocations of the JVM's own are never asked about.
+//! A JVM whose native code allocates nothing that is sampled is left as it is: its tool interface is asked for only when
+//! there is something to tell.
 //!
-//! Never holds the lock of its table while it asks the JVM, and never throws, clears or replaces a pending exception.
+//! Never asks the JVM for anything in the hook, and never holds the lock of its table while it does on the lane.
 
-use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 use jni::sys;
 use leakline_probing::joined::{self, Joined, RawFrame, Told};
 use leakline_probing::loader;
 use leakline_probing::sampler::lock::Lock;
 
-use crate::env::{Frame, delete_local};
-use crate::hotspot::{JavaThread, Layout};
+use crate::env::Frame;
+use crate::hotspot::Layout;
 use crate::jvmti::{self, Jvmti};
 use crate::methods::{Method, Methods, NO_NUMBER};
 use crate::vm::Vm;
 
-/// Methods that the lane looks up at one reading, of those that could not be looked up in the hook.
-const AT_ONCE: usize = 200;
+/// Methods that are looked up at one reading, at some microseconds each.
+const AT_ONCE: usize = 2000;
+/// Local references, as many as HotSpot lets one ask for.
+const LOCALS: i32 = 65_536;
+/// Readings between two times that all classes have their methods numbered, at most; each time is twice the last.
+const MAX_PATIENCE: u32 = 64;
 
 /// The JVM that joined. It is made once and never freed: hooks read it without a lock, and a process has one JVM.
 static JOINED: AtomicPtr<Java> = AtomicPtr::new(std::ptr::null_mut());
-/// Whether it may be asked.
+/// Whether frames may be read.
 static ON: AtomicBool = AtomicBool::new(false);
+/// Whether a hook met Java's code, and `AsyncGetCallTrace` does not answer yet.
+static WANTED: AtomicBool = AtomicBool::new(false);
+/// How often a hook met a method without a number.
+static UNNUMBERED: AtomicU64 = AtomicU64::new(0);
 /// Not taken around forks: a child's hooks rest.
 static METHODS: Lock<Methods> = Lock::new(Methods::new());
 
 struct Java {
     vm: Vm,
     layout: Layout,
-    jvmti: Jvmti,
+    /// Whether `AsyncGetCallTrace` answers.
+    answers: AtomicBool,
 }
 
-/// Has native call paths go on in Java's frames, from now until [`end`]. Called on a thread that is in `vm`. Whether it
-/// worked; where not, a later try may.
-pub(crate) fn begin(vm: Vm, frame: &Frame<'_>) -> bool {
+/// What the lane knows of the JVM that joined.
+#[derive(Debug, Default)]
+pub(crate) struct Learner {
+    jvmti: Option<Jvmti>,
+    unnumbered: u64,
+    patience: u32,
+    waited: u32,
+}
+
+/// Has native call paths go on in Java's frames, from now until [`end`]. Called on a thread that is in `vm`.
+pub(crate) fn begin(vm: Vm, frame: &Frame<'_>) {
     if let Some(java) = known() {
         ON.store(java.vm == vm, Release);
-        return true;
+        return;
     }
-    let Some(java) = find(vm, frame) else { return false };
-    let code = java.layout.code;
+    let layout = loader::loaded_object(&["libjvm.so"]).and_then(|libjvm| Layout::find(&libjvm, frame));
+    let Some(layout) = layout else { return };
+    let java = Java { vm, layout, answers: AtomicBool::new(false) };
     JOINED.store(Box::into_raw(Box::new(java)), Release);
     ON.store(true, Release);
-    joined::join(Joined { code, walk, keep, tell });
-    true
+    joined::join(Joined { code: layout.code, walk, keep, tell });
 }
 
-fn find(vm: Vm, frame: &Frame<'_>) -> Option<Java> {
-    let libjvm = loader::loaded_object(&["libjvm.so"])?;
-    let layout = Layout::find(&libjvm, frame)?;
-    let jvmti = vm.environment(jvmti::VERSION)?;
-    // SAFETY: it was asked for by this version, and nobody disposes of it.
-    let jvmti = unsafe { Jvmti::from_raw(jvmti) }?;
-    jvmti.add_capabilities().then_some(Java { vm, layout, jvmti })
-}
-
-/// From now on the JVM is not asked any more.
+/// From now on no frames are read.
 pub(crate) fn end() {
     ON.store(false, Release);
 }
 
-/// Looks up methods that could not be looked up in the hook. Called on a thread that is in the JVM.
-pub(crate) fn learn(frame: &Frame<'_>) {
-    let Some(java) = java() else { return };
-    let unknown = METHODS.with(|methods| methods.unknown());
-    for id in unknown.into_iter().take(AT_ONCE) {
-        let method = java.method(frame.raw(), id, || true);
-        METHODS.with(|methods| methods.add(id, method));
+impl Learner {
+    /// Learns what hooks met since the last time. Called on the lane's thread, in the JVM.
+    pub(crate) fn learn(&mut self, frame: &Frame<'_>) {
+        let Some(java) = java() else { return };
+        if !java.answers.load(Relaxed) && !WANTED.load(Relaxed) {
+            return;
+        }
+        let Some(jvmti) = self.jvmti.or_else(|| environment(java)) else { return };
+        self.jvmti = Some(jvmti);
+        let Ok(frame) = frame.inner(LOCALS) else { return };
+        if !java.answers.load(Relaxed) {
+            number_all(jvmti);
+            java.answers.store(true, Release);
+        } else {
+            self.number_again(jvmti);
+        }
+        let unknown = METHODS.with(|methods| methods.unknown());
+        for id in unknown.into_iter().take(AT_ONCE) {
+            let method = method(jvmti, id).unwrap_or_else(Method::nameless);
+            METHODS.with(|methods| methods.add(id, Some(method)));
+        }
+        drop(frame);
     }
+
+    /// Classes that were loaded later have no numbers. Where those never come, it is tried more and more rarely.
+    fn number_again(&mut self, jvmti: Jvmti) {
+        self.waited = self.waited.saturating_add(1);
+        let unnumbered = UNNUMBERED.load(Relaxed);
+        if unnumbered != self.unnumbered && self.waited > self.patience {
+            number_all(jvmti);
+            self.unnumbered = unnumbered;
+            self.waited = 0;
+            self.patience = (self.patience * 2 + 1).min(MAX_PATIENCE);
+        }
+    }
+}
+
+fn environment(java: &Java) -> Option<Jvmti> {
+    let env = java.vm.environment(jvmti::VERSION)?;
+    // SAFETY: it was asked for by this version, and nobody disposes of it.
+    let jvmti = unsafe { Jvmti::from_raw(env) }?;
+    (jvmti.add_capabilities() && jvmti.watch_class_loads()).then_some(jvmti)
+}
+
+fn number_all(jvmti: Jvmti) {
+    for class in jvmti.loaded_classes() {
+        // SAFETY: its frame ends in `learn`.
+        unsafe { jvmti.number_methods(class) };
+    }
+}
+
+/// A method in words; `None` for one that is no more.
+fn method(jvmti: Jvmti, id: u64) -> Option<Method> {
+    let id = id as usize as sys::jmethodID;
+    let name = jvmti.method_name(id)?;
+    let class = jvmti.declaring_class(id)?;
+    // SAFETY: its frame ends in `learn`.
+    let signature = unsafe { jvmti.class_signature(class) }?;
+    // SAFETY: as above.
+    let source = unsafe { jvmti.source_file(class) };
+    Some(Method::new(&signature, &name, source.as_deref(), jvmti.lines(id)))
 }
 
 fn known() -> Option<&'static Java> {
@@ -81,7 +144,7 @@ fn known() -> Option<&'static Java> {
     unsafe { JOINED.load(Acquire).as_ref() }
 }
 
-/// The JVM, while it may be asked.
+/// The JVM, while frames may be read.
 fn java() -> Option<&'static Java> {
     if ON.load(Acquire) { known() } else { None }
 }
@@ -90,21 +153,28 @@ fn java() -> Option<&'static Java> {
 ///
 /// # Safety
 ///
-/// `native` are `count` addresses, and `into` has room for `most` frames.
-unsafe extern "C" fn walk(native: *const usize, count: usize, into: *mut RawFrame, most: usize) -> usize {
+/// `into` has room for `most` frames.
+unsafe extern "C" fn walk(_native: *const usize, _count: usize, into: *mut RawFrame, most: usize) -> usize {
     let Some(java) = java() else { return 0 };
-    if native.is_null() || into.is_null() {
+    if !java.answers.load(Acquire) {
+        WANTED.store(true, Relaxed);
         return 0;
     }
-    // SAFETY: the caller's promise.
-    let native = unsafe { std::slice::from_raw_parts(native, count) };
-    if native.iter().any(|address| java.layout.is_jvm(*address)) {
-        return 0;
-    }
-    let Some((_, thread)) = java.this_thread() else { return 0 };
+    let Some(env) = java.vm.environment(sys::JNI_VERSION_1_6) else { return 0 };
     // SAFETY: the caller's promise.
     let into = unsafe { std::slice::from_raw_parts_mut(into, most) };
-    if thread.may_ask() { java.jvmti.own_frames(into) } else { 0 }
+    // SAFETY: the JVM has just given it for this thread.
+    let count = unsafe { java.layout.own_frames(env.cast(), into) };
+    let frames = into.get(..count).unwrap_or_default();
+    if frames.iter().any(|[id, _]| *id == 0) {
+        UNNUMBERED.fetch_add(1, Relaxed);
+        return 0;
+    }
+    if METHODS.with(|methods| frames.iter().fold(true, |all, [id, _]| methods.knows(*id) && all)) {
+        count
+    } else {
+        0
+    }
 }
 
 /// See [`leakline_probing::joined::Joined::keep`].
@@ -118,50 +188,14 @@ unsafe extern "C" fn keep(frames: *const RawFrame, count: usize, numbers: *mut u
     numbers.fill(NO_NUMBER);
     // SAFETY: the caller's promise.
     let frames = unsafe { std::slice::from_raw_parts(frames, count) };
-    let asked = java().and_then(|java| Some((java, java.this_thread()?)));
-    for ([id, place], number) in frames.iter().zip(numbers) {
-        if METHODS.with(|methods| methods.lacks(*id)) {
-            let method = asked.and_then(|(java, (env, thread))| java.method(env, *id, || thread.may_ask()));
-            METHODS.with(|methods| methods.add(*id, method));
+    METHODS.with(|methods| {
+        for ([id, place], number) in frames.iter().zip(numbers) {
+            *number = methods.number(*id, *place as i64);
         }
-        *number = METHODS.with(|methods| methods.number(*id, *place as i64));
-    }
+    });
 }
 
 /// See [`leakline_probing::joined::Joined::tell`].
 fn tell(numbers: &[u64]) -> Vec<Option<Told>> {
     METHODS.with(|methods| numbers.iter().map(|number| methods.tell(*number)).collect())
 }
-
-impl Java {
-    /// The calling thread's interface and its `JavaThread`; `None` for a thread that is not in the JVM.
-    fn this_thread(&self) -> Option<(*mut sys::JNIEnv, JavaThread<'_>)> {
-        let env: *mut sys::JNIEnv = self.vm.environment(sys::JNI_VERSION_1_6)?.cast();
-        // SAFETY: the JVM has just given it for this thread.
-        Some((env, unsafe { self.layout.thread(env) }))
-    }
-
-    /// A method in words, as long as `may_ask` says yes. `env` is the calling thread's.
-    fn method(&self, env: *mut sys::JNIEnv, id: u64, may_ask: impl Fn() -> bool) -> Option<Method> {
-        let id = id as usize as sys::jmethodID;
-        let name = may_ask().then(|| self.jvmti.method_name(id))??;
-        let lines = may_ask().then(|| self.jvmti.lines(id))?;
-        let class = may_ask().then(|| self.jvmti.declaring_class(id))??;
-        let signature = may_ask().then(|| {
-            // SAFETY: the reference is alive until it is deleted below.
-            unsafe { self.jvmti.class_signature(class) }
-        });
-        let source = may_ask().then(|| {
-            // SAFETY: as above.
-            unsafe { self.jvmti.source_file(class) }
-        });
-        // Otherwise it goes when the host's native method returns.
-        if may_ask() {
-            // SAFETY: the JVM gave the reference to this thread, and it is not used any more.
-            unsafe { delete_local(env, class) };
-        }
-        Some(Method::new(&signature??, &name, source?.as_deref(), lines))
-    }
-}
-
-const _: () = assert!(size_of::<sys::jmethodID>() == size_of::<*mut c_void>());

@@ -1,17 +1,16 @@
-//! The few functions of the tool interface (JVMTI) that tell a thread's own stack and the names of methods, as safe
-//! functions on an environment of the probe's own.
+//! The few functions of the tool interface (JVMTI) that give methods their numbers and tell their names, as safe
+//! functions on an environment of the probe's own. They wait for safepoints: only for threads of the agent's.
 //!
 //! Declared by hand, by their numbers in the specification, which are for good: a crate for it would bring a few hundred
 //! more. Asks for two capabilities that every JVM has at any time, and that cost a host nothing.
 //!
-//! Never here: an event, another thread's stack, a suspended thread, anything that changes a class.
+//! Never here: a stack, a suspended thread, anything that changes a class, an event that is listened to.
 
 use std::ffi::{CStr, c_char, c_uchar, c_void};
 use std::mem::transmute;
 use std::ptr::{self, NonNull};
 
 use jni::sys;
-use leakline_probing::joined::RawFrame;
 
 /// The oldest version that HotSpot gives.
 pub(crate) const VERSION: sys::jint = 0x3001_0200;
@@ -22,13 +21,16 @@ const MAX_TEXT: usize = 512;
 
 /// Numbers of functions.
 mod number {
+    pub(super) const SET_EVENT_NOTIFICATION_MODE: usize = 2;
     pub(super) const DEALLOCATE: usize = 47;
     pub(super) const GET_CLASS_SIGNATURE: usize = 48;
     pub(super) const GET_SOURCE_FILE_NAME: usize = 50;
+    pub(super) const GET_CLASS_METHODS: usize = 52;
     pub(super) const GET_METHOD_NAME: usize = 64;
     pub(super) const GET_METHOD_DECLARING_CLASS: usize = 65;
     pub(super) const GET_LINE_NUMBER_TABLE: usize = 70;
-    pub(super) const GET_STACK_TRACE: usize = 104;
+    pub(super) const GET_LOADED_CLASSES: usize = 78;
+    pub(super) const SET_EVENT_CALLBACKS: usize = 122;
     pub(super) const ADD_CAPABILITIES: usize = 142;
 }
 
@@ -38,14 +40,11 @@ type Text = *mut *mut c_char;
 
 type Deallocate = unsafe extern "system" fn(Env, *mut c_uchar) -> Error;
 type AddCapabilities = unsafe extern "system" fn(Env, *const Capabilities) -> Error;
-type GetStackTrace = unsafe extern "system" fn(
-    Env,
-    sys::jobject,
-    sys::jint,
-    sys::jint,
-    *mut RawFrame,
-    *mut sys::jint,
-) -> Error;
+type SetEventCallbacks = unsafe extern "system" fn(Env, *const Callbacks, sys::jint) -> Error;
+type SetEventNotificationMode = unsafe extern "C" fn(Env, i32, i32, sys::jobject, ...) -> Error;
+type GetLoadedClasses = unsafe extern "system" fn(Env, *mut sys::jint, *mut *mut sys::jclass) -> Error;
+type GetClassMethods =
+    unsafe extern "system" fn(Env, sys::jclass, *mut sys::jint, *mut *mut sys::jmethodID) -> Error;
 type GetMethodName = unsafe extern "system" fn(Env, sys::jmethodID, Text, Text, Text) -> Error;
 type GetDeclaringClass = unsafe extern "system" fn(Env, sys::jmethodID, *mut sys::jclass) -> Error;
 type GetClassSignature = unsafe extern "system" fn(Env, sys::jclass, Text, Text) -> Error;
@@ -71,8 +70,16 @@ struct LineNumber {
 }
 
 const _: () = assert!(size_of::<LineNumber>() == 16);
-// A frame is a method and a place in it.
-const _: () = assert!(size_of::<RawFrame>() == size_of::<sys::jmethodID>() + size_of::<i64>());
+
+const ENABLE: i32 = 1;
+const CLASS_LOAD: i32 = 55;
+
+/// Functions by event, from number 50 on: as many as are needed.
+#[repr(C)]
+struct Callbacks([Option<unsafe extern "system" fn()>; 6]);
+
+/// Of any event: looks at none of its arguments.
+unsafe extern "system" fn ignore() {}
 
 /// An environment of the tool interface: usable on every thread that is in the JVM, as long as the process lives; in a JVM
 /// that has ended, its functions answer with an error.
@@ -102,17 +109,58 @@ impl Jvmti {
         unsafe { add(self.0.as_ptr(), &raw const wanted) == NO_ERROR }
     }
 
-    /// This thread's frames, innermost first, and their number. The thread is in native code that the JVM called.
-    pub(crate) fn own_frames(self, into: &mut [RawFrame]) -> usize {
-        let most = sys::jint::try_from(into.len()).unwrap_or(sys::jint::MAX);
-        let mut count = 0;
+    /// Has HotSpot's `AsyncGetCallTrace` answer: it does while somebody is told of classes that are loaded.
+    pub(crate) fn watch_class_loads(self) -> bool {
+        let mut callbacks = Callbacks([None; 6]);
+        if let Some(last) = callbacks.0.last_mut() {
+            *last = Some(ignore);
+        }
+        let function = self.function(number::SET_EVENT_CALLBACKS);
         // SAFETY: the function of this number has this type, by the specification.
-        let get =
-            unsafe { transmute::<*const c_void, GetStackTrace>(self.function(number::GET_STACK_TRACE)) };
-        // SAFETY: null means this thread; at most `most` frames are written, each of a raw frame's size, and there is room.
+        let set = unsafe { transmute::<*const c_void, SetEventCallbacks>(function) };
+        // SAFETY: the JVM reads as many bytes of ours as it is told, and the function in it takes what it is given.
         let error =
-            unsafe { get(self.0.as_ptr(), ptr::null_mut(), 0, most, into.as_mut_ptr(), &raw mut count) };
-        if error == NO_ERROR { usize::try_from(count).unwrap_or(0).min(into.len()) } else { 0 }
+            unsafe { set(self.0.as_ptr(), &raw const callbacks, size_of::<Callbacks>() as sys::jint) };
+        let function = self.function(number::SET_EVENT_NOTIFICATION_MODE);
+        // SAFETY: the function of this number has this type, by the specification.
+        let set = unsafe { transmute::<*const c_void, SetEventNotificationMode>(function) };
+        // SAFETY: null means all threads.
+        error == NO_ERROR && unsafe { set(self.0.as_ptr(), ENABLE, CLASS_LOAD, ptr::null_mut()) } == NO_ERROR
+    }
+
+    /// Local references to all classes, for the caller's frame to end.
+    pub(crate) fn loaded_classes(self) -> Vec<sys::jclass> {
+        let (mut count, mut classes) = (0, ptr::null_mut());
+        let function = self.function(number::GET_LOADED_CLASSES);
+        // SAFETY: the function of this number has this type, by the specification.
+        let get = unsafe { transmute::<*const c_void, GetLoadedClasses>(function) };
+        // SAFETY: a number and a pointer are written, both to ours.
+        let error = unsafe { get(self.0.as_ptr(), &raw mut count, &raw mut classes) };
+        if error != NO_ERROR || classes.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: there are so many, and they are ours until they are deallocated.
+        let found =
+            unsafe { std::slice::from_raw_parts(classes, usize::try_from(count).unwrap_or(0)) }.to_vec();
+        self.deallocate(classes.cast());
+        found
+    }
+
+    /// Has the JVM give numbers to all methods of a class.
+    ///
+    /// # Safety
+    ///
+    /// `class` is a reference to a class, and alive.
+    pub(crate) unsafe fn number_methods(self, class: sys::jclass) {
+        let (mut count, mut methods) = (0, ptr::null_mut());
+        let function = self.function(number::GET_CLASS_METHODS);
+        // SAFETY: the function of this number has this type, by the specification.
+        let get = unsafe { transmute::<*const c_void, GetClassMethods>(function) };
+        // SAFETY: the caller's promise; a number and a pointer are written, both to ours.
+        let error = unsafe { get(self.0.as_ptr(), class, &raw mut count, &raw mut methods) };
+        if error == NO_ERROR && !methods.is_null() {
+            self.deallocate(methods.cast());
+        }
     }
 
     /// A method's name; `None` for one that is no more.

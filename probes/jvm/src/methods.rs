@@ -41,6 +41,11 @@ impl Method {
         Self { function: format!("{}.{name}", class.replace('/', ".")).into(), file: file.into(), lines }
     }
 
+    /// One that is gone before it was asked for.
+    pub(crate) fn nameless() -> Self {
+        Self { function: "<unloaded Java method>".into(), ..Self::default() }
+    }
+
     fn line(&self, place: u32) -> u32 {
         let begun = self.lines.iter().filter(|(start, _)| place != NO_PLACE && *start <= place);
         begun.max_by_key(|(start, _)| *start).map_or(0, |(_, line)| *line)
@@ -60,19 +65,21 @@ impl Methods {
         Self { indexes: None, methods: Vec::new(), lines: 0 }
     }
 
-    /// Whether the method still has to be [told about](Methods::add), and there is room.
-    pub(crate) fn lacks(&self, id: u64) -> bool {
+    /// Whether the method is known. One that is not is noted among the [unknown](Methods::unknown), as long as there is
+    /// room; beyond that, it counts as known, and has no number.
+    pub(crate) fn knows(&mut self, id: u64) -> bool {
         match self.index(id) {
-            Some(index) => self.methods.get(index as usize).is_some_and(Option::is_none),
-            None => self.methods.len() < MAX_METHODS,
+            Some(index) => self.methods.get(index as usize).is_some_and(Option::is_some),
+            None if self.methods.len() < MAX_METHODS => {
+                self.add(id, None);
+                false
+            }
+            None => true,
         }
     }
 
-    /// A method of which nothing could be learned now may be told about later.
+    /// Adds a method, or what it is called.
     pub(crate) fn add(&mut self, id: u64, mut method: Option<Method>) {
-        if !self.lacks(id) {
-            return;
-        }
         if let Some(method) = &mut method {
             if self.lines + method.lines.len() > MAX_LINES {
                 method.lines = Box::default();
@@ -86,6 +93,7 @@ impl Methods {
                     *place = method;
                 }
             }
+            None if self.methods.len() >= MAX_METHODS => {}
             None => {
                 indexes.insert(id, self.methods.len() as u32);
                 self.methods.push(method);
@@ -175,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_learned_is_learned_later() {
+    fn what_is_met_first_is_learned_later() {
         let mut methods = Methods::new();
-        methods.add(7, None);
+        assert!(!methods.knows(7));
         let number = methods.number(7, 0);
         assert_eq!((methods.tell(number), methods.unknown()), (None, vec![7]));
         methods.add(7, Some(Method::default()));
         assert!(methods.tell(number).is_some() && methods.unknown().is_empty());
-        assert!(!methods.lacks(7), "once is enough");
+        assert!(methods.knows(7));
     }
 
     #[test]
@@ -192,6 +200,7 @@ mod tests {
             methods.add(id, Some(Method { lines: [(0, 1); 100].into(), ..Method::default() }));
         }
         assert_eq!(methods.number(MAX_METHODS as u64, 0), NO_NUMBER);
+        assert!(methods.knows(MAX_METHODS as u64), "or its paths would wait for ever");
         assert_eq!(methods.tell(NO_NUMBER), None);
         assert!(methods.lines <= MAX_LINES);
         let last = methods.tell(methods.number(MAX_METHODS as u64 - 1, 5)).map(|told| told.line);

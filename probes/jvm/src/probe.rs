@@ -15,7 +15,7 @@ use leakline_probing::loader::Watch;
 use crate::android::Android;
 use crate::env::{Frame, Globals};
 use crate::error::JvmError;
-use crate::joined;
+use crate::joined::{self, Learner};
 use crate::management::Management;
 use crate::places;
 use crate::ready::{Readiness, thread_names};
@@ -28,9 +28,6 @@ const THREAD: &CStr = c"leakline-jvm";
 const LOCALS: i32 = 128;
 /// More local references than looking everything up makes.
 const LOCALS_TO_ATTACH: i32 = 1024;
-
-/// Tries to have native call paths go on in Java's frames: one fails while the JVM has its threads stop.
-const JOINS: u8 = 10;
 
 /// How the probe `jvm` finds its JVM.
 #[derive(Debug, Clone, Default)]
@@ -69,8 +66,7 @@ pub struct JvmProbe {
     held: Option<Held>,
     /// The lane's thread is in the JVM already, and leaves it after the next reading.
     entered: bool,
-    /// Tries that are left to have native call paths go on in Java's frames.
-    joins_left: u8,
+    learner: Learner,
 }
 
 /// What was looked up in the JVM. Its references are let go of in `detach` only: by then this is the only user, and
@@ -128,7 +124,7 @@ impl JvmProbe {
             readiness: Readiness::default(),
             held: None,
             entered: false,
-            joins_left: 0,
+            learner: Learner::default(),
         }
     }
 
@@ -200,6 +196,7 @@ impl Probe for JvmProbe {
                 self.held = Some(Held { reader, globals });
                 places::publish();
                 self.joins_left = if joined::begin(vm, &frame) { 0 } else { JOINS };
+                joined::begin(vm, &frame);
                 Ok(Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() }))
             }
             Err(error) => {
@@ -225,14 +222,13 @@ impl Probe for JvmProbe {
     }
 
     async fn details(&mut self, _: &Tick) -> Result<Details, ProbeError> {
-        let vm = self.source.and_then(VmSource::vm);
-        let joins_left = self.joins_left;
-        let (_, (details, joined)) = self.reading(|reader, frame| {
-            let joined = joins_left == 0 || vm.is_some_and(|vm| joined::begin(vm, frame));
-            joined::learn(frame);
-            Ok((reader.details(frame)?, joined))
-        })?;
-        self.joins_left = if joined { 0 } else { joins_left - 1 };
+        let mut learner = std::mem::take(&mut self.learner);
+        let read = self.reading(|reader, frame| {
+            learner.learn(frame);
+            reader.details(frame)
+        });
+        self.learner = learner;
+        let (_, details) = read?;
         Ok(details)
     }
 
