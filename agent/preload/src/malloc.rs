@@ -3,6 +3,8 @@
 //!
 //! Never a catch: there is nothing in the way of a call that could panic, and what is done with a sample catches by itself.
 
+#![expect(unreachable_pub, reason = "called by name, not by path")]
+
 use std::ffi::{c_int, c_void};
 
 use leakline::preload::shims;

@@ -81,8 +81,6 @@ pub mod names {
     pub const RESIDENT_PEAK: &str = "process.resident_peak_bytes";
     /// Threads of the process. Followed by a dot and a name, numbers as `n`: those of that name.
     pub const THREADS: &str = "process.threads";
-    /// Mappings of the process. Counted at a slower cadence when there are many.
-    pub const MAPPINGS: &str = "process.mappings";
     /// Open file descriptors. Followed by a dot and a kind: those of that kind (`process.descriptors.socket_tcp`).
     pub const DESCRIPTORS: &str = "process.descriptors";
 

@@ -195,7 +195,6 @@ impl Probe for JvmProbe {
                 let name = runtime_name(&frame).unwrap_or_else(|_| "JVM".to_owned());
                 self.held = Some(Held { reader, globals });
                 places::publish();
-                self.joins_left = if joined::begin(vm, &frame) { 0 } else { JOINS };
                 joined::begin(vm, &frame);
                 Ok(Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() }))
             }

@@ -72,7 +72,9 @@ impl Hooked {
         match &self.state {
             Some(Err(why)) => details.notes.push(format!("no call paths of malloc: {why}")),
             Some(Ok(_)) if !hook::is_sampling() => {
-                details.notes.push("no call paths of malloc: the hook failed and rests, please report this".to_owned());
+                details.notes.push(
+                    "no call paths of malloc: the hook failed and rests, please report this".to_owned(),
+                );
             }
             _ => {}
         }
@@ -87,7 +89,8 @@ impl Hooked {
         ]);
         details.profiles.extend(read.all);
         details.longest_stall = details.longest_stall.max(read.held);
-        let fault = read.fault.map(|fault| format!("leakline's tables are wrong, please report this: {fault}"));
+        let fault =
+            read.fault.map(|fault| format!("leakline's tables are wrong, please report this: {fault}"));
         details.notes.extend(fault);
         if read.missed_frees * 100 > read.samples {
             details.notes.push(format!("{} frees of sampled memory went by unseen", read.missed_frees));
@@ -118,18 +121,19 @@ impl Watch {
     fn start() -> Option<Self> {
         let ends = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ends);
-        let thread = thread::Builder::new().name("leakline-loads".into()).stack_size(256 << 10).spawn(move || {
-            let mut seen = loader::generation();
-            while !told.load(SeqCst) {
-                thread::park_timeout(LOOK);
-                let now = loader::generation();
-                if now != seen || now.is_none() {
-                    seen = now;
-                    unwind::refresh();
-                    hook::look_again();
+        let thread =
+            thread::Builder::new().name("leakline-loads".into()).stack_size(256 << 10).spawn(move || {
+                let mut seen = loader::generation();
+                while !told.load(SeqCst) {
+                    thread::park_timeout(LOOK);
+                    let now = loader::generation();
+                    if now != seen || now.is_none() {
+                        seen = now;
+                        unwind::refresh();
+                        hook::look_again();
+                    }
                 }
-            }
-        });
+            });
         Some(Self { ends, thread: Some(thread.ok()?) })
     }
 }

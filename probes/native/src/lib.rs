@@ -23,7 +23,7 @@ mod unwind;
 
 #[doc(hidden)]
 pub use hook::shims;
-pub use limit::limit;
 pub use hooked::begin_early;
+pub use limit::limit;
 pub use malloc::{NativeMode, NativeOptions, NativeProbe};
 pub use process::{ProcessOptions, ProcessProbe, SWAPPED_PROPORTIONAL};

@@ -10,6 +10,7 @@ use leakline_core::{
     Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, names,
 };
 
+use crate::allocator::Kind;
 use crate::hooked::Hooked;
 use crate::mallinfo::{Counts, Source};
 use crate::pace::Pace;
@@ -126,7 +127,10 @@ impl Probe for NativeProbe {
                 Attachment::Attached(RuntimeInfo { name: source.name().to_owned(), source_roots: Vec::new() })
             }
             // Whose numbers cannot be had may still be hooked.
-            Err(_) if self.hooked.is_sampling() => Attachment::Attached(RuntimeInfo::default()),
+            Err(_) if self.hooked.is_sampling() => {
+                let name = Kind::of_host().name().to_owned();
+                Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() })
+            }
             Err(reason) => Attachment::Absent { reason },
         })
     }

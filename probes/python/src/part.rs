@@ -12,8 +12,8 @@ use leakline_probing::loader::{self, LoadedObject};
 
 use crate::wire::{
     ABI, CensusAnswer, CensusRequest, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer,
-    ProfileRequest, Request, Response, Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table, ToldFrame,
-    Tracing, Window, decode, encode,
+    ProfileRequest, Request, Response, Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table,
+    ToldFrame, Tracing, Window, decode, encode,
 };
 
 type OnClosing = Arc<dyn Fn() + Send + Sync>;

@@ -5,7 +5,7 @@ mod attaching;
 mod bad_input;
 mod collecting;
 mod invisible;
+mod java_under_native;
 mod ledger_balances;
 mod native_heap;
-mod java_under_native;
 mod surviving;

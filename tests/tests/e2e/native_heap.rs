@@ -13,10 +13,13 @@ struct Functions(Vec<(u64, u64, String)>);
 
 impl Functions {
     fn of(program: &Path) -> Self {
-        let output = Command::new("nm").args(["-S", "--defined-only"]).arg(program).output().expect("nm runs");
+        let output =
+            Command::new("nm").args(["-S", "--defined-only"]).arg(program).output().expect("nm runs");
         let text = String::from_utf8(output.stdout).expect("names are text");
         let functions = text.lines().filter_map(|line| {
-            let [address, size, kind, name] = line.split_whitespace().collect::<Vec<_>>()[..] else { return None };
+            let [address, size, kind, name] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+                return None;
+            };
             let number = |text| u64::from_str_radix(text, 16).ok();
             kind.eq_ignore_ascii_case("t").then_some((number(address)?, number(size)?, name.to_owned()))
         });
@@ -34,7 +37,9 @@ impl Functions {
 fn profile(snapshot: &Snapshot, source: &str) -> Arc<Profile> {
     let reading = snapshot.reading("native").expect("a native reading");
     let found = reading.profiles.iter().find(|profile| profile.source().name == source);
-    Arc::clone(found.unwrap_or_else(|| panic!("no profile {source}: {:?} {:?}", reading.status, reading.notes)))
+    Arc::clone(
+        found.unwrap_or_else(|| panic!("no profile {source}: {:?} {:?}", reading.status, reading.notes)),
+    )
 }
 
 fn last(outcome: &Outcome) -> Arc<Snapshot> {
@@ -73,7 +78,10 @@ fn each_planted_leak_is_found_at_its_function_with_its_bytes() {
         let expected: u64 = bytes.parse().expect("a number");
         let (bytes, error) = found.get(name).copied().unwrap_or_default();
         // Four standard errors: one false alarm in 2,000 runs of this test; and what a mapping is rounded up to.
-        assert!(bytes.abs_diff(expected) <= 4 * error + 4096, "{name}: {bytes} ± {error}, not {expected}: {found:?}");
+        assert!(
+            bytes.abs_diff(expected) <= 4 * error + 4096,
+            "{name}: {bytes} ± {error}, not {expected}: {found:?}"
+        );
     }
 }
 
@@ -87,7 +95,8 @@ fn what_survived_is_told_from_what_is_new() {
     let snapshots = outcome.snapshots();
     let survived = |snapshot: &Snapshot| {
         let profile = profile(snapshot, ProfileSource::SAMPLED);
-        let survived = profile.sites().iter().map(|stat| stat.survived.expect("it is told").bytes).sum::<u64>();
+        let survived =
+            profile.sites().iter().map(|stat| stat.survived.expect("it is told").bytes).sum::<u64>();
         (survived, profile.total().bytes)
     };
     assert_eq!(survived(&snapshots[0]).0, 0, "nothing was live at three readings yet");
@@ -122,12 +131,21 @@ fn check_stress(what: &str, seconds: u32, options: &[&str]) {
         // What the C library keeps (a thread's stack, a stream's buffer) does not come from here.
         let ours = left.sites().iter().map(|stat| (names_in(stat, &program, &functions), stat.live));
         let ours: Vec<_> = ours
-            .filter(|(names, _)| names.iter().any(|name| ["allocate", "one_step", "handler", "maps_memory"].contains(name)))
+            .filter(|(names, _)| {
+                names.iter().any(|name| ["allocate", "one_step", "handler", "maps_memory"].contains(name))
+            })
             .collect();
         assert!(ours.is_empty(), "{what}: {ours:?}");
         let seen = |snapshot: &Arc<Snapshot>| profile(snapshot, source).total().blocks;
-        let expected = if source == ProfileSource::MAPPED { what == "maps" } else { !["maps", "overflow"].contains(&what) };
-        assert!(!expected || snapshots.iter().map(seen).max() > Some(0), "{what}: nothing was seen of {source}");
+        let expected = if source == ProfileSource::MAPPED {
+            what == "maps"
+        } else {
+            !["maps", "overflow"].contains(&what)
+        };
+        assert!(
+            !expected || snapshots.iter().map(seen).max() > Some(0),
+            "{what}: nothing was seen of {source}"
+        );
     }
 }
 
@@ -182,8 +200,10 @@ fn with_gauges_only_nothing_is_hooked() {
 
 #[test]
 fn a_program_with_a_malloc_of_its_own_is_told_so() {
-    let outcome =
-        Host::new([built_host("own_malloc").into_os_string()]).options(["--interval", "500ms"]).run().succeeded();
+    let outcome = Host::new([built_host("own_malloc").into_os_string()])
+        .options(["--interval", "500ms"])
+        .run()
+        .succeeded();
     assert_eq!(outcome.stdout, "done\n");
     let last = last(&outcome);
     let native = format!("{:?}", last.reading("native").expect("a native reading"));
@@ -261,11 +281,11 @@ fn an_agent_that_is_loaded_late_writes_relocations_and_sees_later_libraries() {
         .expect("Python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let events = leakline_tests::read_recording(&recording);
-    let snapshots = events.iter().filter_map(|event| match event {
+    let mut snapshots = events.iter().filter_map(|event| match event {
         leakline_proto::Event::Snapshot { snapshot, .. } => Some(snapshot),
         _ => None,
     });
-    let last = snapshots.last().expect("a snapshot");
+    let last = snapshots.next_back().expect("a snapshot");
     let profile = profile(last, ProfileSource::SAMPLED);
     let found = profile.sites().iter().any(|stat| {
         stat.site.frames().first().is_some_and(|frame| frame.file.ends_with("libcodec.so"))

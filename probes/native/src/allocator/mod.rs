@@ -19,7 +19,6 @@ pub(crate) enum Kind {
     Unknown,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for the hook, which stays off where it must"))]
 impl Kind {
     /// The one that stands before the C library's; that it serves `malloc` is likely, not proven.
     pub(crate) fn of_host() -> Self {
@@ -38,10 +37,21 @@ impl Kind {
             Self::Unknown
         }
     }
+
+    /// What it is called, for a reading without its numbers.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Glibc => "glibc malloc",
+            Self::Bionic => "bionic malloc",
+            Self::Jemalloc => "jemalloc",
+            Self::Mimalloc => "mimalloc",
+            Self::Tcmalloc => "tcmalloc",
+            Self::Unknown => "an allocator that leakline does not know",
+        }
+    }
 }
 
 /// The sanitizer that the host was built with, whose own interposition nothing may stand before.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the hook, which stays off where it must"))]
 pub(crate) fn sanitizer() -> Option<&'static str> {
     [
         (c"__asan_init", "AddressSanitizer"),

@@ -160,11 +160,7 @@ impl Request {
 
 /// Maps, and keeps what was mapped.
 #[inline(always)]
-pub(super) fn map(
-    request: Request,
-    from: Registers,
-    call: impl FnOnce() -> *mut c_void,
-) -> *mut c_void {
+pub(super) fn map(request: Request, from: Registers, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
     if !is_hosts() || !(request.is_counted() || request.replaces()) {
         return call();
     }
@@ -202,9 +198,12 @@ pub(super) fn remap(
     }
     let was_kept = record::guarded(false, || {
         record::with_tables(|tables| {
-            let was_kept = tables.maps.all.range(..=address).next_back().is_some_and(|(at, region)| {
-                address < at.saturating_add(region.length)
-            });
+            let was_kept = tables
+                .maps
+                .all
+                .range(..=address)
+                .next_back()
+                .is_some_and(|(at, region)| address < at.saturating_add(region.length));
             tables.maps.remove(address, length);
             was_kept
         })

@@ -7,7 +7,9 @@
 use std::ffi::{CStr, c_int, c_long, c_void};
 use std::marker::PhantomData;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 use leakline_probing::loader;
 
@@ -227,7 +229,8 @@ unsafe extern "C" fn system_mremap(
     new_address: *mut c_void,
 ) -> *mut c_void {
     // SAFETY: the host's call, passed on.
-    (unsafe { libc::syscall(libc::SYS_mremap, address, length, new_length, flags, new_address) }) as *mut c_void
+    (unsafe { libc::syscall(libc::SYS_mremap, address, length, new_length, flags, new_address) })
+        as *mut c_void
 }
 
 /// What malloc aligns to.
@@ -255,8 +258,9 @@ fn early(size: usize, alignment: usize) -> *mut c_void {
         match EARLY_USED.compare_exchange_weak(used, end, Relaxed, Relaxed) {
             Ok(_) => {
                 let block = (base + at) as *mut usize;
+                let before = block.wrapping_sub(1);
                 // SAFETY: the word before the block is in the part that was just taken, and aligned as the block is.
-                unsafe { block.sub(1).write(size) };
+                unsafe { before.write(size) };
                 return block.cast();
             }
             Err(now) => used = now,
@@ -279,7 +283,7 @@ unsafe fn grow_early(block: *mut c_void, size: usize) -> *mut c_void {
 unsafe fn copy_early(block: *mut c_void, grown: *mut c_void, size: usize) {
     if is_early(block) && !grown.is_null() {
         // SAFETY: the word before an early block has its size.
-        let old = unsafe { block.cast::<usize>().sub(1).read() };
+        let old = unsafe { block.cast::<usize>().wrapping_sub(1).read() };
         // SAFETY: both blocks are at least as long, and are not the same.
         unsafe { std::ptr::copy_nonoverlapping(block.cast::<u8>(), grown.cast::<u8>(), old.min(size)) };
     }

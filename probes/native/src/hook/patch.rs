@@ -24,6 +24,9 @@ pub(crate) enum Patched {
 
 /// Comes in front, or does again what is new since the last time. The error is why it cannot be.
 pub(crate) fn come_in_front() -> Result<Patched, String> {
+    if let Some(sanitizer) = crate::allocator::sanitizer() {
+        return Err(format!("{sanitizer} is in the process, whose malloc finds errors"));
+    }
     if next::is_preloaded() {
         return Ok(Patched::Preloaded);
     }
@@ -170,8 +173,14 @@ impl Object {
         let base = info.dlpi_addr as usize;
         // SAFETY: the loader gives the object's own headers and their number.
         let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
-        let mut object =
-            Self { base, range: (usize::MAX, 0), read_only_after: (0, 0), symbols: 0, strings: 0, tables: [(0, 0); 2] };
+        let mut object = Self {
+            base,
+            range: (usize::MAX, 0),
+            read_only_after: (0, 0),
+            symbols: 0,
+            strings: 0,
+            tables: [(0, 0); 2],
+        };
         let mut dynamic = None;
         for header in headers {
             let start = base.wrapping_add(header.p_vaddr as usize);
@@ -245,7 +254,10 @@ impl Object {
         let (Some(name), defined) = name else { return };
         let Some(function) = patching.functions.iter().find(|function| function.name == name) else { return };
         let slot = self.base.wrapping_add(relocation.offset as usize);
-        if !self.holds(slot, size_of::<usize>()) || slot % align_of::<usize>() != 0 || function.ours == 0 {
+        if !self.holds(slot, size_of::<usize>())
+            || !slot.is_multiple_of(align_of::<usize>())
+            || function.ours == 0
+        {
             return;
         }
         // SAFETY: a slot of the object's, aligned, in what is mapped of it; others read and write it as a whole.
@@ -332,5 +344,7 @@ fn is_program(base: usize, headers: &[libc::Elf64_Phdr]) -> bool {
     const PT_PHDR: u32 = 6;
     // SAFETY: takes a number.
     let program = unsafe { libc::getauxval(libc::AT_PHDR) } as usize;
-    headers.iter().any(|header| header.p_type == PT_PHDR && base.wrapping_add(header.p_vaddr as usize) == program)
+    headers
+        .iter()
+        .any(|header| header.p_type == PT_PHDR && base.wrapping_add(header.p_vaddr as usize) == program)
 }

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use leakline_core::{Amount, Frame, NativePlace, Profile, ProfileSource, Site, SiteStat};
 use leakline_probing::joined;
+use leakline_probing::regions::{self, Region};
 use leakline_probing::sampler::estimate::{Sums, Weight};
 use leakline_probing::sampler::live::SURVIVAL_READINGS;
 
+use super::OBJECTS_EPOCH;
+use super::maps::Mapped;
 use super::names::Names;
 use super::record::{self, Path};
-use super::OBJECTS_EPOCH;
 use crate::unwind::objects::Objects;
 
 const _: () = assert!(SURVIVAL_READINGS == leakline_core::SURVIVAL_TICKS, "core says what survival means");
@@ -57,6 +59,7 @@ pub(crate) struct Reader {
     objects_epoch: u64,
     generation: Option<u64>,
     names: Names,
+    mapped: Vec<Mapped>,
     frames: HashMap<usize, Arc<Frame>>,
     told: HashMap<(u32, u64), Arc<Frame>>,
 }
@@ -110,12 +113,29 @@ impl Reader {
                 self.source(source).sites.push(site);
             }
         }
+        self.publish();
         let heap = ProfileSource::sampled(ProfileSource::SAMPLED, mean);
         profiles.all.push(Arc::new(self.heap.profile(heap, mean)));
         profiles.all.push(Arc::new(self.maps.profile(ProfileSource::exact(ProfileSource::MAPPED), 0)));
         let total = |which: usize| profiles.all.get(which).map_or(0, |profile| profile.total().bytes);
         (profiles.sampled_bytes, profiles.mapped_bytes) = (total(0), total(1));
         profiles
+    }
+
+    /// Tells who reads the memory map which mappings are the program's own. Those of runtimes it tells apart itself.
+    fn publish(&self) {
+        let is_runtimes = |site: &Site| {
+            let file = site.frames().first().map_or("", |frame| &*frame.file);
+            let name = file.rsplit('/').next().unwrap_or(file);
+            name.starts_with("libjvm") || name.contains("python")
+        };
+        let regions = self.mapped.iter().filter_map(|mapped| {
+            let site = self.maps.sites.get(mapped.stack as usize)?.as_ref()?;
+            let region =
+                Region { start: mapped.start as u64, end: mapped.end as u64, kind: regions::kinds::MAPPED };
+            (!is_runtimes(site)).then_some(region)
+        });
+        regions::set("mapped", regions.take(regions::MOST_REGIONS).collect());
     }
 
     fn source(&mut self, which: Which) -> &mut Source {
@@ -127,7 +147,7 @@ impl Reader {
 
     /// Copies what changed; gives the mean.
     fn copy(&mut self, check_all: bool, profiles: &mut Profiles) -> u64 {
-        let Self { heap, maps, .. } = self;
+        let Self { heap, maps, mapped, .. } = self;
         let begun = Instant::now();
         let mean = record::with_tables(|tables| {
             let recorder = &mut tables.heap;
@@ -135,7 +155,8 @@ impl Reader {
             let compacted = recorder.compact(most, &mut |_, ()| {});
             heap.begin(recorder.epoch, compacted);
             heap.sums.extend(recorder.stacks.all().iter().map(|stack| stack.sums));
-            heap.new.extend(recorder.stacks.all().iter().skip(heap.sites.len()).map(|stack| stack.path.clone()));
+            heap.new
+                .extend(recorder.stacks.all().iter().skip(heap.sites.len()).map(|stack| stack.path.clone()));
             recorder.grow_older(&mut heap.survived);
             profiles.samples = recorder.samples() as u64;
             profiles.missed_frees = recorder.missed_frees;
@@ -144,8 +165,11 @@ impl Reader {
             let regions = &mut tables.maps;
             maps.begin(regions.epoch, false);
             maps.sums.extend(regions.stacks.all().iter().map(|stack| stack.sums));
-            maps.new.extend(regions.stacks.all().iter().skip(maps.sites.len()).map(|stack| stack.path.clone()));
+            maps.new
+                .extend(regions.stacks.all().iter().skip(maps.sites.len()).map(|stack| stack.path.clone()));
             regions.grow_older(SURVIVAL_READINGS, &mut maps.survived);
+            mapped.clear();
+            mapped.extend(regions.all());
             profiles.mappings = regions.len() as u64;
             profiles.lost_mappings = regions.lost;
             recorder.mean()

@@ -1,19 +1,16 @@
-//! What the host holds beside memory: descriptors by kind, threads by name, and how many mappings.
+//! What the host holds beside memory: descriptors by kind, threads by name. Mappings are counted with the memory map.
 //! Never keeps a descriptor of its own open, asks no file system, and allocates nothing in the host's malloc.
 
 mod descriptors;
 mod entries;
 mod threads;
 
-use leakline_core::{Clock, Details, Gauge, names};
+use leakline_core::{Clock, Details, Gauge};
 
 use crate::error::NativeError;
 use crate::pace::Pace;
 use crate::process::{Instants, ProcessOptions};
-use crate::procfs::ProcFile;
 
-/// Counting mappings is given up after this long: some 200,000 of them.
-const MAPS_BUDGET_NANOS: u64 = 20_000_000;
 /// More threads are not asked for their names: some 25 ms.
 const MOST_THREADS: u32 = 5_000;
 
@@ -21,8 +18,6 @@ const MOST_THREADS: u32 = 5_000;
 pub(crate) struct Resources {
     kinds: Pace,
     threads: Pace,
-    mappings: Pace,
-    maps: ProcFile,
     most_descriptors: u32,
 }
 
@@ -30,13 +25,7 @@ impl Resources {
     /// Has read nothing yet.
     pub(crate) fn new(options: &ProcessOptions) -> Self {
         let pace = || Pace::new(options.quick, options.rest_factor);
-        Self {
-            kinds: pace(),
-            threads: pace(),
-            mappings: pace(),
-            maps: ProcFile::new("maps"),
-            most_descriptors: options.max_descriptors,
-        }
+        Self { kinds: pace(), threads: pace(), most_descriptors: options.max_descriptors }
     }
 
     /// Adds the gauges that are due, and a note for each that could not be read.
@@ -44,8 +33,6 @@ impl Resources {
         let most = self.most_descriptors;
         paced(&mut self.kinds, clock, details, "descriptors' kinds", || descriptors::by_kind(most));
         paced(&mut self.threads, clock, details, "threads' names", || threads::by_name(MOST_THREADS));
-        let maps = &mut self.maps;
-        paced(&mut self.mappings, clock, details, "mappings", || mappings(maps, clock));
     }
 }
 
@@ -70,15 +57,4 @@ fn paced(
         Ok(None) => details.notes.push(format!("{what} not counted: too many")),
         Err(error) => details.notes.push(format!("{what} not counted: {error}")),
     }
-}
-
-/// One line of `maps` is one mapping.
-fn mappings(maps: &mut ProcFile, clock: &dyn Clock) -> Result<Option<Vec<Gauge>>, NativeError> {
-    let started = clock.now().boot_nanos;
-    let mut lines = 0_u64;
-    let whole = maps.read_each(|piece| {
-        lines += piece.iter().filter(|byte| **byte == b'\n').count() as u64;
-        clock.now().boot_nanos.saturating_sub(started) <= MAPS_BUDGET_NANOS
-    })?;
-    Ok(whole.then(|| vec![Gauge::count(names::MAPPINGS, lines)]))
 }

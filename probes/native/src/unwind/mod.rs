@@ -9,8 +9,8 @@
 //! - Code without a table (made at run time) is passed by its frame pointer, where that leads to code of an object.
 //! - Code of a runtime that continues the path ends the walk.
 
-pub(crate) mod objects;
 mod memo;
+pub(crate) mod objects;
 mod rule;
 mod stack;
 #[cfg(all(test, target_os = "linux"))]
@@ -355,12 +355,8 @@ fn by_table(address: usize) -> Option<Rule> {
     let header = unsafe { std::slice::from_raw_parts(place.header as *const u8, length) };
     // SAFETY: as above. There may be gaps between its segments, but the table's offsets do not lead there.
     let image = unsafe { std::slice::from_raw_parts(place.start as *const u8, place.end - place.start) };
-    let table = Table {
-        header,
-        header_address: place.header as u64,
-        image,
-        image_address: place.start as u64,
-    };
+    let table =
+        Table { header, header_address: place.header as u64, image, image_address: place.start as u64 };
     CONTEXT.try_with(|context| {
         let context = context.as_mut()?;
         Some(rule::compile(HERE, table, address as u64, context).unwrap_or(Rule::FramePointer))

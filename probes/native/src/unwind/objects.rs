@@ -116,7 +116,8 @@ fn path(info: &libc::dl_phdr_info) -> String {
 }
 
 fn program() -> String {
-    std::env::current_exe().map_or_else(|_| "<program>".to_owned(), |path| path.to_string_lossy().into_owned())
+    std::env::current_exe()
+        .map_or_else(|_| "<program>".to_owned(), |path| path.to_string_lossy().into_owned())
 }
 
 /// Of the notes of an object the one with the build id, in hexadecimal digits.

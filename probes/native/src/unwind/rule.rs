@@ -73,7 +73,7 @@ impl Rule {
     pub(crate) fn unpack(word: u64) -> Self {
         match word & 7 {
             STEP => {
-                let half = |shift: u32| (((word >> shift) as i16) << 1) as i16;
+                let half = |shift: u32| ((word >> shift) as i16) << 1;
                 Self::Step {
                     from_fp: word >> 3 & 1 != 0,
                     indirect: word >> 4 & 1 != 0,
@@ -134,7 +134,12 @@ impl<T: gimli::ReaderOffset> UnwindContextStorage<T> for Fixed {
 pub(crate) type Context = UnwindContext<usize, Fixed>;
 
 /// The rule at `address`, which lies in the object of `table`. `None`: the table has nothing for it.
-pub(crate) fn compile(machine: Machine, table: Table<'_>, address: u64, context: &mut Context) -> Option<Rule> {
+pub(crate) fn compile(
+    machine: Machine,
+    table: Table<'_>,
+    address: u64,
+    context: &mut Context,
+) -> Option<Rule> {
     let bases = BaseAddresses::default().set_eh_frame_hdr(table.header_address);
     let header = EhFrameHdr::from(Bytes::new(table.header, NativeEndian)).parse(&bases, 8).ok()?;
     let frame_address = match header.eh_frame_ptr() {
@@ -152,11 +157,7 @@ pub(crate) fn compile(machine: Machine, table: Table<'_>, address: u64, context:
     Some(rule(machine, row, &frame).unwrap_or(Rule::Unknown))
 }
 
-fn rule(
-    machine: Machine,
-    row: &UnwindTableRow<usize, Fixed>,
-    frame: &EhFrame<Bytes<'_>>,
-) -> Option<Rule> {
+fn rule(machine: Machine, row: &UnwindTableRow<usize, Fixed>, frame: &EhFrame<Bytes<'_>>) -> Option<Rule> {
     let mut ra = RegisterRule::SameValue;
     let mut fp = RegisterRule::SameValue;
     for (register, rule) in row.registers() {

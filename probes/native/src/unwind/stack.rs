@@ -42,7 +42,9 @@ impl ThreadStack {
         self.low.set(usize::MAX);
         self.high.set(usize::MAX);
         // SAFETY: takes no arguments.
-        let (thread, process) = unsafe { (libc::gettid(), libc::getpid()) };
+        let thread = unsafe { libc::gettid() };
+        // SAFETY: takes no arguments.
+        let process = unsafe { libc::getpid() };
         if thread == process {
             // The kernel put these bytes above the first frame. What lies below, down to where the stack has come, is
             // mapped; no more than that is ever read.
@@ -55,9 +57,11 @@ impl ThreadStack {
             return;
         }
         let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::zeroed();
+        // SAFETY: takes no arguments.
+        let this = unsafe { libc::pthread_self() };
         // SAFETY: it is this thread, and the attributes are ours to write. What it allocates goes past the hook, which this
         // thread is inside of.
-        if unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) } != 0 {
+        if unsafe { libc::pthread_getattr_np(this, attributes.as_mut_ptr()) } != 0 {
             return;
         }
         let (mut low, mut size) = (std::ptr::null_mut(), 0);
@@ -85,7 +89,7 @@ impl Reader {
     /// The word at `address`; `None` where there may be none.
     #[inline(always)]
     pub(crate) fn word(&mut self, address: usize) -> Option<usize> {
-        if address % WORD != 0 || address < self.from {
+        if !address.is_multiple_of(WORD) || address < self.from {
             return None;
         }
         if address >= self.to && !self.is_mapped(address) {
@@ -128,7 +132,8 @@ pub(crate) fn can_be_read(address: usize) -> bool {
     const NO_SUCH_CHANGE: libc::c_long = -1;
     let nowhere = std::ptr::null_mut::<libc::c_void>();
     // SAFETY: the kernel checks the address that it reads from, and changes nothing with a change that does not exist.
-    let outcome = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, NO_SUCH_CHANGE, address, nowhere, 8_usize) };
+    let outcome =
+        unsafe { libc::syscall(libc::SYS_rt_sigprocmask, NO_SUCH_CHANGE, address, nowhere, 8_usize) };
     outcome == -1 && std::io::Error::last_os_error().raw_os_error() != Some(libc::EFAULT)
 }
 
