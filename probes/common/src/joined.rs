@@ -60,9 +60,15 @@ pub fn join(runtime: Joined) {
     }
 }
 
+/// How many runtimes have joined.
+#[inline(always)]
+pub fn count() -> usize {
+    COUNT.load(Acquire)
+}
+
 /// The runtimes that joined so far, in the order in which they did.
 pub fn all() -> impl Iterator<Item = &'static Joined> {
-    ALL.iter().take(COUNT.load(Acquire)).filter_map(|place| {
+    ALL.iter().take(count()).filter_map(|place| {
         // SAFETY: it was stored before it was counted, and is never freed.
         unsafe { place.load(Acquire).as_ref() }
     })

@@ -322,7 +322,8 @@ mod tests {
     fn early_blocks_are_aligned_apart_and_keep_what_is_in_them() {
         let one = early(5, 16).cast::<u8>();
         let other = early(100, 256).cast::<u8>();
-        assert!(one as usize % 16 == 0 && other as usize % 256 == 0 && other as usize - one as usize >= 5);
+        assert!((one as usize).is_multiple_of(16) && (other as usize).is_multiple_of(256));
+        assert!(other as usize - one as usize >= 5);
         assert!(is_early(one.cast()) && is_early(other.cast()) && !is_early(null_mut()));
         // SAFETY: five bytes are the block's own.
         unsafe { one.copy_from("hallo".as_ptr(), 5) };

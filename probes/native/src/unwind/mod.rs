@@ -121,7 +121,7 @@ pub(crate) fn refresh() {
     }
 }
 
-/// Forgets every rule: objects were unloaded, or a runtime has joined.
+/// Forgets every rule: objects were unloaded.
 pub(crate) fn forget() {
     EPOCH.fetch_add(1, Relaxed);
 }
@@ -130,7 +130,8 @@ pub(crate) fn forget() {
 #[inline(always)]
 pub(crate) fn walk(from: Registers, stack: &ThreadStack, into: &mut [usize]) -> Walked {
     let reader = stack.reader(from.sp);
-    let epoch = EPOCH.load(Relaxed);
+    // A runtime that joins gives addresses another meaning, too.
+    let epoch = EPOCH.load(Relaxed).wrapping_add(joined::count() as u64 * 257);
     let memo = if reader.is_own() { stack.memo.open(epoch) } else { None };
     // SAFETY: null, or entries that are never freed.
     let rules = unsafe { RULES.load(Acquire).as_ref() };

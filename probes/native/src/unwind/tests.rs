@@ -75,8 +75,11 @@ fn from_a_deep_recursion() {
 fn through_the_c_library() {
     extern "C" fn compare(one: *const c_void, other: *const c_void) -> c_int {
         check();
-        // SAFETY: qsort gives two of the numbers below.
-        unsafe { *one.cast::<i32>() - *other.cast::<i32>() }
+        // SAFETY: qsort gives one of the numbers below.
+        let one = unsafe { *one.cast::<i32>() };
+        // SAFETY: as above.
+        let other = unsafe { *other.cast::<i32>() };
+        one - other
     }
     let mut numbers = [3_i32, 1, 2];
     // SAFETY: three numbers, and a function that compares two of them.
@@ -107,7 +110,7 @@ static ENDS: Mutex<Vec<End>> = Mutex::new(Vec::new());
 
 extern "C" fn handler(_: c_int) {
     let end = check();
-    ENDS.lock().unwrap().push(end);
+    ENDS.lock().expect("nobody panicked").push(end);
 }
 
 #[test]
@@ -154,7 +157,8 @@ fn garbage_on_the_stack_ends_a_walk() {
         }
         let pc = [check as *const () as usize, found as *const () as usize, 8, usize::MAX][round % 4];
         let pc = pc.wrapping_add(round % 128);
-        let from = Registers { pc, sp: start, fp: inside(state), ..Registers::here() };
+        let mut from = Registers::here();
+        (from.pc, from.sp, from.fp) = (pc, start, inside(state));
         let mut room = [0; 64];
         let walked = walk(from, &ThreadStack::new(), &mut room);
         assert!(walked.frames <= 64);
@@ -170,7 +174,7 @@ fn a_stack_that_is_the_threads_own_by_no_account_is_read_to_its_guard() {
         back: libc::ucontext_t,
         own: libc::ucontext_t,
     }
-    static mut CONTEXT: *mut Context = null_mut();
+    static CONTEXT: AtomicPtr<Context> = AtomicPtr::new(null_mut());
     extern "C" fn coroutine() {
         let end = {
             refresh();
@@ -179,7 +183,7 @@ fn a_stack_that_is_the_threads_own_by_no_account_is_read_to_its_guard() {
             end
         };
         // SAFETY: the test below set it, and is the only one that does.
-        let context = unsafe { &mut *CONTEXT };
+        let context = unsafe { &mut *CONTEXT.load(Relaxed) };
         (context.done, context.end) = (true, Some(end));
         // SAFETY: the test's own context waits to go on.
         unsafe { libc::swapcontext(&mut context.own, &context.back) };
@@ -195,8 +199,7 @@ fn a_stack_that_is_the_threads_own_by_no_account_is_read_to_its_guard() {
     unsafe { libc::mprotect(memory.wrapping_byte_add(63 * page), page, libc::PROT_NONE) };
     // SAFETY: zeros are a context that getcontext fills in.
     let mut context = Box::new(unsafe { std::mem::zeroed::<Context>() });
-    // SAFETY: nobody else uses it.
-    unsafe { CONTEXT = &raw mut *context };
+    CONTEXT.store(&raw mut *context, Relaxed);
     // SAFETY: it writes the context.
     assert_eq!(unsafe { libc::getcontext(&mut context.own) }, 0);
     context.own.uc_stack.ss_sp = memory.wrapping_byte_add(page);
