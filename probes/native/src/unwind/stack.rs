@@ -10,9 +10,13 @@ const WORD: usize = size_of::<usize>();
 /// Nothing is mapped so close below the main thread's stack: the kernel keeps 128 MiB for it.
 const MAIN: usize = 64 << 20;
 
+/// Pages that are asked for in order to know a thread's stack.
+const MOST_PAGES: usize = 256;
+
 /// What is known of a thread's stack; belongs to the thread.
 #[derive(Debug)]
 pub(crate) struct ThreadStack {
+    /// From here on everything is known to be mapped.
     low: Cell<usize>,
     /// One past the last byte; 0: not asked yet.
     high: Cell<usize>,
@@ -28,51 +32,70 @@ impl ThreadStack {
     /// A reader for a walk that begins at `sp`.
     #[inline(always)]
     pub(crate) fn reader(&self, sp: usize) -> Reader {
-        if self.high.get() == 0 {
-            self.find(sp);
-        }
-        let is_own = (self.low.get()..self.high.get()).contains(&sp);
+        let is_own = (self.low.get()..self.high.get()).contains(&sp) || self.reaches(sp);
         Reader { from: sp, to: if is_own { self.high.get() } else { sp }, page: 0 }
     }
 
+    /// Whether `sp` is in the thread's own stack: from there to its end every page is mapped. The C library knows, but
+    /// takes a lock to tell that it may hold just now, because it allocates under it.
     #[cold]
     #[inline(never)]
-    fn find(&self, sp: usize) {
-        // One that nothing lies in.
-        self.low.set(usize::MAX);
-        self.high.set(usize::MAX);
-        // SAFETY: takes no arguments.
-        let thread = unsafe { libc::gettid() };
-        // SAFETY: takes no arguments.
-        let process = unsafe { libc::getpid() };
-        if thread == process {
-            // The kernel put these bytes above the first frame. What lies below, down to where the stack has come, is
-            // mapped; no more than that is ever read.
-            // SAFETY: takes a number.
-            let top = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
-            if top > sp {
-                self.low.set(top.saturating_sub(MAIN));
-                self.high.set(top & !(WORD - 1));
-            }
-            return;
+    fn reaches(&self, sp: usize) -> bool {
+        if self.high.get() == 0 {
+            let (low, high) = end_of_stack();
+            self.low.set(low);
+            self.high.set(high);
         }
-        let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::zeroed();
-        // SAFETY: takes no arguments.
-        let this = unsafe { libc::pthread_self() };
-        // SAFETY: it is this thread, and the attributes are ours to write. What it allocates goes past the hook, which this
-        // thread is inside of.
-        if unsafe { libc::pthread_getattr_np(this, attributes.as_mut_ptr()) } != 0 {
-            return;
+        let first = sp & !(PAGE - 1);
+        let known = self.low.get().min(self.high.get());
+        let pages = known.saturating_sub(first).div_ceil(PAGE);
+        if sp >= self.high.get() || sp >= known || pages > MOST_PAGES {
+            return (known..self.high.get()).contains(&sp);
         }
-        let (mut low, mut size) = (std::ptr::null_mut(), 0);
-        // SAFETY: the call above filled the attributes in.
-        if unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut low, &mut size) } == 0 {
-            self.low.set(low as usize);
-            self.high.set((low as usize).saturating_add(size));
+        // Upwards: another stack below this one ends before this one begins.
+        if !(0..pages).all(|page| can_be_read(first + page * PAGE)) {
+            return false;
         }
-        // SAFETY: as above, and they are not used any more.
-        unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+        self.low.set(first);
+        true
     }
+}
+
+/// One past the last byte of this thread's stack, and from where on it is known to be mapped.
+fn end_of_stack() -> (usize, usize) {
+    // SAFETY: takes no arguments.
+    let thread = unsafe { libc::gettid() };
+    // SAFETY: takes no arguments.
+    let process = unsafe { libc::getpid() };
+    if thread == process {
+        // The kernel put these bytes above the first frame. What lies below, down to where the stack has come, is mapped; no
+        // more than that is ever read.
+        // SAFETY: takes a number.
+        let top = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize & !(WORD - 1);
+        return (top.saturating_sub(MAIN), top);
+    }
+    // C libraries keep what belongs to a thread at the end of its stack.
+    let end = thread_pointer() & !(WORD - 1);
+    (end, end)
+}
+
+fn thread_pointer() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let pointer;
+        // SAFETY: the ABI keeps the thread pointer's own value there.
+        unsafe { std::arch::asm!("mov {0}, fs:[0]", out(reg) pointer, options(readonly, nostack)) };
+        pointer
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        let pointer;
+        // SAFETY: reads a register.
+        unsafe { std::arch::asm!("mrs {0}, tpidr_el0", out(reg) pointer, options(nomem, nostack)) };
+        pointer
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    0
 }
 
 /// Reads words of one walk.
@@ -162,7 +185,7 @@ mod tests {
         while reader.word(address).is_some() {
             address += 8;
         }
-        assert_eq!(address, stack.high.get());
+        assert!(address == stack.high.get() && address > sp, "{stack:?}");
         let elsewhere = Box::new([7_usize; 4]);
         let mut reader = stack.reader(&raw const *elsewhere as usize);
         assert_eq!(reader.word(&raw const *elsewhere as usize), Some(7));
