@@ -142,16 +142,15 @@ impl Watch {
     }
 }
 
+/// Where the object begins that holds the code or data at `address`. Nothing is read there, and nothing is allocated.
+pub fn base_of(address: usize) -> Option<usize> {
+    info_of(address).map(|info| info.dli_fbase as usize)
+}
+
 /// The file that holds the code or data at `address`, made absolute where possible; `None` for memory that belongs to
 /// no object. Nothing is read at the address.
 pub fn object_at(address: usize) -> Option<PathBuf> {
-    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: dladdr only compares the address, and `info` is ours to write.
-    if unsafe { libc::dladdr(address as *const c_void, info.as_mut_ptr()) } == 0 {
-        return None;
-    }
-    // SAFETY: zeroed is valid for a struct of pointers, and dladdr filled it.
-    let info = unsafe { info.assume_init() };
+    let info = info_of(address)?;
     if info.dli_fname.is_null() {
         return None;
     }
@@ -159,6 +158,16 @@ pub fn object_at(address: usize) -> Option<PathBuf> {
     let name = unsafe { CStr::from_ptr(info.dli_fname) };
     let path = PathBuf::from(OsStr::from_bytes(name.to_bytes()));
     Some(std::fs::canonicalize(&path).unwrap_or(path))
+}
+
+fn info_of(address: usize) -> Option<libc::Dl_info> {
+    let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
+    // SAFETY: dladdr only compares the address, and `info` is ours to write.
+    if unsafe { libc::dladdr(address as *const c_void, info.as_mut_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: zeroed is valid for a struct of pointers, and dladdr filled it.
+    Some(unsafe { info.assume_init() })
 }
 
 /// The folder of the library (or program) that this code was linked into.

@@ -139,7 +139,7 @@ pub(crate) fn host_malloc() -> Option<Symbol> {
 /// Whether `function` is only a jump in a program that was not built position-independent (Debian's python3) and that
 /// takes malloc's address: the loader then calls that jump the function, and the real one stands in a library.
 #[cfg(target_env = "gnu")]
-fn is_stub(function: Symbol) -> bool {
+pub(crate) fn is_stub(function: Symbol) -> bool {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     let mut entry: *mut c_void = std::ptr::null_mut();
     const RTLD_DL_SYMENT: c_int = 1;
@@ -159,7 +159,7 @@ fn is_stub(function: Symbol) -> bool {
 }
 
 #[cfg(not(target_env = "gnu"))]
-fn is_stub(_: Symbol) -> bool {
+pub(crate) fn is_stub(_: Symbol) -> bool {
     false
 }
 

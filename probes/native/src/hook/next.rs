@@ -13,6 +13,8 @@ use std::sync::atomic::{
 
 use leakline_probing::loader;
 
+use crate::mallinfo;
+
 pub(super) type Malloc = unsafe extern "C" fn(usize) -> *mut c_void;
 pub(super) type Calloc = unsafe extern "C" fn(usize, usize) -> *mut c_void;
 pub(super) type Realloc = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
@@ -118,8 +120,10 @@ fn find() -> bool {
     if LOOKING.swap(true, Acquire) {
         return false;
     }
-    IS_PRELOADED.store(true, Relaxed);
-    look_up(loader::next_symbol);
+    look_up(behind_ours);
+    // A program that brings a malloc of its own calls that; what comes here then are this library's own calls.
+    let is_first = loader::symbol(c"malloc").is_some_and(|found| is_ours(found) || mallinfo::is_stub(found));
+    IS_PRELOADED.store(is_first, Relaxed);
     if EARLY_USED.load(Relaxed) > 0 {
         // Only now, and only then, must every free ask whether the block is one of ours.
         REAL_FREE.store(NEXT.free.0.load(Relaxed), Relaxed);
@@ -129,6 +133,17 @@ fn find() -> bool {
     }
     FOUND.store(true, Release);
     true
+}
+
+/// What the process calls by `name`, or would call if our function of that name were not there.
+fn behind_ours(name: &CStr) -> Option<std::ptr::NonNull<c_void>> {
+    let found = loader::symbol(name)?;
+    if is_ours(found) || mallinfo::is_stub(found) { loader::next_symbol(name) } else { Some(found) }
+}
+
+fn is_ours(function: std::ptr::NonNull<c_void>) -> bool {
+    let base = |address: usize| loader::base_of(address);
+    base(function.as_ptr() as usize) == base(is_ours as *const () as usize)
 }
 
 unsafe extern "C" fn first_malloc(size: usize) -> *mut c_void {

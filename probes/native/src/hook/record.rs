@@ -22,7 +22,7 @@ pub(super) const MAX_FRAMES: usize = 64;
 /// Most frames of a runtime that continue a native path.
 const MAX_JOINED: usize = 32;
 /// Frees of one signal handler that are noted.
-const PENDING: usize = 8;
+const PENDING: usize = 4;
 
 /// What the hook keeps for a thread beside its countdown.
 struct Local {

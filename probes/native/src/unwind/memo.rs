@@ -1,9 +1,10 @@
-//! The frames of a thread's last walk. Most of a stack is the same from one sample to the next, and a walk depends on
+//! The frames of threads' last walks. Most of a stack is the same from one sample to the next, and a walk depends on
 //! nothing but where it begins and on the words that it reads: where it comes to a frame of the last walk, and every word
 //! that was read beyond is what it was, the rest is known. That costs one look at each of these words, in the order of their
 //! addresses, instead of a rule for each frame that is somewhere else in memory.
 
 use std::cell::{Cell, UnsafeCell};
+use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Release};
 
 use super::End;
 
@@ -20,45 +21,55 @@ pub(super) struct Frame {
     pub(super) words: (usize, usize),
 }
 
-/// A thread's.
+/// One thread's, until another takes its place: there are fewer than a process may have threads. They do not lie in the
+/// threads' static blocks, of which the system has only little for libraries that come late.
 #[derive(Debug)]
 pub(super) struct Memo {
     /// The outermost first, so that what changes is at the end.
     frames: UnsafeCell<[Frame; FRAMES]>,
     length: Cell<usize>,
     end: Cell<End>,
-    epoch: Cell<u64>,
-    /// A walk is at it; another one on this thread interrupts it.
-    busy: Cell<bool>,
+    /// Whose walk it was, and when.
+    owner: Cell<(usize, u64)>,
+    /// A walk is at it: another thread's, or one on this thread that was interrupted.
+    busy: AtomicBool,
 }
 
+// SAFETY: everything is reached by the one who set the flag.
+unsafe impl Sync for Memo {}
+
+const MEMOS: usize = 64;
+static ALL: [Memo; MEMOS] = [const { Memo::new() }; MEMOS];
+
 impl Memo {
-    pub(super) const fn new() -> Self {
+    const fn new() -> Self {
         let none = Frame { pc: 0, sp: 0, fp: 0, words: (0, 0) };
         Self {
             frames: UnsafeCell::new([none; FRAMES]),
             length: Cell::new(0),
             end: Cell::new(End::Unknown),
-            epoch: Cell::new(0),
-            busy: Cell::new(false),
+            owner: Cell::new((0, 0)),
+            busy: AtomicBool::new(false),
         }
     }
+}
 
-    /// For a walk; `None` while another one on this thread has it.
-    #[inline(always)]
-    pub(super) fn open(&self, epoch: u64) -> Option<Open<'_>> {
-        if self.busy.replace(true) {
-            return None;
-        }
-        if self.epoch.replace(epoch) != epoch {
-            self.length.set(0);
-        }
-        // SAFETY: the flag was not set, so nobody else has the frames, and it stays set until this is dropped.
-        let frames = unsafe { &mut *self.frames.get() };
-        let at = self.length.get();
-        // Until the walk is closed, what it does not overwrite.
-        Some(Open { memo: self, frames, at, new: 0, is_cut: false, length: None })
+/// For a walk of the thread that `owner` stands for; `None` while another walk has it.
+#[inline(always)]
+pub(super) fn open(owner: usize, epoch: u64) -> Option<Open<'static>> {
+    let hash = (owner as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58;
+    let memo = ALL.get(hash as usize & (MEMOS - 1))?;
+    if memo.busy.swap(true, Acquire) {
+        return None;
     }
+    if memo.owner.replace((owner, epoch)) != (owner, epoch) {
+        memo.length.set(0);
+    }
+    // SAFETY: the flag was not set, so nobody else has the frames, and it stays set until this is dropped.
+    let frames = unsafe { &mut *memo.frames.get() };
+    let at = memo.length.get();
+    // Until the walk is closed, what it does not overwrite.
+    Some(Open { memo, frames, at, new: 0, is_cut: false, length: None })
 }
 
 /// The frames, while a walk is under way: those of the last one from the bottom up, those of this one from the top down.
@@ -145,6 +156,6 @@ impl Open<'_> {
 impl Drop for Open<'_> {
     fn drop(&mut self) {
         self.memo.length.set(self.length.unwrap_or(self.at));
-        self.memo.busy.set(false);
+        self.memo.busy.store(false, Release);
     }
 }

@@ -132,7 +132,7 @@ pub(crate) fn walk(from: Registers, stack: &ThreadStack, into: &mut [usize]) -> 
     let reader = stack.reader(from.sp);
     // A runtime that joins gives addresses another meaning, too.
     let epoch = EPOCH.load(Relaxed).wrapping_add(joined::count() as u64 * 257);
-    let memo = if reader.is_own() { stack.memo.open(epoch) } else { None };
+    let memo = if reader.is_own() { memo::open(stack.end(), epoch) } else { None };
     // SAFETY: null, or entries that are never freed.
     let rules = unsafe { RULES.load(Acquire).as_ref() };
     Walk { rules, epoch, reader, memo, frames: 0 }.run(from, stack, into)

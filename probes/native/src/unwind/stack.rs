@@ -3,8 +3,6 @@
 
 use std::cell::Cell;
 
-use super::memo::Memo;
-
 const PAGE: usize = 4096;
 const WORD: usize = size_of::<usize>();
 /// Nothing is mapped so close below the main thread's stack: the kernel keeps 128 MiB for it.
@@ -20,13 +18,12 @@ pub(crate) struct ThreadStack {
     low: Cell<usize>,
     /// One past the last byte; 0: not asked yet.
     high: Cell<usize>,
-    pub(super) memo: Memo,
 }
 
 impl ThreadStack {
     /// Nothing is known yet.
     pub(crate) const fn new() -> Self {
-        Self { low: Cell::new(0), high: Cell::new(0), memo: Memo::new() }
+        Self { low: Cell::new(0), high: Cell::new(0) }
     }
 
     /// A reader for a walk that begins at `sp`.
@@ -34,6 +31,12 @@ impl ThreadStack {
     pub(crate) fn reader(&self, sp: usize) -> Reader {
         let is_own = (self.low.get()..self.high.get()).contains(&sp) || self.reaches(sp);
         Reader { from: sp, to: if is_own { self.high.get() } else { sp }, page: 0 }
+    }
+
+    /// Its end, which no two threads have in common; once it is known.
+    #[inline(always)]
+    pub(super) fn end(&self) -> usize {
+        self.high.get()
     }
 
     /// Whether `sp` is in the thread's own stack: from there to its end every page is mapped. The C library knows, but

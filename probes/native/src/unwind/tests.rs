@@ -231,7 +231,8 @@ fn what_is_remembered_changes_nothing() {
         let from = Registers::here();
         let (mut with, mut without) = ([0; MOST], [0; MOST]);
         let ours = walk(from, stack, &mut with[..most]);
-        let fresh = walk(from, &ThreadStack::new(), &mut without[..most]);
+        forget();
+        let fresh = walk(from, stack, &mut without[..most]);
         assert_eq!((ours, &with[..ours.frames]), (fresh, &without[..fresh.frames]));
     }
     #[inline(never)]
