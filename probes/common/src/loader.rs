@@ -85,9 +85,9 @@ impl LoadedObject {
 /// The program itself is never meant: it has no name here.
 pub fn loaded_object(prefixes: &[&str]) -> Option<LoadedObject> {
     let mut found = Vec::new();
-    each_object(&mut |name, _| {
-        if file_name_begins(name, prefixes) {
-            found.push(PathBuf::from(OsStr::from_bytes(name)));
+    each_object(&mut |object| {
+        if file_name_begins(object.name, prefixes) {
+            found.push(PathBuf::from(OsStr::from_bytes(object.name)));
         }
         true
     });
@@ -108,8 +108,8 @@ pub fn unloaded() -> u64 {
 
 fn counts() -> Option<Counts> {
     let mut found = None;
-    each_object(&mut |_, counts| {
-        found = counts;
+    each_object(&mut |object| {
+        found = object.counts;
         false
     });
     found
@@ -145,6 +145,18 @@ impl Watch {
 /// Where the object begins that holds the code or data at `address`. Nothing is read there, and nothing is allocated.
 pub fn base_of(address: usize) -> Option<usize> {
     info_of(address).map(|info| info.dli_fbase as usize)
+}
+
+/// Whether the shared object at `one` comes before that at `other` in the loader's order, in which names are looked up.
+/// False where either is none. Nothing is allocated.
+pub fn comes_before(one: usize, other: usize) -> bool {
+    let (Some(one), Some(other)) = (base_of(one), base_of(other)) else { return false };
+    let mut first = None;
+    each_object(&mut |object| {
+        first = Some(object.base).filter(|base| *base == one || *base == other);
+        first.is_none()
+    });
+    one != other && first == Some(one)
 }
 
 /// The file that holds the code or data at `address`, made absolute where possible; `None` for memory that belongs to
@@ -210,8 +222,15 @@ struct Counts {
     subs: u64,
 }
 
-/// What is done with each object's name and the loader's counts; false ends the walk.
-type Visit<'a> = &'a mut dyn FnMut(&[u8], Option<Counts>) -> bool;
+/// An object on a walk.
+struct Seen<'a> {
+    name: &'a [u8],
+    base: usize,
+    counts: Option<Counts>,
+}
+
+/// What is done with each object; false ends the walk.
+type Visit<'a> = &'a mut dyn FnMut(Seen<'_>) -> bool;
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn each_object(visit: Visit<'_>) {
@@ -224,9 +243,9 @@ fn each_object(visit: Visit<'_>) {
         #[expect(clippy::useless_conversion, reason = "32 bits wide on some targets")]
         let counts = (size >= std::mem::offset_of!(libc::dl_phdr_info, dlpi_tls_modid))
             .then(|| Counts { adds: u64::from(info.dlpi_adds), subs: u64::from(info.dlpi_subs) });
-        let name = name_of(&info.dlpi_name);
+        let seen = Seen { name: name_of(&info.dlpi_name), base: info.dlpi_addr as usize, counts };
         // A panic must not unwind into the loader; the closures here do nothing but compare and push.
-        let go_on = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| visit(name, counts)));
+        let go_on = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| visit(seen)));
         c_int::from(!go_on.unwrap_or(false))
     }
 
@@ -255,6 +274,14 @@ mod tests {
     fn a_symbol_of_libc_is_found_and_a_made_up_one_is_not() {
         assert!(symbol(c"malloc").is_some());
         assert!(symbol(c"leakline_has_no_such_symbol").is_none());
+    }
+
+    #[test]
+    fn objects_come_in_the_order_in_which_they_were_loaded() {
+        let address = |name| symbol(name).unwrap().as_ptr() as usize;
+        let (own, libc) = (comes_before as *const () as usize, address(c"malloc"));
+        assert!(!comes_before(libc, libc) && !comes_before(libc, own) && !comes_before(0, libc));
+        assert!(comes_before(address(c"_Unwind_Backtrace"), libc), "libc is needed by libgcc_s");
     }
 
     #[test]

@@ -122,8 +122,7 @@ fn find() -> bool {
     }
     look_up(behind_ours);
     // A program that brings a malloc of its own calls that; what comes here then are this library's own calls.
-    let is_first = loader::symbol(c"malloc").is_some_and(|found| is_ours(found) || mallinfo::is_stub(found));
-    IS_PRELOADED.store(is_first, Relaxed);
+    IS_PRELOADED.store(loader::symbol(c"malloc").is_some_and(calls_ours), Relaxed);
     if EARLY_USED.load(Relaxed) > 0 {
         // Only now, and only then, must every free ask whether the block is one of ours.
         REAL_FREE.store(NEXT.free.0.load(Relaxed), Relaxed);
@@ -139,6 +138,17 @@ fn find() -> bool {
 fn behind_ours(name: &CStr) -> Option<std::ptr::NonNull<c_void>> {
     let found = loader::symbol(name)?;
     if is_ours(found) || mallinfo::is_stub(found) { loader::next_symbol(name) } else { Some(found) }
+}
+
+/// Whether ours is what the process calls by the name that is looked up as `found`.
+fn calls_ours(found: std::ptr::NonNull<c_void>) -> bool {
+    if mallinfo::is_stub(found) {
+        // The stub calls the first that comes after the program: a library that is loaded late comes after libc.
+        let next = loader::next_symbol(c"malloc");
+        return next
+            .is_some_and(|next| loader::comes_before(is_ours as *const () as usize, next.as_ptr() as usize));
+    }
+    is_ours(found)
 }
 
 fn is_ours(function: std::ptr::NonNull<c_void>) -> bool {

@@ -102,16 +102,18 @@ struct Entry {
 static RULES: AtomicPtr<[Entry; ENTRIES]> = AtomicPtr::new(std::ptr::null_mut());
 /// Counts how often addresses may have got another meaning; in the upper half of each key.
 static EPOCH: AtomicU64 = AtomicU64::new(0);
-/// For one thread that reads a table; another one's walk ends there, once.
-static CONTEXT: Lock<Option<Box<Context>>> = Lock::new(None);
+/// For threads that read a table; where all are in use, one more thread's walk ends there, once.
+static CONTEXTS: [Lock<Option<Box<Context>>>; 8] = [const { Lock::new(None) }; 8];
 
 /// Makes what walks need, and looks at the objects anew where the loader cannot be asked in a hook. On a thread of the
 /// agent's, before the first walk, and whenever something was loaded or unloaded.
 pub(crate) fn refresh() {
     objects::refresh();
-    CONTEXT.with(|context| {
-        context.get_or_insert_with(|| Box::new(Context::new_in()));
-    });
+    for context in &CONTEXTS {
+        context.with(|context| {
+            context.get_or_insert_with(|| Box::new(Context::new_in()));
+        });
+    }
     if RULES.load(Acquire).is_null() {
         let zeros = std::alloc::Layout::new::<[Entry; ENTRIES]>();
         // SAFETY: the layout has a size.
@@ -358,10 +360,12 @@ fn by_table(address: usize) -> Option<Rule> {
     let image = unsafe { std::slice::from_raw_parts(place.start as *const u8, place.end - place.start) };
     let table =
         Table { header, header_address: place.header as u64, image, image_address: place.start as u64 };
-    CONTEXT.try_with(|context| {
-        let context = context.as_mut()?;
-        Some(rule::compile(HERE, table, address as u64, context).unwrap_or(Rule::FramePointer))
-    })?
+    CONTEXTS.iter().find_map(|context| {
+        context.try_with(|context| {
+            let context = context.as_mut()?;
+            Some(rule::compile(HERE, table, address as u64, context).unwrap_or(Rule::FramePointer))
+        })?
+    })
 }
 
 /// Whether an object that was there at the last look still is, as far as its table goes.

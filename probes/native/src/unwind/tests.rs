@@ -3,7 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 use std::ptr::null_mut;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::*;
 
@@ -13,6 +13,12 @@ unsafe extern "C" {
 }
 
 const MOST: usize = 400;
+
+/// Two walks at once may both come to code that neither has seen, and where the room for that is in use, a walk ends.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 extern "C" fn step(context: *mut c_void, into: *mut c_void) -> c_int {
     // SAFETY: it is the list that `expected` passes.
@@ -50,7 +56,8 @@ fn check() -> End {
         let at = ours.iter().position(|address| Some(address) == theirs.first())?;
         Some((theirs, at))
     });
-    let (mut theirs, at) = common.expect("a common caller");
+    let (mut theirs, at) =
+        common.unwrap_or_else(|| panic!("no common caller: {end:?} {ours:x?} {expected:x?}"));
     // libgcc ends with the address 0 where it finds no caller.
     theirs.retain(|address| *address != 0);
     assert_eq!(caller(&ours, at), theirs, "{end:?}");
@@ -60,6 +67,7 @@ fn check() -> End {
 
 #[test]
 fn from_a_deep_recursion() {
+    let _alone = alone();
     #[inline(never)]
     fn deep(frames: u32) -> u32 {
         if frames == 0 {
@@ -73,6 +81,7 @@ fn from_a_deep_recursion() {
 
 #[test]
 fn through_the_c_library() {
+    let _alone = alone();
     extern "C" fn compare(one: *const c_void, other: *const c_void) -> c_int {
         check();
         // SAFETY: qsort gives one of the numbers below.
@@ -89,6 +98,7 @@ fn through_the_c_library() {
 
 #[test]
 fn with_frames_of_odd_sizes() {
+    let _alone = alone();
     #[inline(never)]
     fn odd<const BYTES: usize>() -> u8 {
         let room = black_box([7_u8; BYTES]);
@@ -115,6 +125,7 @@ extern "C" fn handler(_: c_int) {
 
 #[test]
 fn out_of_a_signal_handler_on_either_stack() {
+    let _alone = alone();
     let mut room = vec![0_u8; 256 << 10];
     let stack = libc::stack_t { ss_sp: room.as_mut_ptr().cast(), ss_flags: 0, ss_size: room.len() };
     for flags in [0, libc::SA_ONSTACK] {
@@ -137,6 +148,7 @@ fn out_of_a_signal_handler_on_either_stack() {
 
 #[test]
 fn garbage_on_the_stack_ends_a_walk() {
+    let _alone = alone();
     refresh();
     let mut state = 88_172_645_463_325_252_u64;
     let mut words = vec![0_usize; 4096];
@@ -167,6 +179,7 @@ fn garbage_on_the_stack_ends_a_walk() {
 
 #[test]
 fn a_stack_that_is_the_threads_own_by_no_account_is_read_to_its_guard() {
+    let _alone = alone();
     #[repr(C)]
     struct Context {
         done: bool,
@@ -214,6 +227,7 @@ fn a_stack_that_is_the_threads_own_by_no_account_is_read_to_its_guard() {
 /// A walk that remembers the last one finds what one without memory finds, on stacks that change at random.
 #[test]
 fn what_is_remembered_changes_nothing() {
+    let _alone = alone();
     struct Random {
         state: u64,
         steps: u32,
