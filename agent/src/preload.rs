@@ -19,10 +19,10 @@ pub use leakline_native::shims;
 /// How often a settling agent looks whether a runtime has shown up.
 const SETTLE_POLL: Duration = Duration::from_millis(5);
 
-/// Whoever turns this to true starts the agent: the settling thread, or the end of a host that was quicker.
+/// Whether somebody starts the agent: the settling thread, or the end of a host that was quicker.
 static STARTED: AtomicBool = AtomicBool::new(false);
 
-/// The config while the agent waits to be started.
+/// The config until the agent is started, by whoever takes it; locked while that goes on.
 static WAITING: Mutex<Option<Config>> = Mutex::new(None);
 
 /// The process that loaded the library with business in it. A forked child is another.
@@ -107,11 +107,10 @@ fn wait_until_settled(settle: Duration) {
 }
 
 fn start_once() {
-    if STARTED.swap(true, Ordering::AcqRel) {
-        return;
-    }
-    let config = WAITING.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(Err(error)) = config.map(running::start) {
+    STARTED.store(true, Ordering::Release);
+    // Held to the end: a host that ends meanwhile waits for what it is to end.
+    let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(Err(error)) = waiting.take().map(running::start) {
         tell(&error.to_string());
     }
 }

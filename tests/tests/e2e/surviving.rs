@@ -34,3 +34,11 @@ fn an_orderly_end_has_a_final_snapshot_with_python_in_it() {
     assert!(!python.profiles.is_empty(), "{:?}; {}", python.status, outcome.stderr);
     assert!(matches!(outcome.events().last(), Some(Event::End(_))));
 }
+
+#[test]
+fn a_host_that_ends_just_when_the_agent_starts_has_its_recording() {
+    for _ in 0..20 {
+        let outcome = Host::new(["sleep", "0.02"]).variable("LEAKLINE_SETTLE", "20ms").run().succeeded();
+        assert!(!outcome.snapshots().is_empty());
+    }
+}

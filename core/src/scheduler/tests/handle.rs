@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::kit::{MINUTE, PATIENCE, Rig, Script, eventually, impatient, options, scripted_sink, status};
 use crate::conformance::{TestClock, sample_session};
-use crate::{Cause, Clock, Command, Layer, Scheduler, StartError, command_channel};
+use crate::{Cause, Clock, Command, Layer, Scheduler, SchedulerOptions, StartError, command_channel};
 
 #[test]
 fn a_reset_takes_a_snapshot_at_once_that_growth_is_counted_from() {
