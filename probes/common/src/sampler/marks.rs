@@ -1,5 +1,8 @@
 //! Which addresses are sampled: one bit for every 16 bytes of address space, so that a free of a pointer that was not
-//! sampled costs one or two loads and is never mistaken.
+//! sampled costs few loads and is never mistaken.
+//!
+//! Before those bits stands a filter of 8 KiB, one bit for all addresses of a hash: it stays in the processor's first
+//! cache, where the bits of a large heap do not, and nearly always says that an address is none.
 //!
 //! The address space is cut into regions of 64 MiB. A table has a pointer for each, and a region gets its bits (512 KiB,
 //! of which the kernel backs only pages that were written to) when its first mark is set. Nothing is ever unmapped, so a
@@ -18,6 +21,10 @@ const REGION_BYTES: usize = 1 << (REGION_BITS - GRANULE_BITS - 3);
 const PAGE: usize = 4096;
 const PAGES: usize = REGION_BYTES / PAGE;
 
+/// Bits of the filter.
+const FILTER_BITS: u32 = 16;
+const FILTER: usize = 1 << FILTER_BITS;
+
 /// A region's bits; on a page of their own, which of the bits' pages were written to, and the region before.
 #[repr(C)]
 struct Region {
@@ -33,6 +40,9 @@ pub struct Marks {
     /// The region that was added last; the others hang on it.
     last: AtomicPtr<Region>,
     written_pages: AtomicU64,
+    filter: [AtomicU8; FILTER / 8],
+    /// How many marks stand behind each bit of the filter; once it is at its most, it stays.
+    counts: [AtomicU8; FILTER],
 }
 
 impl Marks {
@@ -42,6 +52,8 @@ impl Marks {
             regions: AtomicPtr::new(null_mut()),
             last: AtomicPtr::new(null_mut()),
             written_pages: AtomicU64::new(0),
+            filter: [const { AtomicU8::new(0) }; FILTER / 8],
+            counts: [const { AtomicU8::new(0) }; FILTER],
         }
     }
 
@@ -63,6 +75,14 @@ impl Marks {
     /// Whether `address` is marked.
     #[inline(always)]
     pub fn has(&self, address: usize) -> bool {
+        let hash = hash(address);
+        // SAFETY: a hash is below FILTER.
+        let filter = unsafe { self.filter.get_unchecked(hash / 8) };
+        filter.load(Relaxed) >> (hash % 8) & 1 != 0 && self.has_exactly(address)
+    }
+
+    #[inline]
+    fn has_exactly(&self, address: usize) -> bool {
         let Some(region) = self.region(address) else { return false };
         let (byte, bit) = place(address);
         // SAFETY: `byte` is below the region's length, which is a power of two that `place` cuts it to.
@@ -78,7 +98,11 @@ impl Marks {
         else {
             return false;
         };
+        if bits.load(Relaxed) & bit != 0 {
+            return true;
+        }
         bits.store(bits.load(Relaxed) | bit, Relaxed);
+        self.count(address, |count| count.saturating_add(1));
         let page = 1_u64 << (byte / PAGE % 64);
         if written.load(Relaxed) & page == 0 {
             written.store(written.load(Relaxed) | page, Relaxed);
@@ -91,9 +115,21 @@ impl Marks {
     pub fn clear(&self, address: usize) {
         let Some(region) = self.region(address) else { return };
         let (byte, bit) = place(address);
-        if let Some(bits) = region.bits.get(byte) {
+        if let Some(bits) = region.bits.get(byte)
+            && bits.load(Relaxed) & bit != 0
+        {
             bits.store(bits.load(Relaxed) & !bit, Relaxed);
+            self.count(address, |count| if count == u8::MAX { count } else { count.saturating_sub(1) });
         }
+    }
+
+    fn count(&self, address: usize, change: impl Fn(u8) -> u8) {
+        let hash = hash(address);
+        let (Some(counts), Some(filter)) = (self.counts.get(hash), self.filter.get(hash / 8)) else { return };
+        let count = change(counts.load(Relaxed));
+        counts.store(count, Relaxed);
+        let (others, bit) = (filter.load(Relaxed) & !(1 << (hash % 8)), u8::from(count > 0) << (hash % 8));
+        filter.store(others | bit, Relaxed);
     }
 
     /// Takes all marks off, and gives their memory back to the system. The caller has the lock.
@@ -107,6 +143,7 @@ impl Marks {
             next = region.before.load(Relaxed);
         }
         self.written_pages.store(0, Relaxed);
+        self.filter.iter().chain(&self.counts).for_each(|byte| byte.store(0, Relaxed));
     }
 
     /// Bytes of memory behind the marks.
@@ -149,6 +186,13 @@ impl Default for Marks {
     }
 }
 
+/// Below [`FILTER`].
+#[inline(always)]
+fn hash(address: usize) -> usize {
+    let granule = (address >> GRANULE_BITS) as u64;
+    (granule.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (64 - FILTER_BITS)) as usize
+}
+
 #[inline(always)]
 fn place(address: usize) -> (usize, u8) {
     let granule = address >> GRANULE_BITS;
@@ -186,6 +230,23 @@ mod tests {
             assert!(!marks.has(address + 16) && !marks.has(address - 16), "{address:x}");
             marks.clear(address);
             assert!(!marks.has(address), "{address:x}");
+        }
+    }
+
+    #[test]
+    fn marks_of_the_same_hash_do_not_hide_each_other() {
+        let marks = Marks::new();
+        assert!(marks.reserve());
+        let same: Vec<usize> =
+            (1..).map(|granule| granule << 4).filter(|address| hash(*address) == 7).take(300).collect();
+        for taken in [2, 300] {
+            let some = same.get(..taken).unwrap();
+            some.iter().for_each(|address| assert!(marks.set(*address) && marks.set(*address)));
+            for (index, address) in some.iter().enumerate() {
+                marks.clear(*address);
+                marks.clear(*address);
+                assert!(!marks.has(*address) && some.iter().skip(index + 1).all(|other| marks.has(*other)));
+            }
         }
     }
 

@@ -1,10 +1,11 @@
 /* Measures pairs of malloc and free: each replaces a block of a ring, chosen at random, so that blocks die in another
  * order than they were born. The calls come from below forty frames.
  *
- * Arguments: smallest size, largest size, pairs a turn. BENCH_WAIT: milliseconds until whatever watches has begun.
+ * Arguments: smallest size, largest size, pairs a turn, idle threads beside. BENCH_WAIT: milliseconds until whatever watches has begun.
  * Each line on standard input asks for a turn and is answered with a line: nanoseconds of processor time a pair.
  * Knows nothing of leakline. */
 
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,8 +54,17 @@ static double measured(struct turn *turn) {
     return (processor_nanoseconds() - begun) / (double)turn->pairs;
 }
 
+static void *idle(void *nothing) {
+    for (;;) pause();
+    return nothing;
+}
+
 int main(int count, char **arguments) {
-    if (count != 4) return 2;
+    if (count != 5) return 2;
+    for (int threads = atoi(arguments[4]); threads; threads--) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, idle, NULL)) return 3;
+    }
     uint64_t smallest = strtoull(arguments[1], NULL, 10), largest = strtoull(arguments[2], NULL, 10);
     struct turn turn = {88172645463325252, smallest, largest - smallest + 1, strtoull(arguments[3], NULL, 10)};
     const char *wait = getenv("BENCH_WAIT");
