@@ -180,11 +180,11 @@ fn finding(layer: &'static str, planted: f64, report: &Value) -> Finding {
     Finding { layer, planted, found, place: place(layer, report), wrong }
 }
 
-/// The site that grew most in a layer, where its probe knows sites.
+/// The site of samples that grew most in a layer, where its probe knows sites.
 fn place(layer: &str, report: &Value) -> String {
     let growths = report["growth"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let site =
-        growths.iter().find(|growth| growth["layer"] == layer).map(|growth| &growth["sites"][0]["site"]);
+    let growth = growths.iter().find(|growth| growth["layer"] == layer && growth["source"] == "sampled");
+    let site = growth.map(|growth| &growth["sites"][0]["site"]);
     let Some(frames) = site.and_then(|site| site["frames"].as_array()) else {
         return format!("the {layer} heap; no call paths of this layer yet");
     };

@@ -18,6 +18,7 @@ const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("exit_at_once.c", "exit_at_once", &[]),
     ("native/stress.c", "native_stress", &[]),
     ("native/planted.c", "planted", &[]),
+    ("native/many_sites.c", "many_sites", &[]),
     ("native/own_malloc.c", "own_malloc", &[]),
     ("relay/codec.c", "libcodec.so", &["-shared", "-fPIC"]),
     ("jni/bridge.c", "libbridge.so", &["-shared", "-fPIC"]),

@@ -85,6 +85,81 @@ fn each_planted_leak_is_found_at_its_function_with_its_bytes() {
     }
 }
 
+/// What heaptrack says that a program leaked, by the function right below `main`. `None`: it is not here.
+fn leaked_by_heaptrack(program: &Path, arguments: &[&str]) -> Option<BTreeMap<String, u64>> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let data = folder.path().join("data");
+    let mut heaptrack = Command::new("heaptrack");
+    let output = heaptrack.arg("-o").arg(&data).arg(program).args(arguments).output().ok()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut files = std::fs::read_dir(folder.path()).expect("a folder").flatten();
+    // Its name ends with how it was compressed.
+    let data = files.next().expect("what heaptrack wrote").path();
+    let stacks = folder.path().join("stacks");
+    let output = Command::new("heaptrack_print")
+        .args([
+            "--print-peaks",
+            "0",
+            "--print-allocators",
+            "0",
+            "--print-temporary",
+            "0",
+            "--print-leaks",
+            "0",
+        ])
+        .args(["--flamegraph-cost-type", "leaked", "--print-flamegraph"])
+        .arg(&stacks)
+        .arg("--file")
+        .arg(&data)
+        .output()
+        .expect("heaptrack_print runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut leaked = BTreeMap::new();
+    for line in std::fs::read_to_string(&stacks).expect("stacks").lines() {
+        let (path, bytes) = line.rsplit_once(' ').expect("a path and a number");
+        let mut names = path.split(';').map(|frame| frame.split(' ').next().unwrap_or(frame));
+        if names.by_ref().any(|name| name == "main") {
+            let name = names.next().unwrap_or_default().to_owned();
+            *leaked.entry(name).or_default() += bytes.parse::<u64>().expect("a number");
+        }
+    }
+    Some(leaked)
+}
+
+#[test]
+fn the_top_ten_are_those_of_heaptrack() {
+    let program = built_host("many_sites");
+    let Some(leaked) = leaked_by_heaptrack(&program, &["0"]) else {
+        eprintln!("skipped: heaptrack is not installed");
+        return;
+    };
+    let outcome = Host::new([program.clone().into_os_string(), "500".into()])
+        .options(["--interval", "200ms", "--native-sample", "4KiB"])
+        .run()
+        .succeeded();
+    let functions = Functions::of(&program);
+    let last = last(&outcome);
+    let mut found: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for stat in profile(&last, ProfileSource::SAMPLED).sites() {
+        let names = names_in(stat, &program, &functions);
+        let Some(site) = names.iter().find(|name| name.starts_with("site_")) else { continue };
+        let before = found.insert((*site).to_owned(), (stat.live.bytes, stat.standard_error_bytes));
+        assert_eq!(before, None, "{site} has one path");
+    }
+    let top = |mut sites: Vec<(u64, String)>| {
+        sites.sort();
+        sites.into_iter().rev().take(10).map(|(_, name)| name).collect::<Vec<_>>()
+    };
+    let theirs = top(leaked.iter().map(|(name, bytes)| (*bytes, name.clone())).collect());
+    let ours = top(found.iter().map(|(name, (bytes, _))| (*bytes, name.clone())).collect());
+    assert_eq!(ours, theirs, "{found:?}");
+    for name in &theirs {
+        let ((bytes, error), expected) = (found[name], leaked[name]);
+        // Four standard errors: one false alarm in 1,600 runs of this test.
+        assert!(bytes.abs_diff(expected) <= 4 * error + 16, "{name}: {bytes} ± {error}, not {expected}");
+    }
+}
+
 #[test]
 fn what_survived_is_told_from_what_is_new() {
     let program = built_host("planted");

@@ -23,6 +23,7 @@ use leakline_probing::sampler::marks::Marks;
 use leakline_probing::sampler::recorder::{Bounds, Recorder};
 
 use maps::Regions;
+use next::Functions;
 use record::Path;
 
 pub(crate) use next::behind;
@@ -41,11 +42,19 @@ pub(crate) struct Tables {
 static TABLES: Lock<Tables> = Lock::new(Tables { heap: Recorder::new(()), maps: Regions::new() });
 /// What is a sample, or was.
 static MARKS: Marks = Marks::new();
+/// What each malloc and each free looks at, in one place, so that only one address is looked up.
+static HOT: Hot = Hot { simple_below: AtomicUsize::new(0), next: Functions::first() };
+
+struct Hot {
+    /// Allocations below this size need nothing but to be counted, as long as they are no samples: all sizes, and none
+    /// while the hook rests.
+    simple_below: AtomicUsize,
+    /// What is called in the end.
+    next: Functions,
+}
+
 /// Mean bytes between two samples, as the table has it.
 static MEAN: AtomicU64 = AtomicU64::new(0);
-/// Allocations below this size need nothing but to be counted, as long as they are no samples: all sizes, and none while
-/// the hook rests.
-static SIMPLE_BELOW: AtomicUsize = AtomicUsize::new(0);
 /// How many frames of a path are kept.
 static FRAMES: AtomicU16 = AtomicU16::new(0);
 /// Counts how often objects were seen to have been unloaded: an address may have another meaning since.
@@ -84,13 +93,13 @@ pub(crate) fn sample(sampling: Sampling) -> Result<Patched, String> {
         tables.maps.start();
     });
     MEAN.store(bounds.mean, SeqCst);
-    SIMPLE_BELOW.store(usize::MAX, SeqCst);
+    HOT.simple_below.store(usize::MAX, SeqCst);
     Ok(patched)
 }
 
 /// Puts the hook to rest, and forgets what it knew.
 pub(crate) fn rest() {
-    SIMPLE_BELOW.store(0, SeqCst);
+    HOT.simple_below.store(0, SeqCst);
     record::with_tables(|tables| {
         tables.heap.stop(());
         tables.maps.stop();
@@ -121,13 +130,13 @@ pub(crate) fn look_again() {
 /// Whether it does nothing.
 #[inline]
 fn rests() -> bool {
-    SIMPLE_BELOW.load(Relaxed) == 0
+    HOT.simple_below.load(Relaxed) == 0
 }
 
 /// From any thread, in any state.
 fn rest_for_good() {
     FAILED.store(true, SeqCst);
-    SIMPLE_BELOW.store(0, SeqCst);
+    HOT.simple_below.store(0, SeqCst);
 }
 
 /// Locks around forks, and rests in children: what a child does is not what is watched.
@@ -149,6 +158,6 @@ extern "C" fn in_parent() {
 }
 
 extern "C" fn in_child() {
-    SIMPLE_BELOW.store(0, SeqCst);
+    HOT.simple_below.store(0, SeqCst);
     record::after_fork(&TABLES);
 }

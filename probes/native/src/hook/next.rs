@@ -13,6 +13,7 @@ use std::sync::atomic::{
 
 use leakline_probing::loader;
 
+use super::HOT;
 use crate::mallinfo;
 
 pub(super) type Malloc = unsafe extern "C" fn(usize) -> *mut c_void;
@@ -52,18 +53,23 @@ macro_rules! functions {
         /// Every function that is hooked.
         pub(super) struct Functions { $(pub(super) $field: Place<$type>,)* }
 
-        pub(super) static NEXT: Functions = Functions { $($field: Place::new($first as *mut c_void),)* };
+        impl Functions {
+            /// Those that look the others up.
+            pub(super) const fn first() -> Self {
+                Self { $($field: Place::new($first as *mut c_void),)* }
+            }
+        }
 
         /// Looks all of them up. What the process does not have stays what it was: nobody can call it.
         fn look_up(find: fn(&CStr) -> Option<std::ptr::NonNull<c_void>>) {
             $(if let Some(found) = find($name) {
-                NEXT.$field.0.store(found.as_ptr(), Relaxed);
+                HOT.next.$field.0.store(found.as_ptr(), Relaxed);
             })*
         }
 
         /// Their names, and where the functions behind them are.
         pub(super) fn names() -> impl Iterator<Item = (&'static CStr, usize)> {
-            [$(($name, NEXT.$field.address()),)*].into_iter()
+            [$(($name, HOT.next.$field.address()),)*].into_iter()
         }
     };
 }
@@ -99,7 +105,7 @@ pub(crate) fn behind() -> Option<std::ptr::NonNull<c_void>> {
     if !is_preloaded() || !FOUND.load(Acquire) {
         return None;
     }
-    std::ptr::NonNull::new(NEXT.malloc.address() as *mut c_void)
+    std::ptr::NonNull::new(HOT.next.malloc.address() as *mut c_void)
 }
 
 /// Looks the functions up for a process that does not call ours. To be called before anything is patched.
@@ -125,10 +131,10 @@ fn find() -> bool {
     IS_PRELOADED.store(loader::symbol(c"malloc").is_some_and(calls_ours), Relaxed);
     if EARLY_USED.load(Relaxed) > 0 {
         // Only now, and only then, must every free ask whether the block is one of ours.
-        REAL_FREE.store(NEXT.free.0.load(Relaxed), Relaxed);
-        REAL_REALLOC.store(NEXT.realloc.0.load(Relaxed), Relaxed);
-        NEXT.free.0.store(free_but_early as *mut c_void, Release);
-        NEXT.realloc.0.store(realloc_but_early as *mut c_void, Release);
+        REAL_FREE.store(HOT.next.free.0.load(Relaxed), Relaxed);
+        REAL_REALLOC.store(HOT.next.realloc.0.load(Relaxed), Relaxed);
+        HOT.next.free.0.store(free_but_early as *mut c_void, Release);
+        HOT.next.realloc.0.store(realloc_but_early as *mut c_void, Release);
     }
     FOUND.store(true, Release);
     true
@@ -158,13 +164,13 @@ fn is_ours(function: std::ptr::NonNull<c_void>) -> bool {
 
 unsafe extern "C" fn first_malloc(size: usize) -> *mut c_void {
     // SAFETY: the host's call, passed on.
-    if find() { unsafe { NEXT.malloc.get()(size) } } else { early(size, ALIGN) }
+    if find() { unsafe { HOT.next.malloc.get()(size) } } else { early(size, ALIGN) }
 }
 
 unsafe extern "C" fn first_calloc(count: usize, each: usize) -> *mut c_void {
     if find() {
         // SAFETY: the host's call, passed on.
-        unsafe { NEXT.calloc.get()(count, each) }
+        unsafe { HOT.next.calloc.get()(count, each) }
     } else {
         count.checked_mul(each).map_or(null_mut(), |size| early(size, ALIGN))
     }
@@ -172,30 +178,30 @@ unsafe extern "C" fn first_calloc(count: usize, each: usize) -> *mut c_void {
 
 unsafe extern "C" fn first_realloc(block: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: the host's call, passed on; without it, the block can only be an early one.
-    if find() { unsafe { NEXT.realloc.get()(block, size) } } else { unsafe { grow_early(block, size) } }
+    if find() { unsafe { HOT.next.realloc.get()(block, size) } } else { unsafe { grow_early(block, size) } }
 }
 
 unsafe extern "C" fn first_reallocarray(block: *mut c_void, count: usize, each: usize) -> *mut c_void {
     let found = find();
-    if found && NEXT.reallocarray.address() != first_reallocarray as *const () as usize {
+    if found && HOT.next.reallocarray.address() != first_reallocarray as *const () as usize {
         // SAFETY: the host's call, passed on.
-        return unsafe { NEXT.reallocarray.get()(block, count, each) };
+        return unsafe { HOT.next.reallocarray.get()(block, count, each) };
     }
     // SAFETY: as above.
-    count.checked_mul(each).map_or(null_mut(), |size| unsafe { NEXT.realloc.get()(block, size) })
+    count.checked_mul(each).map_or(null_mut(), |size| unsafe { HOT.next.realloc.get()(block, size) })
 }
 
 unsafe extern "C" fn first_free(block: *mut c_void) {
     if find() {
         // SAFETY: the host's call, passed on.
-        unsafe { NEXT.free.get()(block) }
+        unsafe { HOT.next.free.get()(block) }
     }
 }
 
 unsafe extern "C" fn first_posix_memalign(into: *mut *mut c_void, alignment: usize, size: usize) -> c_int {
     if find() {
         // SAFETY: the host's call, passed on.
-        return unsafe { NEXT.posix_memalign.get()(into, alignment, size) };
+        return unsafe { HOT.next.posix_memalign.get()(into, alignment, size) };
     }
     let block = early(size, alignment);
     // SAFETY: the caller's own place for the answer.
@@ -206,9 +212,9 @@ unsafe extern "C" fn first_posix_memalign(into: *mut *mut c_void, alignment: usi
 macro_rules! first {
     ($($name:ident $field:ident ($($argument:ident),*) $early:expr;)*) => {$(
         unsafe extern "C" fn $name($($argument: usize),*) -> *mut c_void {
-            if find() && NEXT.$field.address() != $name as *const () as usize {
+            if find() && HOT.next.$field.address() != $name as *const () as usize {
                 // SAFETY: the host's call, passed on.
-                return unsafe { NEXT.$field.get()($($argument),*) };
+                return unsafe { HOT.next.$field.get()($($argument),*) };
             }
             $early
         }
@@ -327,7 +333,7 @@ unsafe extern "C" fn free_but_early(block: *mut c_void) {
 unsafe extern "C" fn realloc_but_early(block: *mut c_void, size: usize) -> *mut c_void {
     if is_early(block) {
         // SAFETY: an ordinary call.
-        let grown = unsafe { NEXT.malloc.get()(size) };
+        let grown = unsafe { HOT.next.malloc.get()(size) };
         // SAFETY: the block is an early one.
         unsafe { copy_early(block, grown, size) };
         return grown;

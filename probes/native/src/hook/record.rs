@@ -127,15 +127,15 @@ pub(super) fn walk<T>(from: Registers, work: impl FnOnce(Walk<'_>) -> T) -> T {
 #[cold]
 #[inline(never)]
 pub(super) fn allocated(address: usize, size: usize, from: Registers) {
+    let thread = Thread::current();
+    if is_busy() {
+        return;
+    }
+    let Some(_inside) = thread.enter() else { return };
+    if !thread.is_due(size, MEAN.load(Relaxed)) || is_own_thread() {
+        return;
+    }
     guarded((), || {
-        let thread = Thread::current();
-        if is_busy() {
-            return;
-        }
-        let Some(_inside) = thread.enter() else { return };
-        if !thread.is_due(size, MEAN.load(Relaxed)) || is_own_thread() {
-            return;
-        }
         walk(from, |walk| {
             keep(&walk, |tables, path| {
                 if path.is_none() && !tables.heap.needs_no_path(walk.hash) {
@@ -257,13 +257,15 @@ pub(super) fn is_own_thread() -> bool {
     })
 }
 
-/// Runs `work`, and leaves errno as it was. A panic puts the hook to rest for good.
+/// Runs `work`, and leaves errno as it was, and what is left until the next sample: in a program that leakline is linked
+/// into, `work` itself allocates with the malloc that is hooked. A panic puts the hook to rest for good.
 #[inline(always)]
 pub(super) fn guarded<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
-    let errno = errno();
+    let (errno, left) = (errno(), Thread::current().left());
     // SAFETY: it is this thread's own number.
     let before = unsafe { *errno };
     let outcome = catch_unwind(std::panic::AssertUnwindSafe(work));
+    Thread::current().put_left(left);
     // SAFETY: as above.
     unsafe { *errno = before };
     outcome.unwrap_or_else(|_| {

@@ -10,20 +10,19 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use leakline_probing::sampler::thread::Thread;
 
-use super::next::NEXT;
-use super::{MARKS, SIMPLE_BELOW, maps, record};
+use super::{HOT, MARKS, maps, record};
 use crate::unwind::Registers;
 
 /// Whether an allocation needs no more than this: it was counted, and is no sample.
 #[inline(always)]
 fn is_counted(size: usize) -> bool {
-    size < SIMPLE_BELOW.load(Relaxed) && !Thread::current().spend(size)
+    size < HOT.simple_below.load(Relaxed) && !Thread::current().spend(size)
 }
 
 /// Whether the hook does nothing, so that a call that was not counted is just passed on.
 #[inline(always)]
 fn rests() -> bool {
-    SIMPLE_BELOW.load(Relaxed) == 0
+    HOT.simple_below.load(Relaxed) == 0
 }
 
 /// An allocation that may be a sample. What is allocated inside `call` is part of it.
@@ -51,7 +50,7 @@ macro_rules! allocators {
         pub unsafe extern "C" fn $name($($argument: $type),*) -> *mut c_void {
             if is_counted($size) {
                 // SAFETY: the host's call, passed on.
-                return unsafe { NEXT.$name.get()($($argument),*) };
+                return unsafe { HOT.next.$name.get()($($argument),*) };
             }
             // SAFETY: as above.
             unsafe { $due($($argument),*) }
@@ -62,10 +61,10 @@ macro_rules! allocators {
         unsafe extern "C" fn $due($($argument: $type),*) -> *mut c_void {
             if rests() {
                 // SAFETY: the host's call, passed on.
-                return unsafe { NEXT.$name.get()($($argument),*) };
+                return unsafe { HOT.next.$name.get()($($argument),*) };
             }
             // SAFETY: as above.
-            allocate($size, Registers::here(), || unsafe { NEXT.$name.get()($($argument),*) })
+            allocate($size, Registers::here(), || unsafe { HOT.next.$name.get()($($argument),*) })
         }
     )*};
 }
@@ -93,7 +92,7 @@ allocators! {
 pub unsafe extern "C" fn posix_memalign(into: *mut *mut c_void, alignment: usize, size: usize) -> c_int {
     if is_counted(size) {
         // SAFETY: the host's call, passed on.
-        return unsafe { NEXT.posix_memalign.get()(into, alignment, size) };
+        return unsafe { HOT.next.posix_memalign.get()(into, alignment, size) };
     }
     // SAFETY: as above.
     unsafe { posix_memalign_due(into, alignment, size) }
@@ -105,7 +104,7 @@ unsafe extern "C" fn posix_memalign_due(into: *mut *mut c_void, alignment: usize
     let mut outcome = 0;
     let call = || {
         // SAFETY: the host's call, passed on.
-        outcome = unsafe { NEXT.posix_memalign.get()(into, alignment, size) };
+        outcome = unsafe { HOT.next.posix_memalign.get()(into, alignment, size) };
         // SAFETY: where it succeeded, the block was written there.
         if outcome == 0 { unsafe { *into } } else { std::ptr::null_mut() }
     };
@@ -126,7 +125,7 @@ unsafe extern "C" fn posix_memalign_due(into: *mut *mut c_void, alignment: usize
 pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
     if !MARKS.has(block as usize) && is_counted(size) {
         // SAFETY: the host's call, passed on.
-        return unsafe { NEXT.realloc.get()(block, size) };
+        return unsafe { HOT.next.realloc.get()(block, size) };
     }
     // SAFETY: as above.
     unsafe { realloc_due(block, size) }
@@ -136,7 +135,7 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void
 #[inline(never)]
 unsafe extern "C" fn realloc_due(block: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: the host's call, passed on.
-    let call = || unsafe { NEXT.realloc.get()(block, size) };
+    let call = || unsafe { HOT.next.realloc.get()(block, size) };
     if rests() { call() } else { reallocate(block, size, Registers::here(), call) }
 }
 
@@ -148,7 +147,7 @@ unsafe extern "C" fn realloc_due(block: *mut c_void, size: usize) -> *mut c_void
 pub unsafe extern "C" fn reallocarray(block: *mut c_void, count: usize, each: usize) -> *mut c_void {
     if !MARKS.has(block as usize) && is_counted(count.saturating_mul(each)) {
         // SAFETY: the host's call, passed on.
-        return unsafe { NEXT.reallocarray.get()(block, count, each) };
+        return unsafe { HOT.next.reallocarray.get()(block, count, each) };
     }
     // SAFETY: as above.
     unsafe { reallocarray_due(block, count, each) }
@@ -158,7 +157,7 @@ pub unsafe extern "C" fn reallocarray(block: *mut c_void, count: usize, each: us
 #[inline(never)]
 unsafe extern "C" fn reallocarray_due(block: *mut c_void, count: usize, each: usize) -> *mut c_void {
     // SAFETY: the host's call, passed on.
-    let call = || unsafe { NEXT.reallocarray.get()(block, count, each) };
+    let call = || unsafe { HOT.next.reallocarray.get()(block, count, each) };
     let size = count.saturating_mul(each);
     if rests() { call() } else { reallocate(block, size, Registers::here(), call) }
 }
@@ -196,7 +195,7 @@ pub unsafe extern "C" fn free(block: *mut c_void) {
         return unsafe { free_marked(block) };
     }
     // SAFETY: as above.
-    unsafe { NEXT.free.get()(block) }
+    unsafe { HOT.next.free.get()(block) }
 }
 
 #[cold]
@@ -204,7 +203,7 @@ pub unsafe extern "C" fn free(block: *mut c_void) {
 unsafe extern "C" fn free_marked(block: *mut c_void) {
     record::freed(block as usize);
     // SAFETY: the host's call, passed on.
-    unsafe { NEXT.free.get()(block) }
+    unsafe { HOT.next.free.get()(block) }
 }
 
 /// `mmap`, hooked.
@@ -221,7 +220,7 @@ pub unsafe extern "C" fn mmap(
     offset: i64,
 ) -> *mut c_void {
     // SAFETY: the host's call, passed on.
-    let call = || unsafe { NEXT.mmap.get()(address, length, access, flags, file, offset) };
+    let call = || unsafe { HOT.next.mmap.get()(address, length, access, flags, file, offset) };
     if rests() {
         return call();
     }
@@ -235,7 +234,7 @@ pub unsafe extern "C" fn mmap(
 #[inline(never)]
 pub unsafe extern "C" fn munmap(address: *mut c_void, length: usize) -> c_int {
     // SAFETY: the host's call, passed on.
-    let call = || unsafe { NEXT.munmap.get()(address, length) };
+    let call = || unsafe { HOT.next.munmap.get()(address, length) };
     if rests() { call() } else { maps::unmap(address as usize, length, call) }
 }
 
@@ -252,7 +251,7 @@ pub unsafe extern "C" fn mremap(
     new_address: *mut c_void,
 ) -> *mut c_void {
     // SAFETY: the host's call, passed on.
-    let call = || unsafe { NEXT.mremap.get()(address, length, new_length, flags, new_address) };
+    let call = || unsafe { HOT.next.mremap.get()(address, length, new_length, flags, new_address) };
     if rests() {
         return call();
     }
