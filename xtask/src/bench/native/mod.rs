@@ -21,8 +21,13 @@ use crate::process::{root, run as run_program};
 /// Measures and prints; shortly when asked.
 type Part = fn(bool) -> anyhow::Result<()>;
 
-const PARTS: &[(&str, Part)] =
-    &[("pairs", pairs::run), ("sample", pairs::sample), ("real", real::run), ("ticks", ticks::run)];
+const PARTS: &[(&str, Part)] = &[
+    ("unwind", unwind),
+    ("pairs", pairs::run),
+    ("sample", pairs::sample),
+    ("real", real::run),
+    ("ticks", ticks::run),
+];
 
 /// The whole run takes about half an hour.
 pub(super) fn run(scope: &Scope) -> anyhow::Result<()> {
@@ -34,6 +39,15 @@ pub(super) fn run(scope: &Scope) -> anyhow::Result<()> {
         part(scope.smoke)?;
     }
     Ok(())
+}
+
+/// A walk of forty frames, beside framehop and libgcc. It prints for itself, from inside of one process.
+fn unwind(smoke: bool) -> anyhow::Result<()> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["run", "--quiet", "--package", "leakline-native", "--example", "unwind_cost"]);
+    // As tests are built: nothing has to be built anew.
+    let profile = if smoke { "dev" } else { "release" };
+    run_program(cargo.args(["--profile", profile]).current_dir(root()))
 }
 
 /// Where what is compiled goes.

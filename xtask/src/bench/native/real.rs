@@ -98,7 +98,7 @@ fn sqlite() -> Found {
 
 fn numpy(smoke: bool) -> Found {
     let file = interpreters::with_numpy(!smoke)?;
-    let script = root().join("xtask/src/bench/native/numbers.py").display().to_string();
+    let script = root().join("xtask/src/bench/native/matrices.py").display().to_string();
     Ok(Program {
         name: "numpy",
         file,
