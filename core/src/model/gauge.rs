@@ -130,9 +130,7 @@ pub mod names {
     pub const MALLOC_FREE: &str = "native.malloc_free_bytes";
     /// In blocks that malloc mapped one by one, bytes; part of `MALLOC_LIVE`.
     pub const MALLOC_MAPPED: &str = "native.malloc_mapped_bytes";
-    /// What malloc needs for its own bookkeeping, bytes.
-    pub const MALLOC_METADATA: &str = "native.malloc_metadata_bytes";
-    /// Arenas that malloc has made.
+    /// Arenas that malloc has made, where there is more than one.
     pub const MALLOC_ARENAS: &str = "native.malloc_arenas";
     /// The most that malloc could give back to the kernel, bytes: an upper bound.
     pub const MALLOC_TRIMMABLE: &str = "native.malloc_trimmable_bytes";

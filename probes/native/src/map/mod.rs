@@ -13,6 +13,7 @@ use leakline_core::{Clock, Gauge, GaugeKind, Unit, names};
 use leakline_probing::regions::{self, kinds};
 
 use self::class::{Claims, Class, Mapping};
+use self::places::Malloc;
 use self::scan::{Count, Totals};
 use crate::error::NativeError;
 use crate::pace::Pace;
@@ -64,7 +65,7 @@ pub(crate) struct Map {
 enum State {
     Idle,
     Lines { at: u64, begun: Size, lines: text::Lines, mappings: Vec<Mapping>, has_jvm: bool },
-    Pages { begun: Size, mappings: u64, blocks: u64, count: Box<Count> },
+    Pages { begun: Size, mappings: u64, malloc: Malloc, count: Box<Count> },
 }
 
 /// A map that was counted.
@@ -74,8 +75,7 @@ struct Picture {
     boot_nanos: u64,
     ticks: u32,
     mappings: u64,
-    /// The size of the blocks that malloc mapped, touched or not.
-    blocks: u64,
+    malloc: Malloc,
     totals: Totals,
 }
 
@@ -193,21 +193,21 @@ impl Map {
             let (begun, has_jvm) = (*begun, *has_jvm);
             let has_scan = *self.has_scan.get_or_insert_with(|| scan::has_scan(&mut self.pagemap));
             let all = mappings.iter().map(|mapping| u64::from(mapping.count)).sum();
-            let (claims, blocks) = claims(&mut mappings, has_jvm, &mut self.pagemap);
+            let (claims, malloc) = claims(&mut mappings, has_jvm, &mut self.pagemap);
             let count = Box::new(Count::new(class::segments(&mappings, &claims), has_scan));
-            self.state = State::Pages { begun, mappings: all, blocks, count };
+            self.state = State::Pages { begun, mappings: all, malloc, count };
             if !goes_on() {
                 return Ok(false);
             }
         }
-        let State::Pages { begun, mappings, blocks, count } = &mut self.state else { return Ok(false) };
+        let State::Pages { begun, mappings, malloc, count } = &mut self.state else { return Ok(false) };
         let Some(totals) = count.step(&mut self.pagemap, &mut self.smaps, goes_on)? else { return Ok(false) };
         self.last = Some(Picture {
             size: *begun,
             boot_nanos: clock.now().boot_nanos,
             ticks: 0,
             mappings: *mappings,
-            blocks: *blocks,
+            malloc: *malloc,
             totals,
         });
         Ok(true)
@@ -215,21 +215,21 @@ impl Map {
 }
 
 /// Who has what: runtimes and libraries that say so first, then what can be seen, then who mapped it.
-fn claims(mappings: &mut [Mapping], has_jvm: bool, pagemap: &mut ProcFile) -> (Claims, u64) {
+fn claims(mappings: &mut [Mapping], has_jvm: bool, pagemap: &mut ProcFile) -> (Claims, Malloc) {
     let mut claims = Claims::default();
     let (named, mapped): (Vec<_>, Vec<_>) =
         regions::all().into_iter().partition(|region| kind_of(region.kind) != Class::Other);
     for region in named {
         claims.add(region.start, region.end, kind_of(region.kind));
     }
-    let blocks = places::find(mappings, &mut claims, pagemap);
+    let malloc = places::find(mappings, &mut claims, pagemap);
     if has_jvm {
         class::jvm_reservations(mappings);
     }
     for region in mapped {
         claims.add(region.start, region.end, Class::Other);
     }
-    (claims, blocks)
+    (claims, malloc)
 }
 
 fn kind_of(kind: &str) -> Class {
@@ -257,7 +257,7 @@ impl Picture {
             (names::MAP_STACKS, anonymous(Class::Stacks)),
             (names::MAP_MALLOC, anonymous(Class::Malloc)),
             (names::MAP_MALLOC_MAPPED, anonymous(Class::MallocMapped)),
-            (names::MAP_MALLOC_FOUND, self.blocks),
+            (names::MAP_MALLOC_FOUND, self.malloc.blocks),
             (names::MAP_JAVA_HEAP, anonymous(Class::JavaHeap)),
             (names::MAP_JAVA_HEAP_SHARED, shared(Class::JavaHeap)),
             (names::MAP_JAVA_CODE, anonymous(Class::JavaCode)),
@@ -269,6 +269,9 @@ impl Picture {
         ];
         let mut gauges = Vec::with_capacity(found.len() + 4);
         gauges.push(Gauge::count(names::MAPPINGS, self.mappings));
+        if self.malloc.arenas > 0 {
+            gauges.push(Gauge::count(names::MALLOC_ARENAS, self.malloc.arenas));
+        }
         let age = boot_nanos.saturating_sub(self.boot_nanos) as f64;
         gauges.push(Gauge {
             name: names::MAP_AGE.into(),

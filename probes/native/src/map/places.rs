@@ -17,18 +17,27 @@ const MOST_THREADS: usize = 4096;
 /// Places that are looked at for malloc's headers: some 4 ms.
 const MOST_LOOKS: usize = 8192;
 
-/// Adds what is found; the size of malloc's blocks among it.
-pub(crate) fn find(mappings: &[Mapping], claims: &mut Claims, pagemap: &mut ProcFile) -> u64 {
+/// What is found of malloc.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Malloc {
+    /// The size of the blocks that it mapped, touched or not.
+    pub(crate) blocks: u64,
+    /// glibc's arenas, the first one too; 0 where there is no other.
+    pub(crate) arenas: u64,
+}
+
+/// Adds what is found.
+pub(crate) fn find(mappings: &[Mapping], claims: &mut Claims, pagemap: &mut ProcFile) -> Malloc {
     stacks(mappings, claims);
     let mut looks = MOST_LOOKS;
     // Nothing is lost but names where the file cannot be read.
     pagemap
         .with_file(|pagemap| {
-            heaps(mappings, claims, pagemap, &mut looks);
+            let arenas = heaps(mappings, claims, pagemap, &mut looks);
             zeroed_data(mappings, claims);
-            Ok(blocks(mappings, claims, pagemap, &mut looks))
+            Ok(Malloc { blocks: blocks(mappings, claims, pagemap, &mut looks), arenas })
         })
-        .unwrap_or(0)
+        .unwrap_or_default()
 }
 
 /// The mapping that holds `address`.
@@ -74,8 +83,9 @@ fn robust_list(thread: c_int) -> Option<u64> {
 const HEAP: u64 = 64 << 20;
 
 /// glibc's heaps beside the first begin at a multiple of their largest size, with a header that tells how much of them
-/// is in use.
-fn heaps(mappings: &[Mapping], claims: &mut Claims, pagemap: &File, looks: &mut usize) {
+/// is in use. Gives the number of arenas.
+fn heaps(mappings: &[Mapping], claims: &mut Claims, pagemap: &File, looks: &mut usize) -> u64 {
+    let mut others = 0;
     for mapping in mappings.iter().filter(|mapping| mapping.may_hold_blocks()) {
         let mut at = mapping.start.next_multiple_of(HEAP);
         while at < mapping.end && *looks > 0 {
@@ -87,10 +97,13 @@ fn heaps(mappings: &[Mapping], claims: &mut Claims, pagemap: &File, looks: &mut 
                 && mapping_at(mappings, arena).is_some_and(|mapping| mapping.access.can_write())
             {
                 claims.add(at, at + HEAP, Class::Malloc);
+                // An arena that outgrows its heap has another one, which names the one before.
+                others += u64::from(before == 0);
             }
             at += HEAP;
         }
     }
+    if others > 0 { others + 1 } else { 0 }
 }
 
 fn is_heap(arena: u64, before: u64, size: u64, open: u64) -> bool {

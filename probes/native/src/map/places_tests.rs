@@ -56,3 +56,43 @@ fn headers_of_malloc_are_told_from_other_words() {
     assert!(!is_heap(0x30, 5, 0x2_1000, 0x2_1000));
     assert!(!is_heap(0x30, 0, 2 * HEAP, 2 * HEAP));
 }
+
+#[cfg(target_env = "gnu")]
+#[test]
+fn arenas_are_as_many_as_malloc_says() {
+    unsafe extern "C" {
+        fn malloc_info(options: c_int, stream: *mut libc::FILE) -> c_int;
+    }
+    let said = || {
+        let mut text = [0_u8; 1 << 16];
+        // SAFETY: a stream of our own, closed below.
+        let stream = unsafe { libc::fmemopen(text.as_mut_ptr().cast(), text.len(), c"w".as_ptr()) };
+        assert!(!stream.is_null());
+        // SAFETY: it writes what fits to the stream.
+        assert_eq!(unsafe { malloc_info(0, stream) }, 0);
+        // SAFETY: it is open, and not used again.
+        assert_eq!(unsafe { libc::fclose(stream) }, 0);
+        String::from_utf8_lossy(&text).matches("<heap nr=").count() as u64
+    };
+    let barrier = std::sync::Barrier::new(4);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let block = vec![1_u8; 100];
+                barrier.wait();
+                // While all of them are busy with theirs.
+                barrier.wait();
+                drop(block);
+            });
+        }
+        barrier.wait();
+        // Other tests may begin a thread in between.
+        let agree = (0..100).any(|_| {
+            let (mut claims, before) = (Claims::default(), said());
+            let found = find(&mappings(), &mut claims, &mut ProcFile::new("pagemap")).arenas;
+            before > 1 && found == before
+        });
+        barrier.wait();
+        assert!(agree, "{}", said());
+    });
+}
