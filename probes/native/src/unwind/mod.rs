@@ -18,8 +18,8 @@ mod tests;
 
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use leakline_probing::joined;
 use leakline_probing::sampler::lock::Lock;
+use leakline_probing::{joined, memory};
 
 use rule::{Context, HERE, Rule, Table};
 pub(crate) use stack::ThreadStack;
@@ -347,7 +347,7 @@ fn look_up(address: usize, key: u64, entry: &Entry) -> Rule {
 /// `None`: not now.
 fn by_table(address: usize) -> Option<Rule> {
     let Some(place) = objects::place_of(address).filter(|place| place.header != 0) else {
-        return Some(Rule::FramePointer);
+        return Some(without_table(address));
     };
     let length = place.end.saturating_sub(place.header);
     if place.header < place.start || !(objects::are_current() || is_there(place)) {
@@ -363,10 +363,31 @@ fn by_table(address: usize) -> Option<Rule> {
     CONTEXTS.iter().find_map(|context| {
         context.try_with(|context| {
             let context = context.as_mut()?;
-            Some(rule::compile(HERE, table, address as u64, context).unwrap_or(Rule::FramePointer))
+            Some(
+                rule::compile(HERE, table, address as u64, context).unwrap_or_else(|| without_table(address)),
+            )
         })?
     })
 }
+
+/// Where a handler of a signal returns to often has no table, and is known by what it does: it calls the kernel.
+fn without_table(call: usize) -> Rule {
+    let code = call.wrapping_add(1);
+    let copied = memory::words::<1>(code as u64).map(|[word]| word);
+    // Some sandboxes do not let a process copy from itself.
+    let found = copied.or_else(|| {
+        // SAFETY: it could be read just now, and the call that is under way will return there.
+        can_be_read(code).then(|| unsafe { (code as *const u64).read_unaligned() })
+    });
+    if found == Some(TRAMPOLINE) { Rule::Signal } else { Rule::FramePointer }
+}
+
+/// `mov x8, #139; svc #0`
+#[cfg(target_arch = "aarch64")]
+const TRAMPOLINE: u64 = 0xd400_0001_d280_1168;
+/// `mov $15, %rax; syscall`, but for the last byte.
+#[cfg(not(target_arch = "aarch64"))]
+const TRAMPOLINE: u64 = 0x0f00_0000_0fc0_c748;
 
 /// Whether an object that was there at the last look still is, as far as its table goes.
 fn is_there(place: objects::Place) -> bool {
