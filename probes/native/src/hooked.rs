@@ -127,7 +127,7 @@ impl Watch {
                 while !told.load(SeqCst) {
                     thread::park_timeout(LOOK);
                     let now = loader::generation();
-                    if now != seen || now.is_none() {
+                    if now != seen || now.is_none() || hook::is_unfinished() {
                         seen = now;
                         unwind::refresh();
                         hook::look_again();

@@ -27,7 +27,7 @@ use next::Functions;
 use record::Path;
 
 pub(crate) use next::behind;
-pub(crate) use patch::{Patched, come_in_front};
+pub(crate) use patch::{Patched, come_in_front, is_unfinished};
 pub(crate) use profile::Reader;
 
 /// What the hook knows.

@@ -6,7 +6,7 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use leakline_probing::loader;
@@ -47,11 +47,20 @@ pub(crate) fn come_in_front() -> Result<Patched, String> {
     Ok(Patched::Relocations(look_again()))
 }
 
+/// Whether something was left for the next look.
+static IS_UNFINISHED: AtomicBool = AtomicBool::new(false);
+
+/// Whether it has to be looked again though nothing was loaded since.
+pub(crate) fn is_unfinished() -> bool {
+    IS_UNFINISHED.load(Relaxed)
+}
+
 /// Writes what is to be written in all objects that are loaded now; gives the number of relocations that are ours.
 pub(super) fn look_again() -> usize {
     static PATCHING: Mutex<Vec<usize>> = Mutex::new(Vec::new());
     // Not while another thread is at it: pages are made writable and read-only again.
     let mut seen = PATCHING.lock().unwrap_or_else(PoisonError::into_inner);
+    IS_UNFINISHED.store(false, Relaxed);
     let mut patching = Patching { functions: functions(), seen: &seen, now: Vec::new(), ours: 0 };
     // SAFETY: `each_object` matches the signature, and `patching` outlives the walk.
     unsafe { libc::dl_iterate_phdr(Some(each_object), (&raw mut patching).cast()) };
@@ -303,7 +312,10 @@ impl Object {
             Some(Some(false)) => true,
             Some(None) if was_there_before => true,
             // Not known, and it may be in the making: the next time.
-            Some(None) => return false,
+            Some(None) => {
+                IS_UNFINISHED.store(true, Relaxed);
+                return false;
+            }
         };
         if !is_protected {
             slot.store(value, Relaxed);
