@@ -19,7 +19,7 @@ final class Codec {
 
     private void work(int rounds) throws Exception {
         for (int round = 0; round < rounds; round++) {
-            sum += encode(text, 400);
+            sum += encode(text, 40);
             Deflater deflater = new Deflater(Deflater.BEST_SPEED);
             deflater.setInput(text);
             deflater.finish();

@@ -129,7 +129,7 @@ fn jvm() -> Found {
         classes.display().to_string(),
         "Codec".to_owned(),
         library.display().to_string(),
-        "25".to_owned(),
+        "2500".to_owned(),
     ]);
     Ok(Program {
         name: "JVM",
