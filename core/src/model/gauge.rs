@@ -101,6 +101,8 @@ pub mod names {
     pub const MAP_STACKS: &str = "process.map.stack_bytes";
     /// Malloc's heaps, resident bytes.
     pub const MAP_MALLOC: &str = "process.map.malloc_bytes";
+    /// glibc's arenas, where there is more than one.
+    pub const MAP_MALLOC_ARENAS: &str = "process.map.malloc_arenas";
     /// Blocks that malloc mapped one by one, resident bytes.
     pub const MAP_MALLOC_MAPPED: &str = "process.map.malloc_mapped_bytes";
     /// The sizes of the blocks that `MAP_MALLOC_MAPPED` is of, touched or not, bytes.
@@ -130,8 +132,6 @@ pub mod names {
     pub const MALLOC_FREE: &str = "native.malloc_free_bytes";
     /// In blocks that malloc mapped one by one, bytes; part of `MALLOC_LIVE`.
     pub const MALLOC_MAPPED: &str = "native.malloc_mapped_bytes";
-    /// Arenas that malloc has made, where there is more than one.
-    pub const MALLOC_ARENAS: &str = "native.malloc_arenas";
     /// The most that malloc could give back to the kernel, bytes: an upper bound.
     pub const MALLOC_TRIMMABLE: &str = "native.malloc_trimmable_bytes";
 

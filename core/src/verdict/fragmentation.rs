@@ -87,7 +87,7 @@ impl FragmentationWatch {
         self.resident.push(seconds, resident);
         self.free.push(seconds, free);
         self.live.push(seconds, live);
-        self.arenas = read(names::MALLOC_ARENAS);
+        self.arenas = read(names::MAP_MALLOC_ARENAS);
         self.trimmable = read(names::MALLOC_TRIMMABLE);
     }
 
@@ -149,7 +149,7 @@ mod tests {
                 Gauge::bytes(names::RESIDENT, resident),
                 Gauge::bytes(names::MALLOC_FREE, free),
                 Gauge::bytes(names::MALLOC_LIVE, live),
-                Gauge::count(names::MALLOC_ARENAS, arenas),
+                Gauge::count(names::MAP_MALLOC_ARENAS, arenas),
                 Gauge::bytes(names::MALLOC_TRIMMABLE, free),
             ];
             watch.push(&snapshot_of(minute, gauges));

@@ -270,7 +270,7 @@ impl Picture {
         let mut gauges = Vec::with_capacity(found.len() + 4);
         gauges.push(Gauge::count(names::MAPPINGS, self.mappings));
         if self.malloc.arenas > 0 {
-            gauges.push(Gauge::count(names::MALLOC_ARENAS, self.malloc.arenas));
+            gauges.push(Gauge::count(names::MAP_MALLOC_ARENAS, self.malloc.arenas));
         }
         let age = boot_nanos.saturating_sub(self.boot_nanos) as f64;
         gauges.push(Gauge {
