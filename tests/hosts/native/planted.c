@@ -1,5 +1,6 @@
 // Allocates at a few known call paths, and keeps known numbers of bytes: what leakline says can be held against it.
-// Arguments: rounds, and milliseconds from one to the next. Prints `NAME BYTES` of what is live in the end.
+// Arguments: rounds, milliseconds from one to the next, and milliseconds to stay in the end. Prints `NAME BYTES` of what
+// is live in the end.
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,7 +90,7 @@ NOINLINE void all_is_freed(void) {
 }
 
 int main(int count, char **arguments) {
-  if (count != 3) return 2;
+  if (count != 4) return 2;
   int rounds = atoi(arguments[1]);
   for (int round = 0; round < rounds; round++) {
     small_leak();
@@ -103,6 +104,7 @@ int main(int count, char **arguments) {
     all_is_freed();
     usleep((useconds_t)atoi(arguments[2]) * 1000);
   }
+  usleep((useconds_t)atoi(arguments[3]) * 1000);
   printf("small_leak %zu\nlarge_leak %zu\nstring_leak %zu\nzeroed_leak %zu\n", live_small, live_large, live_string, live_zeroed);
   printf("aligned_leak %zu\ngrown_leak %zu\narray_leak %zu\nmapped_leak %zu\n", live_aligned, live_grown, live_array, live_mapped);
   puts("all_is_freed 0");

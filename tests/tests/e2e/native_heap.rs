@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-use leakline_core::{Profile, ProfileSource, SiteStat, Snapshot};
+use leakline_core::{Profile, ProfileSource, ReadingStatus, SiteStat, Snapshot};
 use leakline_tests::{Host, Outcome, built_host, venv_python};
 
 /// The functions of a program, by their addresses in its file.
@@ -42,8 +42,18 @@ fn profile(snapshot: &Snapshot, source: &str) -> Arc<Profile> {
     )
 }
 
+/// Those with a native reading: on a busy machine, one may come too late for its snapshot. So programs stay for a while
+/// when they are done.
+fn readings(outcome: &Outcome) -> Vec<Arc<Snapshot>> {
+    let mut snapshots = outcome.snapshots();
+    snapshots.retain(|snapshot| {
+        snapshot.reading("native").is_some_and(|reading| reading.status == ReadingStatus::Ok)
+    });
+    snapshots
+}
+
 fn last(outcome: &Outcome) -> Arc<Snapshot> {
-    outcome.snapshots().last().cloned().expect("a snapshot")
+    readings(outcome).pop().expect("a snapshot with a native reading")
 }
 
 /// The frames of a site that lie in `program`, by the functions' names.
@@ -56,7 +66,7 @@ fn names_in<'a>(stat: &SiteStat, program: &Path, functions: &'a Functions) -> Ve
 #[test]
 fn each_planted_leak_is_found_at_its_function_with_its_bytes() {
     let program = built_host("planted");
-    let outcome = Host::new([program.clone().into_os_string(), "30".into(), "50".into()])
+    let outcome = Host::new([program.clone().into_os_string(), "30".into(), "50".into(), "800".into()])
         .options(["--interval", "200ms", "--native-sample", "4KiB"])
         .run()
         .succeeded();
@@ -163,11 +173,11 @@ fn the_top_ten_are_those_of_heaptrack() {
 #[test]
 fn what_survived_is_told_from_what_is_new() {
     let program = built_host("planted");
-    let outcome = Host::new([program.into_os_string(), "20".into(), "100".into()])
+    let outcome = Host::new([program.into_os_string(), "20".into(), "100".into(), "0".into()])
         .options(["--interval", "200ms", "--native-sample", "4KiB"])
         .run()
         .succeeded();
-    let snapshots = outcome.snapshots();
+    let snapshots = readings(&outcome);
     let survived = |snapshot: &Snapshot| {
         let profile = profile(snapshot, ProfileSource::SAMPLED);
         let survived =
@@ -178,7 +188,7 @@ fn what_survived_is_told_from_what_is_new() {
     let (old, all) = survived(snapshots.last().expect("snapshots"));
     assert!(old > all / 4 && old < all, "{old} of {all}");
     // What has survived was there three readings ago.
-    for pair in snapshots.windows(3) {
+    for pair in snapshots.windows(3).filter(|pair| pair[2].number == pair[0].number + 2) {
         let (before, now) = (survived(&pair[0]).1, survived(&pair[2]).0);
         assert!(now <= before, "{now} of {before}");
     }
@@ -195,7 +205,7 @@ fn check_stress(what: &str, seconds: u32, options: &[&str]) {
         .run()
         .succeeded();
     assert_eq!(outcome.stdout, "done\n", "{}", outcome.stderr);
-    let snapshots = outcome.snapshots();
+    let snapshots = readings(&outcome);
     let functions = Functions::of(&program);
     for snapshot in &snapshots {
         let notes = &snapshot.reading("native").expect("a native reading").notes;
@@ -264,7 +274,7 @@ fn a_handler_on_its_own_stack_allocates_after_the_stack_overflowed() {
 #[test]
 fn with_gauges_only_nothing_is_hooked() {
     let program = built_host("planted");
-    let outcome = Host::new([program.into_os_string(), "5".into(), "50".into()])
+    let outcome = Host::new([program.into_os_string(), "5".into(), "50".into(), "500".into()])
         .options(["--interval", "100ms", "--native", "gauges"])
         .run()
         .succeeded();
@@ -339,7 +349,7 @@ fn an_agent_that_is_loaded_late_writes_relocations_and_sees_later_libraries() {
          agent = ctypes.CDLL({agent:?})\n\
          time.sleep(0.5)\n\
          library = ctypes.CDLL({library:?})\n\
-         time.sleep(1.5)\n\
+         time.sleep(3)\n\
          library.codec_remember(ctypes.c_size_t(2000), ctypes.c_size_t(1000))\n\
          agent.leakline_snapshot_now()\n\
          agent.leakline_stop()\n",
@@ -356,15 +366,13 @@ fn an_agent_that_is_loaded_late_writes_relocations_and_sees_later_libraries() {
         .expect("Python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let events = leakline_tests::read_recording(&recording);
-    let mut snapshots = events.iter().filter_map(|event| match event {
-        leakline_proto::Event::Snapshot { snapshot, .. } => Some(snapshot),
-        _ => None,
+    let found = events.iter().any(|event| {
+        let leakline_proto::Event::Snapshot { snapshot, .. } = event else { return false };
+        let profiles = snapshot.reading("native").into_iter().flat_map(|reading| &reading.profiles);
+        profiles.flat_map(|profile| profile.sites()).any(|stat| {
+            stat.site.frames().first().is_some_and(|frame| frame.file.ends_with("libcodec.so"))
+                && stat.live.blocks > 0
+        })
     });
-    let last = snapshots.next_back().expect("a snapshot");
-    let profile = profile(last, ProfileSource::SAMPLED);
-    let found = profile.sites().iter().any(|stat| {
-        stat.site.frames().first().is_some_and(|frame| frame.file.ends_with("libcodec.so"))
-            && stat.live.blocks > 0
-    });
-    assert!(found, "{profile:?}");
+    assert!(found, "{:?}", events.last());
 }
