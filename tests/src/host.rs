@@ -13,7 +13,7 @@ use leakline_proto::{Decoder, Event};
 
 use crate::machine::dist;
 
-/// No host of a test runs longer than this.
+/// No host of a test runs longer than this, if nothing else is said.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A program to be run under `leakline run`.
@@ -22,6 +22,7 @@ pub struct Host {
     options: Vec<OsString>,
     command: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
+    patience: Duration,
     folder: tempfile::TempDir,
 }
 
@@ -31,7 +32,7 @@ impl Host {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let options = ["-o".into(), folder.path().join("host.leak").into(), "--quiet".into()].into();
         let command = command.into_iter().map(Into::into).collect();
-        Self { options, command, variables: Vec::new(), folder }
+        Self { options, command, variables: Vec::new(), patience: PATIENCE, folder }
     }
 
     /// More options for `leakline run`.
@@ -49,6 +50,12 @@ impl Host {
     /// An environment variable of the host.
     pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
         self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// It may run so much longer.
+    pub fn longer_by(mut self, time: Duration) -> Self {
+        self.patience += time;
         self
     }
 
@@ -71,7 +78,7 @@ impl Host {
             .stderr(Stdio::piped())
             .spawn()
             .expect("leakline runs");
-        Running { child, folder: self.folder }
+        Running { child, patience: self.patience, folder: self.folder }
     }
 
     /// Runs it to its end.
@@ -84,6 +91,7 @@ impl Host {
 #[derive(Debug)]
 pub struct Running {
     child: Child,
+    patience: Duration,
     folder: tempfile::TempDir,
 }
 
@@ -107,7 +115,7 @@ impl Running {
     pub fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !done() {
-            assert!(begun.elapsed() < PATIENCE, "waited too long: {what}");
+            assert!(begun.elapsed() < self.patience, "waited too long: {what}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -136,10 +144,10 @@ impl Running {
             if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
                 break status;
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > self.patience {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
-                panic!("the host did not end within {PATIENCE:?}");
+                panic!("the host did not end within {:?}", self.patience);
             }
             std::thread::sleep(Duration::from_millis(2));
         };

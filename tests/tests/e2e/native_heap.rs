@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use leakline_core::{Profile, ProfileSource, ReadingStatus, SiteStat, Snapshot};
 use leakline_tests::{Host, Outcome, built_host, venv_python};
@@ -202,6 +203,7 @@ fn check_stress(what: &str, seconds: u32, options: &[&str]) {
         .options(["--interval", "500ms", "--native-sample", "4KiB"])
         .options(options)
         .variable("LD_LIBRARY_PATH", libraries)
+        .longer_by(Duration::from_secs(seconds.into()))
         .run()
         .succeeded();
     assert_eq!(outcome.stdout, "done\n", "{}", outcome.stderr);
@@ -236,8 +238,8 @@ fn check_stress(what: &str, seconds: u32, options: &[&str]) {
 
 #[test]
 fn eight_threads_allocate_and_free_what_others_allocated() {
-    // `LEAKLINE_TEST_SOAK=600` for ten minutes.
-    let seconds = std::env::var("LEAKLINE_TEST_SOAK").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    // `SOAK_SECONDS=600` for ten minutes.
+    let seconds = std::env::var("SOAK_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     check_stress("churn", seconds, &[]);
 }
 
@@ -290,7 +292,8 @@ fn a_program_with_a_malloc_of_its_own_is_told_so() {
         .run()
         .succeeded();
     assert_eq!(outcome.stdout, "done\n");
-    let last = last(&outcome);
+    let snapshots = outcome.snapshots();
+    let last = snapshots.last().expect("a snapshot");
     let native = format!("{:?}", last.reading("native").expect("a native reading"));
     assert!(native.contains("own_malloc"), "{native}");
 }
