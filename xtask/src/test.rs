@@ -66,9 +66,13 @@ fn clippy() -> anyhow::Result<()> {
 }
 
 fn doc() -> anyhow::Result<()> {
-    let mut doc = cargo();
-    doc.args(["doc", "--quiet", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
-    run(doc.env("RUSTDOCFLAGS", "-D warnings"))
+    // The command line tool and the library are both `leakline`, and go to one folder: one after the other.
+    for what in [&["-p", "leakline-cli", "--bin", "leakline"][..], &["--workspace"]] {
+        let mut doc = cargo();
+        doc.args(["doc", "--quiet", "--locked", "--no-deps", "--document-private-items"]).args(what);
+        run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    }
+    Ok(())
 }
 
 /// Unit, documentation and end-to-end tests; the last run what `build` laid out.
