@@ -62,7 +62,8 @@ impl Source {
         if let Some((_, mallctl)) = jemalloc::find().filter(|(found, _)| library(*found) == library(malloc)) {
             return Ok(Self::Jemalloc(mallctl));
         }
-        if let Some((_, property)) = tcmalloc::find().filter(|(found, _)| library(*found) == library(malloc)) {
+        if let Some((_, property)) = tcmalloc::find().filter(|(found, _)| library(*found) == library(malloc))
+        {
             return Ok(Self::Tcmalloc(property));
         }
         if let Some(mallinfo2) = symbol(c"mallinfo2").filter(|_| cfg!(not(target_os = "android"))) {
