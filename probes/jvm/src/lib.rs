@@ -17,6 +17,7 @@
 mod android;
 mod env;
 mod error;
+mod histogram;
 mod hotspot;
 mod joined;
 mod jvmti;
@@ -29,4 +30,5 @@ mod ready;
 mod runtime;
 mod vm;
 
+pub use histogram::HistogramOptions;
 pub use probe::{JvmOptions, JvmProbe};

@@ -191,7 +191,7 @@ impl Management {
     }
 
     /// All collectors' counts and milliseconds. Collectors that count cycles and pauses apart count both.
-    fn collections(&self, frame: &Frame<'_>) -> Result<(u64, u64), JvmError> {
+    pub(crate) fn collections(&self, frame: &Frame<'_>) -> Result<(u64, u64), JvmError> {
         let (mut count, mut millis) = (0_u64, 0_u64);
         for collector in &self.collectors {
             count = count.saturating_add(unsigned(frame.number(collector.bean, &collector.count)?));
