@@ -17,6 +17,7 @@
 mod android;
 mod env;
 mod error;
+mod gc;
 mod histogram;
 mod hotspot;
 mod joined;

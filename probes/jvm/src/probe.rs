@@ -115,7 +115,7 @@ impl Reader {
     /// How many collections there were so far; `None` where nobody tells.
     fn collections(&self, frame: &Frame<'_>) -> Option<u64> {
         match self {
-            Self::Management(management) => management.collections(frame).ok().map(|(count, _)| count),
+            Self::Management(management) => management.collections(frame).ok(),
             Self::Android(_) | Self::Runtime(_) => None,
         }
     }
@@ -247,7 +247,8 @@ impl Probe for JvmProbe {
         let clock = Arc::clone(&self.clock);
         let read = self.reading(|held, frame| {
             learner.learn(frame);
-            let mut details = held.reader.details(frame)?;
+            // Its references end before objects are counted.
+            let mut details = held.reader.details(&frame.inner(LOCALS)?)?;
             let left = tick.deadline_boot_nanos.saturating_sub(clock.now().boot_nanos);
             let collections = held.reader.collections(frame);
             match &mut held.histogram {
