@@ -87,6 +87,12 @@ keys! {
     "jvm.enabled" "LEAKLINE_JVM" "true"
         "look for a JVM and read it"
         => |config, text| config.jvm = switch(text)?;
+    "jvm.histogram" "LEAKLINE_JVM_HISTOGRAM" "3"
+        "objects are counted by class at every so many snapshots, a quarter of an hour at 5 minutes; 0: only when somebody asks"
+        => |config, text| config.jvm_histogram = count(text, 0, 1_000_000)? as u32;
+    "jvm.histogram_pause" "LEAKLINE_JVM_HISTOGRAM_PAUSE" "100ms"
+        "counting stops the program; when it is reckoned to take longer than this, it is left out, and the reading says so"
+        => |config, text| config.jvm_histogram_pause = duration(text, "1ms", "1m")?;
     "logcat.target" "LEAKLINE_LOGCAT_TARGET" "auto"
         "where log lines go; auto: liblog where the system has it, stderr elsewhere"
         => |config, text| config.logcat_target = one_of(text, &[

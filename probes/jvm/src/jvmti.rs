@@ -58,6 +58,7 @@ const NO_ERROR: Error = 0;
 #[repr(C)]
 struct Capabilities([u32; 4]);
 
+const CAN_TAG_OBJECTS: u32 = 1;
 const CAN_GET_SOURCE_FILE_NAME: u32 = 1 << 11;
 const CAN_GET_LINE_NUMBERS: u32 = 1 << 12;
 
@@ -101,12 +102,25 @@ impl Jvmti {
 
     /// Has it tell source files and lines.
     pub(crate) fn add_capabilities(self) -> bool {
-        let wanted = Capabilities([CAN_GET_SOURCE_FILE_NAME | CAN_GET_LINE_NUMBERS, 0, 0, 0]);
+        self.add(Capabilities([CAN_GET_SOURCE_FILE_NAME | CAN_GET_LINE_NUMBERS, 0, 0, 0]))
+    }
+
+    fn add(self, wanted: Capabilities) -> bool {
         // SAFETY: the function of this number has this type, by the specification.
         let add =
             unsafe { transmute::<*const c_void, AddCapabilities>(self.function(number::ADD_CAPABILITIES)) };
         // SAFETY: the JVM reads our struct of the specified size, and these may be asked for while it lives.
         unsafe { add(self.0.as_ptr(), &raw const wanted) == NO_ERROR }
+    }
+
+    /// Has it tag objects.
+    pub(crate) fn add_tags(self) -> bool {
+        self.add(Capabilities([CAN_TAG_OBJECTS, 0, 0, 0]))
+    }
+
+    /// As the JVM knows it.
+    pub(crate) fn raw(self) -> *mut *const *const c_void {
+        self.0.as_ptr()
     }
 
     /// Has HotSpot's `AsyncGetCallTrace` answer: it does while somebody is told of classes that are loaded.
@@ -260,7 +274,7 @@ impl Jvmti {
     }
 
     /// The table begins with the function of number 1, which is reserved.
-    fn function(self, number: usize) -> *const c_void {
+    pub(crate) fn function(self, number: usize) -> *const c_void {
         // SAFETY: an environment begins with the pointer to its table.
         let table = unsafe { self.0.read() };
         // SAFETY: the table has all functions of the version that was asked for, and stays.

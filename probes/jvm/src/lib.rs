@@ -17,6 +17,8 @@
 mod android;
 mod env;
 mod error;
+mod gc;
+mod histogram;
 mod hotspot;
 mod joined;
 mod jvmti;
@@ -29,4 +31,5 @@ mod ready;
 mod runtime;
 mod vm;
 
+pub use histogram::HistogramOptions;
 pub use probe::{JvmOptions, JvmProbe};
