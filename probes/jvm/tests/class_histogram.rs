@@ -165,6 +165,19 @@ fn exceptions_that_are_on_their_way_in_other_threads_stay() {
 }
 
 #[test]
+fn a_thousand_threads_and_classes_that_come_and_go_are_no_trouble() {
+    for home in jvms::jvms() {
+        for collector in collectors(&home) {
+            for means in [&[][..], &[TOOL_INTERFACE]] {
+                let options = [&[collector, "-Xmx256m", "-Xss256k"][..], means].concat();
+                let text = Host::new(&home, &options, &["churn"]).text();
+                assert_eq!(text, "ok", "{} {options:?}", home.display());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_jvm_that_exits_while_it_is_counted_exits_as_if_nobody_did() {
     for home in jvms::jvms() {
         for round in 0..20 {

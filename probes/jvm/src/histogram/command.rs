@@ -17,6 +17,7 @@ const MAX_THREADS: usize = 8;
 pub(super) struct Command {
     bean: Global,
     execute: TextMethod,
+    threads: usize,
     /// With threads first; HotSpot before 16 does not know them.
     forms: Vec<String>,
 }
@@ -31,8 +32,16 @@ impl Command {
         Ok(Self {
             bean: frame.keep(bean, globals)?,
             execute,
+            threads,
             forms: vec![format!("{plain} -parallel={threads}"), plain],
         })
+    }
+}
+
+impl Command {
+    /// How many threads count, if the collector has as many.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
     }
 }
 

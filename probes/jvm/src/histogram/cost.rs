@@ -12,26 +12,36 @@ const MIB: u64 = 1 << 20;
 /// The pause per heap in use of one means.
 #[derive(Debug, Clone)]
 pub(super) struct Cost {
-    /// Nanoseconds per MiB, as it is reckoned with.
+    /// Nanoseconds per MiB, as it is guessed before anything was measured.
+    guess: u64,
+    /// The same, as it is reckoned with.
     rate: u64,
     /// The rates measured last, the latest first.
     measured: [Option<u64>; 2],
+    /// The largest heap that was measured, bytes.
+    largest: u64,
 }
 
 impl Cost {
-    /// A diagnostic command of HotSpot: 0.3 ms per MiB of small objects, one thread.
-    pub(super) fn of_command() -> Self {
-        Self { rate: 300_000, measured: [None; 2] }
+    /// HotSpot's diagnostic command on so many threads.
+    pub(super) fn of_command(threads: usize) -> Self {
+        Self::guessed(if threads > 1 { 300_000 } else { 500_000 })
     }
 
-    /// The tool interface's heap iteration: twice to three times that, for it calls us for each object.
+    /// The tool interface's heap iteration: it calls us for each object.
     pub(super) fn of_iteration() -> Self {
-        Self { rate: 800_000, measured: [None; 2] }
+        Self::guessed(1_000_000)
     }
 
-    /// How long the pause will be with `used` bytes in use.
+    fn guessed(guess: u64) -> Self {
+        Self { guess, rate: guess, measured: [None; 2], largest: 0 }
+    }
+
+    /// How long the pause will be with `used` bytes in use. What was measured of a much smaller heap is no promise.
     pub(super) fn reckon(&self, used: u64) -> Duration {
-        let nanos = u128::from(self.rate) * u128::from(used) / u128::from(MIB);
+        let is_new = used > self.largest.saturating_mul(2);
+        let rate = if is_new { self.rate.max(self.guess) } else { self.rate };
+        let nanos = u128::from(rate) * u128::from(used) / u128::from(MIB);
         FIXED + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
@@ -42,6 +52,7 @@ impl Cost {
         let rate = u64::try_from(rate).unwrap_or(u64::MAX);
         self.measured = [Some(rate), self.measured[0]];
         self.rate = self.measured.iter().flatten().copied().max().unwrap_or(rate);
+        self.largest = self.largest.max(used);
     }
 
     /// It was left out because it would take too long. That may have been a bad moment, or another heap than now: so the
@@ -60,7 +71,7 @@ mod tests {
 
     /// What is reckoned with for a heap of 1,000 MiB, in ms, after a count of a heap of so many MiB took so many ms.
     fn check(counts: &[(u64, u64)], left_out: u32, expected: u128) {
-        let mut cost = Cost::of_command();
+        let mut cost = Cost::of_command(2);
         for (mib, millis) in counts {
             cost.measured(mib << 20, Duration::from_millis(*millis));
         }
@@ -73,26 +84,27 @@ mod tests {
     #[test]
     fn what_was_measured_is_reckoned_with() {
         check(&[], 0, 302);
-        check(&[(100, 12)], 0, 102);
+        check(&[(500, 52)], 0, 102);
         check(&[(1000, 52)], 0, 52);
     }
 
     #[test]
     fn of_two_the_dearer_counts() {
-        check(&[(100, 22), (100, 12)], 0, 202);
-        check(&[(100, 22), (100, 12), (100, 12)], 0, 102);
+        check(&[(500, 102), (500, 52)], 0, 202);
+        check(&[(500, 102), (500, 52), (500, 52)], 0, 102);
     }
 
     #[test]
-    fn a_small_heap_says_little() {
-        check(&[(1, 5)], 0, 95);
-        check(&[(1, 1)], 0, 2);
+    fn a_smaller_heap_is_no_promise() {
+        check(&[(1, 5)], 0, 302);
+        check(&[(499, 10)], 0, 302);
+        check(&[(499, 401)], 0, 801);
     }
 
     #[test]
     fn one_bad_moment_is_not_for_ever_and_a_heap_that_is_too_large_is() {
-        check(&[(100, 22)], 5, 156);
-        check(&[(100, 22)], 1000, 102);
+        check(&[(500, 102)], 5, 156);
+        check(&[(500, 102)], 1000, 102);
         check(&[], 1000, 302);
     }
 }

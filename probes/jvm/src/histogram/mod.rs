@@ -90,11 +90,10 @@ impl Histogram {
     ) -> Result<Self, JvmError> {
         let mut ways = Vec::new();
         if let Ok(command) = Command::find(frame, globals) {
-            ways.push(Way { means: Box::new(command), cost: Cost::of_command(), failures: 0 });
+            let cost = Cost::of_command(command.threads());
+            ways.push(Way { means: Box::new(command), cost, failures: 0 });
         }
-        if let Some(iteration) = Iteration::find(vm) {
-            ways.push(Way { means: Box::new(iteration), cost: Cost::of_iteration(), failures: 0 });
-        }
+        ways.push(Way { means: Box::new(Iteration::new(vm)), cost: Cost::of_iteration(), failures: 0 });
         let heap = Heap::find(frame, globals)?;
         Ok(Self { options, ways, heap, classes: Classes::default(), readings: 0, asked: false })
     }
@@ -138,7 +137,7 @@ impl Histogram {
         // A reading that comes too late is lost: the pause may be twice what was reckoned.
         let most = self.options.max_pause.min(left / 2);
         self.ways.sort_by_key(|way| way.cost.reckon(used));
-        let mut failure = "this JVM has neither its diagnostic command nor the tool interface".to_owned();
+        let mut failure = "every means of this JVM failed again and again".to_owned();
         for way in self.ways.iter_mut().filter(|way| way.failures < MAX_FAILURES) {
             let expected = way.cost.reckon(used);
             if expected > most {

@@ -9,6 +9,7 @@ import java.util.*;
 public final class Host {
     static final List<Object> KEPT = new ArrayList<>();
     static volatile Object sink;
+    static Object lastKept;
 
     /** One reading of the probe, on a thread of its own: lines of `name value`, notes as `# text`. */
     static native String read();
@@ -35,6 +36,7 @@ public final class Host {
             case "histogram": besideJcmd(); break;
             case "count": for (int i = 0; i < 100_000; i++) KEPT.add(new byte[100]); System.out.print(histogram()); break;
             case "pending": pending(); break;
+            case "churn": churn(); break;
             case "read": System.out.print(read()); break;
             case "exit": Thread.sleep(Long.parseLong(args[1])); System.exit(7); break;
             case "timed-exit": read(); System.out.println(System.currentTimeMillis()); System.exit(7); break;
@@ -212,6 +214,43 @@ public final class Host {
 
     /** Two histograms of leakline's with jcmd's between them: `=A`, `=J` and `=B` before the lines. Runs no Java. */
     static native String histogramsBesideJcmd();
+
+    /** A thousand threads, of which some allocate, and classes that come and go, while others count all the time. */
+    static void churn() throws Exception {
+        byte[] kept;
+        try (java.io.InputStream code = Host.class.getResourceAsStream("Host$Kept.class")) { kept = code.readAllBytes(); }
+        java.util.concurrent.CountDownLatch done = new java.util.concurrent.CountDownLatch(1);
+        List<Thread> threads = new ArrayList<>();
+        for (int i = 0; i < 1000; i++) {
+            boolean busy = i < 2;
+            Thread thread = new Thread(() -> {
+                try {
+                    if (busy) while (done.getCount() > 0) sink = new byte[1000]; else done.await();
+                } catch (InterruptedException stop) { }
+            }, "churn-" + i);
+            thread.start();
+            threads.add(thread);
+        }
+        int counted = 0;
+        String last = "";
+        for (int round = 0; round < 4; round++) {
+            for (int i = 0; i < 20; i++) {
+                Class<?> other = new ClassLoader(null) {
+                    Class<?> define() { return defineClass("Host$Kept", kept, 0, kept.length); }
+                }.define();
+                java.lang.reflect.Constructor<?> make = other.getDeclaredConstructor();
+                make.setAccessible(true);
+                // Some collectors' heaps are counted by what can be reached.
+                lastKept = make.newInstance();
+            }
+            last = histogram();
+            if (last.contains(" Host$Kept\n")) counted++;
+            if (round % 2 == 1) System.gc();
+        }
+        done.countDown();
+        for (Thread thread : threads) thread.join();
+        System.out.print(counted == 4 ? "ok" : "counted " + counted + ": " + last.substring(0, Math.min(last.length(), 500)));
+    }
 
     /** An exception is on its way through native code of this thread while others are counted. */
     static void pending() {
