@@ -6,6 +6,7 @@ mod bad_input;
 mod collecting;
 mod invisible;
 mod java_classes;
+mod java_sites;
 mod java_under_native;
 mod ledger_balances;
 mod native_heap;
