@@ -88,6 +88,7 @@ def logging_handler():
 
 def thread_local():
     local = threading.local()
+    done = threading.Event()
 
     def work():
         local.kept = []
@@ -96,10 +97,12 @@ def thread_local():
             local.kept.append(bytes(SIZE))  # leak: thread-local
 
         pace.run(step, ITEM)
+        done.set()
+        threading.Event().wait()
 
-    worker = threading.Thread(target=work)
-    worker.start()
-    worker.join()
+    # What is local to a thread lives as long as the thread.
+    threading.Thread(target=work, daemon=True).start()
+    done.wait()
 
 
 def on_reading(payload):

@@ -16,6 +16,8 @@ RANDOM = random.Random(int(os.environ.get("LEAK_SEED", 1)))
 PERIOD = 0.02
 
 _noise = []
+#: What leaks does so to the end: nothing is given back because the function that fills it returns.
+_kept = []
 
 
 def noise():
@@ -43,6 +45,7 @@ def steady(passed):
 def run(step, item_bytes, due=steady, between=None):
     """Calls `step` once per `item_bytes` that `due` says are due. Prints what was kept by it."""
     compare = tracing()
+    _kept.append((step, between))
     begun = time.monotonic()
     items = 0
     while (passed := time.monotonic() - begun) < SECONDS:

@@ -4,6 +4,7 @@
 mod attaching;
 mod bad_input;
 mod collecting;
+mod comparing;
 mod invisible;
 mod java_classes;
 mod java_under_native;
