@@ -8,7 +8,8 @@ import java.util.zip.Inflater;
 public final class Innocent {
     private static final int SIZE = 2000;
     private static final int ITEM = SIZE + 16 + 4;
-    private static final int SLOTS = 2000;
+    /** The slowest pace fills them within two seconds. */
+    private static final int SLOTS = 250;
 
     private static final List<Object> KEPT = new ArrayList<>();
     private static final Object[] RING = new Object[SLOTS];
@@ -19,7 +20,7 @@ public final class Innocent {
 
                 @Override
                 protected boolean removeEldestEntry(Map.Entry<Long, byte[]> eldest) {
-                    return size() > SLOTS / 2;
+                    return size() > SLOTS;
                 }
             };
 

@@ -8,7 +8,8 @@
 #include "pace.h"
 
 #define SIZE 4000
-#define SLOTS 1000
+/* The slowest pace fills it within two seconds. */
+#define SLOTS 125
 
 static char *ring[SLOTS];
 
@@ -40,22 +41,16 @@ static void fragment(long number) {
     }
 }
 
-/* What stays is all small, what goes is larger than any hole: the heap grows, but malloc's live bytes hardly do. */
+/* Of each block a few bytes stay, at its beginning, and hold what comes after it. No later block fits into what was given
+   back, so the heap grows by a block each time, and malloc's live bytes hardly at all. */
 static void holes(long number) {
-    static void *small[8192], *large[8192];
-    long slot = number % 8192;
-    size_t bytes = 400 + (size_t)(number / 8192) * 400 + (size_t)(rand() % 300);
-    free(large[slot]);
-    free(small[slot]);
-    large[slot] = malloc(bytes);
-    memset(large[slot], 1, bytes);
-    small[slot] = malloc(40);
-    if (number % 8192 == 8191) {
-        for (long i = 0; i < 8192; i += 1) {
-            free(large[i]);
-            large[i] = NULL;
-        }
+    static char *last;
+    char *block = malloc(65536 + (size_t)number * 16);
+    memset(block, 1, 65536);
+    if (last != NULL && realloc(last, 24) != last) {
+        abort();
     }
+    last = block;
 }
 
 static void *nothing(void *argument) { return argument; }
@@ -106,7 +101,7 @@ int main(int count, char **words) {
         double item, filling;
     } programs[] = {
         {"ring", put_in_ring, SIZE, 1},     {"warm-up", keep, SIZE, 0.2},      {"churn", fragment, 64000, 1},
-        {"holes", holes, 600, 1},           {"joined", join_thread, 65536, 1}, {"unmapped", map_and_unmap, 1 << 20, 1},
+        {"holes", holes, 65536, 1},         {"joined", join_thread, 65536, 1}, {"unmapped", map_and_unmap, 1 << 20, 1},
         {"closed", open_and_close, 8192, 1}, {"spike", spike, 65536, 1},
     };
     for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {

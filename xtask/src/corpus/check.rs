@@ -41,6 +41,7 @@ pub(super) fn judge(truth: &Truth, true_rate: f64, report: &Value) -> Found {
     let mut alarms: Vec<String> = leaking
         .iter()
         .filter(|layer| !truth.leaks || **layer != truth.layer)
+        .filter(|layer| !truth.also.iter().any(|also| also == **layer))
         .map(|layer| (*layer).to_owned())
         .collect();
     // A leak may well need descriptors or mappings; of an innocent they are one more false alarm.
@@ -147,6 +148,7 @@ mod tests {
             leaks: !innocent,
             layer: words[usize::from(innocent)].into(),
             kind: words[usize::from(innocent) + 1].into(),
+            also: Vec::new(),
             rate: true,
             site: true,
             resource: String::new(),

@@ -21,6 +21,8 @@ pub(super) struct Truth {
     pub(super) leaks: bool,
     pub(super) layer: String,
     #[serde(default)]
+    pub(super) also: Vec<String>,
+    #[serde(default)]
     pub(super) kind: String,
     #[serde(default = "yes")]
     pub(super) rate: bool,
