@@ -5,6 +5,8 @@ import ctypes
 import pytest
 
 KEPT = []
+LIBC = ctypes.CDLL(None)
+LIBC.malloc.restype = ctypes.c_void_p
 
 
 @pytest.fixture
@@ -19,8 +21,7 @@ def test_fails_in_python(size):
 
 @pytest.mark.leakline(seconds=3)
 def test_fails_in_native(size):
-    libc = ctypes.CDLL(None)
-    libc.malloc(ctypes.c_size_t(size))
+    LIBC.malloc(ctypes.c_size_t(size))
 
 
 @pytest.mark.leakline(seconds=3)

@@ -10,4 +10,5 @@ mod java_classes;
 mod java_under_native;
 mod ledger_balances;
 mod native_heap;
+mod pytest_marker;
 mod surviving;
