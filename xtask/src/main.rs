@@ -5,6 +5,7 @@
 
 mod bench;
 mod check_libs;
+mod corpus;
 mod cpython_tests;
 mod demo;
 mod dist;
@@ -66,6 +67,8 @@ enum Task {
         #[arg(long, value_name = "VERSION")]
         python: Option<String>,
     },
+    /// Run the leaking and the innocent programs of tests/leaks, and hold what leakline says against the truth
+    Corpus(corpus::Options),
     /// Run CPython's own tests with and without leakline, with every Python that has them; takes half an hour
     CpythonTests {
         /// Only some, with one Python
@@ -102,6 +105,10 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Bench { name, smoke, only, python } => {
             dist::build(None)?;
             bench::run(name.as_deref(), &bench::Scope { smoke, only, python })
+        }
+        Task::Corpus(options) => {
+            dist::build(None)?;
+            corpus::run(&options)
         }
         Task::CpythonTests { few } => {
             dist::build(None)?;

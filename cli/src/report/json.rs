@@ -102,7 +102,8 @@ fn verdict_object(verdict: &Verdict, report: &Report) -> Value {
     })
 }
 
-fn site_object(site: &Site, report: &Report) -> Value {
+/// A site as docs/report-json.md describes it.
+pub(crate) fn site_object(site: &Site, report: &Report) -> Value {
     let id = format!("{:?}", site.id());
     match site.holder() {
         SiteHolder::Class(name) => json!({ "id": id, "class": name }),

@@ -1,5 +1,6 @@
 //! The words of the design as plain data. Serialisable, comparable, without behaviour that needs a clock or I/O.
 
+mod fingerprint;
 mod gauge;
 mod profile;
 mod session;
@@ -8,6 +9,7 @@ mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use fingerprint::Fingerprint;
 pub use gauge::{Gauge, GaugeKind, Unit, names};
 pub(crate) use profile::together;
 pub use profile::{Amount, Holder, Profile, ProfileSource, SURVIVAL_TICKS, SiteStat};

@@ -4,10 +4,12 @@
 mod attaching;
 mod bad_input;
 mod collecting;
+mod comparing;
 mod invisible;
 mod java_classes;
 mod java_sites;
 mod java_under_native;
 mod ledger_balances;
 mod native_heap;
+mod pytest_marker;
 mod surviving;
