@@ -31,7 +31,7 @@ Examples:
   leakline report 4f1c                      or by the beginning of its id
   leakline report app.leak --symbols out/   with the symbols of a build that is not installed here
   leakline report                           lists the collector's sessions
-  leakline report app.leak --json | jq '.verdicts[] | select(.kind == \"leaking\")'
+  leakline report app.leak --json | jq '.verdicts[] | select(.leaks)'
 
 A recording can be read while it is written, and after its program was killed: it is shown up to
 its last whole entry. The exit status is 0 when there is a report, whatever it says.";

@@ -132,7 +132,7 @@ impl VerdictEngine {
         layers
             .into_iter()
             .flat_map(|(layer, verdict)| {
-                let rate = verdict.rate.filter(|_| verdict.kind == Kind::Leaking);
+                let rate = verdict.rate.filter(|_| verdict.kind.leaks());
                 let sites = rate.map_or(Vec::new(), |rate| self.judge_sites(layer, rate));
                 std::iter::once(verdict).chain(sites)
             })
@@ -150,7 +150,7 @@ impl VerdictEngine {
             rate,
             points: track.series.seen(),
             share: None,
-            seconds_to_limit: if kind == Kind::Leaking { self.time_to_limit(layer, limit) } else { None },
+            seconds_to_limit: if kind.leaks() { self.time_to_limit(layer, limit) } else { None },
         }
     }
 
@@ -168,7 +168,7 @@ impl VerdictEngine {
         let judge_site = |(site, points): (Arc<Site>, Vec<Point>)| {
             let (kind, rate) = judge(&points, SITE_FLOOR_BYTES);
             let share = (rate?.bytes_per_second / whole.bytes_per_second).clamp(0.0, 1.0);
-            (kind == Kind::Leaking && share >= WORTH_NAMING).then(|| Verdict {
+            (kind.leaks() && share >= WORTH_NAMING).then(|| Verdict {
                 subject: Subject::Site(layer, site),
                 gauge: String::new(),
                 kind,
@@ -195,11 +195,11 @@ fn judge(points: &[Point], floor: f64) -> (Kind, Option<Rate>) {
     let beyond_noise = rate.bytes_per_second.abs() * span(points) > floor;
     let later_half = slope(&points[points.len() / 2..]).unwrap_or(0.0);
     let kind = if rate.low > 0.0 && beyond_noise && later_half > STILL_GROWING * rate.bytes_per_second {
-        Kind::Leaking
+        Kind::SteadyLeak
     } else if rate.high < 0.0 && beyond_noise {
         Kind::Shrinking
     } else {
-        Kind::Steady
+        Kind::Quiet
     };
     (kind, Some(rate))
 }
@@ -224,7 +224,7 @@ fn time_to(limit: Option<f64>, series: &Series) -> Option<(f64, f64, f64)> {
 /// Sorts leaking before the rest, and faster before slower.
 fn worst_first(verdict: &Verdict) -> f64 {
     let speed = verdict.rate.map_or(0.0, |rate| rate.bytes_per_second);
-    if verdict.kind == Kind::Leaking { -speed } else { 1.0 }
+    if verdict.kind.leaks() { -speed } else { 1.0 }
 }
 
 fn site_id(verdict: &Verdict) -> u64 {
