@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Kind, Subject, Verdict};
+use super::{Subject, Verdict};
 use crate::model::{Cause, Layer, Profile, Reading, Site, Snapshot, together};
 use crate::request::{ProbeRequest, Window};
 
@@ -127,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Amount, ProfileSource, SiteStat, testing::snapshot_of};
+    use crate::verdict::Kind;
 
     const WINDOW: Window = Window {
         source: crate::request::WindowSource::Exact,

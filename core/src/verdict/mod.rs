@@ -8,12 +8,15 @@
 mod closer;
 mod engine;
 mod fragmentation;
+mod judge;
 mod layers;
 mod resources;
+mod segments;
 mod series;
 mod sites;
 mod slope;
 mod sources;
+mod trend;
 mod words;
 
 pub use closer::CloserLook;
