@@ -14,11 +14,18 @@ use super::trend::{Trend, increments_chance, trend, without_spikes};
 use super::{Kind, Rate};
 
 /// The first look's share of the false alarms, and how fast the later ones' shares fall. All together: below 1 in 1,000.
-const FIRST_LOOK: f64 = 6e-4;
-const FALL: f64 = 2.5;
-/// With fewer points, whether noise lasts cannot be told; then wandering must not explain the growth, either.
+const FIRST_LOOK: f64 = 5e-4;
+const FALL: f64 = 3.0;
+/// With fewer points, whether noise lasts cannot be told.
 const TOO_FEW_TO_TELL_NOISE: usize = 9;
-const WANDERING: f64 = 6e-3;
+/// With this many or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
+/// this, and the series is so straight (a start-up is a curve).
+const WANDERING: [(usize, f64, f64); 2] = [(8, 2e-3, 0.985), (16, 2e-2, 0.0)];
+/// The same for the first look, whose power is wanted more than any other's.
+const WANDERING_AT_FIRST: (usize, f64, f64) = (5, 8e-3, 0.978);
+/// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself.
+const SLOWS: f64 = -3.0;
+const LATER_HALF_RISES: f64 = 0.01;
 /// A stretch that was chosen by its looks is believed less.
 const CHOSEN: f64 = 0.1;
 /// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
@@ -74,7 +81,9 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
 
     if !cuts.is_empty() && last.len() >= SHORTEST {
         let chosen = Bar { allowed: bar.allowed * CHOSEN, ..bar };
-        if rises(last, &now, chosen) && still_rises(last) {
+        let before = &clean[cuts.iter().rev().nth(1).copied().unwrap_or(0)..clean.len() - last.len()];
+        let now = now.with_noise_of(before, last);
+        if rises(last, &now, chosen) && still_rises(last, &now) {
             return told(leak_kind(last, &now), last, &now, true);
         }
     }
@@ -82,7 +91,7 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
         if in_steps(&clean) {
             return told(Kind::LeakInSteps, &clean, &whole, false);
         }
-        if still_rises(&clean) && (cuts.is_empty() || now.slope > STILL_GROWING * whole.slope) {
+        if still_rises(&clean, &whole) && (cuts.is_empty() || now.slope > STILL_GROWING * whole.slope) {
             return told(leak_kind(&clean, &whole), &clean, &whole, false);
         }
     }
@@ -104,13 +113,25 @@ fn rises(points: &[Point], trend: &Trend, bar: Bar) -> bool {
     trend.slope > 0.0
         && trend.slope * span(points) > bar.floor
         && trend.chance <= bar.allowed
-        && (points.len() >= TOO_FEW_TO_TELL_NOISE || increments_chance(points) <= WANDERING)
+        && is_no_wandering(points, trend, bar)
 }
 
-fn still_rises(points: &[Point]) -> bool {
+fn is_no_wandering(points: &[Point], trend: &Trend, bar: Bar) -> bool {
+    let at_first = Some(&WANDERING_AT_FIRST).filter(|_| bar.allowed >= FIRST_LOOK);
+    let bar = at_first.into_iter().chain(&WANDERING).find(|(most, ..)| points.len() <= *most);
+    bar.is_none_or(|(_, chance, straight)| {
+        trend.straight >= *straight && increments_chance(points) <= *chance
+    })
+}
+
+fn still_rises(points: &[Point], trend: &Trend) -> bool {
     let whole = slope(points).unwrap_or(0.0);
+    let later = &points[points.len() / 2..];
     let least = if points.len() < TOO_FEW_TO_TELL_NOISE { STILL_GROWING_EARLY } else { STILL_GROWING };
-    slope(&points[points.len() / 2..]).unwrap_or(0.0) > least * whole
+    let slows = trend.bend < SLOWS;
+    slope(later).unwrap_or(0.0) > least * whole
+        && (!slows
+            || self::trend(later).is_some_and(|later| later.slope > 0.0 && later.chance <= LATER_HALF_RISES))
 }
 
 fn leak_kind(points: &[Point], trend: &Trend) -> Kind {
@@ -144,13 +165,20 @@ fn level<'a>(count: usize, points: impl Iterator<Item = &'a Point>) -> f64 {
 /// Three jumps or more, with rest between them, make up the growth.
 fn in_steps(points: &[Point]) -> bool {
     let far = JUMP * typical_change(points);
-    let (mut jumps, mut bytes) = (0_usize, 0.0);
-    for change in changes_of(points).filter(|change| *change > far) {
-        jumps += 1;
-        bytes += change;
+    let (mut jumps, mut bytes, mut back) = (0_usize, 0.0, 0.0);
+    let mut latest = 0;
+    for (at, change) in changes_of(points).enumerate() {
+        if change > far {
+            jumps += 1;
+            bytes += change;
+            latest = at;
+        } else if change < -far {
+            back -= change;
+        }
     }
     let rise = points.last().zip(points.first()).map_or(0.0, |(last, first)| last.1 - first.1);
-    jumps >= 3 && 3 * jumps <= points.len() && bytes > MOST_OF_IT * rise
+    let goes_on = latest >= points.len() / 2;
+    jumps >= 3 && 3 * jumps <= points.len() && goes_on && bytes > MOST_OF_IT * rise && back < 0.2 * bytes
 }
 
 /// Rises for some points and falls at once, twice at least, each time by half of all that it moves in. Noise rises as often

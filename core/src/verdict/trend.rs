@@ -28,6 +28,8 @@ pub(super) struct Trend {
     pub(super) chance: f64,
     /// Standard deviation around the line, bytes.
     pub(super) noise: f64,
+    /// The share of the squares that the straight line explains.
+    pub(super) straight: f64,
     /// The bend in standard errors: below zero, it slows down.
     pub(super) bend: f64,
 }
@@ -40,6 +42,8 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
     }
     let line = Line::through(points)?;
     let straight: Vec<f64> = points.iter().map(|point| point.1 - line.at(point.0)).collect();
+    let beside: f64 = straight.iter().map(|rest| rest * rest).sum();
+    let explained = line.slope * line.slope * line.spread;
     let (bend, curved) = bend(points, &straight);
     // What a plain curve explains is no noise.
     let (rest, used) = if bend.abs() > PLAIN { (curved, 3.0) } else { (straight, 2.0) };
@@ -53,7 +57,34 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
     // Counted bytes: a line without any noise is not surer than a byte.
     let score = line.slope.abs() / error.max(line.slope.abs() * 1e-9).max(f64::MIN_POSITIVE);
     let chance = if line.slope == 0.0 { 0.5 } else { beyond(score, freedom) };
-    Some(Trend { slope: line.slope, chance, noise, bend })
+    Some(Trend {
+        slope: line.slope,
+        chance,
+        straight: explained / (explained + beside).max(f64::MIN_POSITIVE),
+        noise,
+        bend,
+    })
+}
+
+impl Trend {
+    /// The same slope of `points`, judged by the noise around a line through `before`, too: a stretch that was chosen for its
+    /// straightness tells too little of noise.
+    #[must_use]
+    pub(super) fn with_noise_of(self, before: &[Point], points: &[Point]) -> Self {
+        let lines = [before, points].map(|part| Line::through(part).map(|line| (part, line)));
+        let [Some(before), Some(now)] = lines else { return self };
+        let rest = |(part, line): &(&[Point], Line)| -> Vec<f64> {
+            part.iter().map(|point| point.1 - line.at(point.0)).collect()
+        };
+        let rests = [rest(&before), rest(&now)].concat();
+        let Some(freedom) = rests.len().checked_sub(4).filter(|freedom| *freedom > 2) else { return self };
+        let inflation = inflation(&rests, DOUBT);
+        let noise = (rests.iter().map(|rest| rest * rest).sum::<f64>() / freedom as f64).sqrt();
+        let error = noise * (inflation / now.1.spread).sqrt();
+        let score = self.slope.abs() / error.max(self.slope.abs() * 1e-9).max(f64::MIN_POSITIVE);
+        let worth = (freedom as f64 / inflation).max(freedom as f64 / 2.0).max(2.0) as u32;
+        Self { chance: beyond(score, worth), noise, ..self }
+    }
 }
 
 /// The chance of changes like these, all together upwards, from a level that wanders without a direction.
