@@ -85,7 +85,8 @@ impl Recipe {
     /// What is there at `tick` without noise.
     pub fn level(&self, tick: u32) -> f64 {
         let since = tick.saturating_sub(self.begins);
-        let steps = if self.in_steps_of > 0 { since / self.in_steps_of * self.in_steps_of } else { since };
+        let every = self.in_steps_of.max(1);
+        let steps = since / every * every;
         let leaked = f64::from(steps) * self.per_tick + f64::from(steps).powi(2) / 2.0 * self.faster_per_tick;
         let jumped = self.jump.map_or(0.0, |(at, bytes)| if tick >= at { bytes } else { 0.0 });
         let warmed =

@@ -153,6 +153,11 @@ fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
     if rise < bar.floor || rise < 0.5 * range || rise < 4.0 * typical_change(points) {
         return Kind::Quiet;
     }
+    // It may still rise, too little to be sure.
+    let later = if last.len() < points.len() { last } else { &points[points.len() / 2..] };
+    if slope(later).unwrap_or(0.0) * span(points) > STILL_GROWING * rise {
+        return Kind::Quiet;
+    }
     let highest = changes_of(points).fold(0.0, f64::max);
     if highest > MOST_OF_IT * rise { Kind::OneOff } else { Kind::Plateau }
 }

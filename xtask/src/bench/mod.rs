@@ -8,6 +8,7 @@ mod python;
 mod python_profile;
 mod skew;
 mod start;
+mod verdict;
 
 pub(crate) use python::interpreters::installed as installed_pythons;
 
@@ -43,6 +44,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("python-profile", |scope| python_profile::run(scope.smoke)),
     ("python", python::run),
     ("native", native::run),
+    ("verdict", |scope| verdict::run(scope.smoke, scope.only.as_deref())),
 ];
 
 /// The benchmarks' names.
