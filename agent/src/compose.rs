@@ -9,7 +9,7 @@ use leakline_core::{
 };
 use leakline_file::{FileOptions, FileSink};
 use leakline_grpc::{GrpcOptions, GrpcSink};
-use leakline_jvm::{JvmOptions, JvmProbe};
+use leakline_jvm::{HistogramOptions, JvmOptions, JvmProbe, SitesOptions};
 use leakline_logcat::{LogcatOptions, LogcatSink, LogcatTarget};
 use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
 use leakline_python::{Mode, PythonOptions, PythonProbe, WindowBounds};
@@ -108,13 +108,23 @@ pub(crate) fn native_options(config: &Config) -> Option<NativeOptions> {
     })
 }
 
+fn jvm_options(config: &Config) -> JvmOptions {
+    let histogram = HistogramOptions { every: config.jvm_histogram, max_pause: config.jvm_histogram_pause };
+    let sites = SitesOptions {
+        mean_sample_bytes: config.jvm_sample_bytes,
+        max_frames: config.jvm_frames,
+        ..SitesOptions::default()
+    };
+    JvmOptions::default().with_histogram(histogram).with_sites(sites)
+}
+
 fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
     let mut probes: Vec<Box<dyn Probe>> = Vec::new();
     if config.python_mode != PythonMode::Off {
         probes.push(Box::new(PythonProbe::new(Arc::clone(clock), python_options(config))));
     }
     if config.jvm {
-        probes.push(Box::new(JvmProbe::new(Arc::clone(clock), JvmOptions::default())));
+        probes.push(Box::new(JvmProbe::new(Arc::clone(clock), jvm_options(config))));
     }
     if let Some(options) = native_options(config) {
         probes.push(Box::new(NativeProbe::new(Arc::clone(clock), options)));

@@ -30,6 +30,7 @@ fn main() {
     parts.iter().filter(|(name, _)| wanted(name)).for_each(|(_, part)| part());
 }
 
+#[expect(clippy::print_stdout, reason = "a benchmark prints")]
 fn tell(what: &str, figure: f64, limit: f64, unit: &str) {
     println!("{}", serde_json::json!({ "what": what, "figure": figure, "limit": limit, "unit": unit }));
 }

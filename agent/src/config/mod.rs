@@ -68,6 +68,14 @@ pub struct Config {
     pub native_frames: u16,
     /// Whether a JVM is looked for and read.
     pub jvm: bool,
+    /// Mean bytes between two sampled allocations of Java objects; 0: none.
+    pub jvm_sample_bytes: u64,
+    /// Frames of each call path of Java objects.
+    pub jvm_frames: u16,
+    /// Java's objects are counted by class at every so many snapshots; 0: only when somebody asks.
+    pub jvm_histogram: u32,
+    /// Counting is left out when it would stop the program for longer.
+    pub jvm_histogram_pause: Duration,
     /// Where the log lines go.
     pub logcat_target: LogcatTarget,
     /// How many growing sites each snapshot logs.
@@ -110,6 +118,10 @@ impl Default for Config {
             native_sample_bytes: 512 << 10,
             native_frames: 48,
             jvm: true,
+            jvm_sample_bytes: 512 << 10,
+            jvm_frames: 48,
+            jvm_histogram: 3,
+            jvm_histogram_pause: Duration::from_millis(100),
             logcat_target: LogcatTarget::Auto,
             logcat_top_sites: 10,
             file: None,

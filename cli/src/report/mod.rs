@@ -2,6 +2,7 @@
 //! Judges nothing by itself: verdicts, ledger and growth are core's.
 
 mod build;
+mod collections;
 mod json;
 mod model;
 mod numbers;

@@ -50,16 +50,23 @@ pub(crate) fn ledger(report: &Report) -> String {
 
 /// The gauge that stands for each layer: first, lowest, highest, last.
 pub(crate) fn layers(report: &Report) -> String {
+    let series = layer_series(report);
+    let any = series.iter().any(|(_, values)| values.iter().any(Option::is_some));
+    if any { table_of(report, series) } else { format!("{}\n", paint(STRONG, "No layer was read.")) }
+}
+
+/// First, lowest, highest, last of each series, and how it changed. Bytes, but for gauges whose name says otherwise.
+pub(super) fn table_of(report: &Report, series: Vec<(String, Vec<Option<f64>>)>) -> String {
     let mut table = Table::default();
     let head = ["", "first", "lowest", "highest", "last", "change", "per minute"];
     table.line(Weight::Strong, head.map(String::from).to_vec());
-    let mut any = false;
-    for (name, values) in layer_series(report) {
+    for (name, values) in series {
         let known: Vec<f64> = values.iter().filter_map(|value| *value).collect();
         let (Some(first), Some(last)) = (known.first(), known.last()) else { continue };
         let lowest = known.iter().copied().fold(f64::INFINITY, f64::min);
         let highest = known.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let bytes = name.ends_with("_bytes");
+        // A name in words is one of bytes.
+        let bytes = name.ends_with("_bytes") || !name.contains('.');
         let show = |value: f64| if bytes { text::bytes(value) } else { format!("{value:.0}") };
         let change = if bytes { text::signed_bytes(last - first) } else { format!("{:+.0}", last - first) };
         let rate = match bytes {
@@ -68,9 +75,8 @@ pub(crate) fn layers(report: &Report) -> String {
         };
         let cells = [name, show(*first), show(lowest), show(highest), show(*last), change, rate];
         table.line(Weight::Plain, cells.to_vec());
-        any = true;
     }
-    if any { table.text() } else { format!("{}\n", paint(STRONG, "No layer was read.")) }
+    table.text()
 }
 
 /// The gauge of each layer with its values by row.

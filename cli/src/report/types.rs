@@ -32,12 +32,13 @@ fn of_probe(report: &Report, growth: &ProbeGrowth, top: usize, span: &str) -> St
         let name = type_name(site);
         let _ = writeln!(
             out,
-            "  {:+} {} ({}), now {} in {}",
+            "  {:+} {} ({}), now {} in {}{}",
             site.blocks,
             clean(&name),
             text::signed_bytes(site.bytes as f64),
             site.live.blocks,
             text::bytes(site.live.bytes as f64),
+            kept_words(site),
         );
         for (holder, count) in holders(report, growth, &name).take(HOLDERS) {
             let _ = writeln!(out, "       held by {} (+{count} since the census before)", clean(holder));
@@ -65,6 +66,8 @@ pub(super) fn objects(report: &Report, top: usize) -> Vec<Value> {
                     "grown_bytes": site.bytes,
                     "live_objects": site.live.blocks,
                     "live_bytes": site.live.bytes,
+                    "kept_bytes": site.survived.map(|kept| kept.bytes),
+                    "kept_objects": site.survived.map(|kept| kept.blocks),
                     "holders": holders
                         .map(|(holder, count)| json!({ "holder": holder, "count": count }))
                         .collect::<Vec<_>>(),
@@ -81,9 +84,28 @@ pub(super) fn objects(report: &Report, top: usize) -> Vec<Value> {
         .collect()
 }
 
-/// Types of which there are more now, the largest gain in bytes first. A type that only got larger is not among them.
+/// Types of which there are more now, the largest gain in bytes first, and before what may be garbage. A type that only got
+/// larger is not among them.
 fn grown(growth: &ProbeGrowth) -> Vec<&SiteGrowth> {
-    growth.growth.sites.iter().filter(|site| site.blocks > 0).collect()
+    let mut grown: Vec<_> = growth.growth.sites.iter().filter(|site| site.blocks > 0).collect();
+    grown.sort_by_key(|site| std::cmp::Reverse(kept(site).unwrap_or(site.bytes)));
+    grown
+}
+
+/// By how many bytes what was there through the last collections is more than all that there was at the beginning; `None`
+/// where the source does not tell.
+fn kept(site: &SiteGrowth) -> Option<i64> {
+    let then = i128::from(site.live.bytes) - i128::from(site.bytes);
+    let kept = i128::from(site.survived?.bytes) - then;
+    Some(kept.clamp(0, i128::from(i64::MAX)) as i64)
+}
+
+fn kept_words(site: &SiteGrowth) -> String {
+    match kept(site) {
+        None => String::new(),
+        Some(0) => "; may be garbage that is not collected yet".to_owned(),
+        Some(kept) => format!("; {} of it kept through collections", text::signed_bytes(kept as f64)),
+    }
 }
 
 fn type_name(site: &SiteGrowth) -> String {

@@ -57,6 +57,11 @@ impl Gauge {
         Self { name: name.into(), unit: Unit::Count, kind: GaugeKind::Total, value: value as f64 }
     }
 
+    /// A level that is a time, in nanoseconds.
+    pub fn nanos(name: impl Into<Cow<'static, str>>, value: u64) -> Self {
+        Self { name: name.into(), unit: Unit::Nanoseconds, kind: GaugeKind::Level, value: value as f64 }
+    }
+
     /// A time that only rises, in nanoseconds.
     pub fn total_nanos(name: impl Into<Cow<'static, str>>, value: u64) -> Self {
         Self { name: name.into(), unit: Unit::Nanoseconds, kind: GaugeKind::Total, value: value as f64 }
@@ -200,6 +205,18 @@ pub mod names {
     pub const JVM_HEAP_MAX: &str = "jvm.heap_max_bytes";
     /// Used Java heap right after its last collection, bytes; absent before the first.
     pub const JVM_HEAP_AFTER_GC: &str = "jvm.heap_after_gc_bytes";
+    /// What the heap's pools had in use right after the last collection begin with: `jvm.heap_after_gc.g1_old_gen_bytes`.
+    pub const JVM_POOL_AFTER_GC_PREFIX: &str = "jvm.heap_after_gc.";
+    /// The old generation right after the last collection of it, bytes: what it keeps; absent before the first.
+    pub const JVM_OLD_FLOOR: &str = "jvm.old_floor_bytes";
+    /// What the last young collection moved to the old generation, bytes.
+    pub const JVM_LAST_PROMOTED: &str = "jvm.last_promoted_bytes";
+    /// How long ago the last collection ended, nanoseconds; absent before the first.
+    pub const JVM_GC_AGE: &str = "jvm.gc_age_nanos";
+    /// Estimated bytes of Java objects that were allocated since sampling began and not collected yet.
+    pub const JVM_SAMPLED: &str = "jvm.sampled_bytes";
+    /// Samples that these estimates rest on.
+    pub const JVM_SAMPLES: &str = "jvm.live_samples";
     /// Metaspace, code cache and the like, used bytes.
     pub const JVM_NON_HEAP_USED: &str = "jvm.non_heap_used_bytes";
     /// Metaspace, code cache and the like, committed bytes.
@@ -224,6 +241,10 @@ pub mod names {
     pub const JVM_GC_COUNT: &str = "jvm.gc_collections";
     /// Time spent in collections so far, nanoseconds.
     pub const JVM_GC_TIME: &str = "jvm.gc_time_nanos";
+    /// The part of `JVM_GC_COUNT` that collected the old generation, or all of the heap.
+    pub const JVM_OLD_GC_COUNT: &str = "jvm.gc_old_collections";
+    /// The part of `JVM_GC_TIME` spent in those, nanoseconds.
+    pub const JVM_OLD_GC_TIME: &str = "jvm.gc_old_time_nanos";
     /// Classes loaded now.
     pub const JVM_CLASSES: &str = "jvm.classes";
     /// Java threads now.

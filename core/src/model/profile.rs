@@ -86,6 +86,8 @@ pub struct SiteStat {
     pub allocated: Option<Amount>,
     /// What of `live` was live at [`SURVIVAL_TICKS`] readings or more, this one included; `None` where the source does
     /// not tell.
+    /// Of types of a runtime that collects garbage: the fewest that there were at that many readings with a collection
+    /// between each.
     pub survived: Option<Amount>,
 }
 

@@ -80,6 +80,17 @@ impl Answer {
     }
 }
 
+/// A method that takes a text and answers with one, and the class whose objects have it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TextMethod {
+    id: sys::jmethodID,
+    class: Global,
+    name: &'static str,
+}
+
+// SAFETY: method ids belong to no thread; they live as long as their class, to which there is a global reference.
+unsafe impl Send for TextMethod {}
+
 /// A frame of local references on an attached thread.
 pub(crate) struct Frame<'a> {
     env: *mut sys::JNIEnv,
@@ -174,6 +185,42 @@ impl<'a> Frame<'a> {
             return Err(JvmError::Null { call: call() });
         }
         Ok(Method { id, class: self.keep(class, globals)?, answer, name })
+    }
+
+    /// The method `name` of `class`, which takes a text and answers with one.
+    pub(crate) fn text_method(
+        &self,
+        class: Local<'_>,
+        name: &'static str,
+        globals: &mut Globals,
+    ) -> Result<TextMethod, JvmError> {
+        let signature = c"(Ljava/lang/String;)Ljava/lang/String;";
+        let c_name = c_string(name)?;
+        // SAFETY: `class` is a class that is alive, and both texts end in a NUL.
+        let id =
+            unsafe { (self.table().GetMethodID)(self.env, class.0, c_name.as_ptr(), signature.as_ptr()) };
+        self.check(|| name.to_owned())?;
+        if id.is_null() {
+            return Err(JvmError::Null { call: name.to_owned() });
+        }
+        Ok(TextMethod { id, class: self.keep(class, globals)?, name })
+    }
+
+    /// Calls a method that takes a text, and gives what it answers with.
+    pub(crate) fn text_of(
+        &self,
+        on: impl Object,
+        method: &TextMethod,
+        argument: &str,
+    ) -> Result<String, JvmError> {
+        if on.raw().is_null() || !self.is_instance(on, method.class) {
+            return Err(JvmError::OtherClass { class: format!("class with {}", method.name) });
+        }
+        let argument = sys::jvalue { l: self.string(argument)?.0 };
+        // SAFETY: the receiver was checked, the method takes a string and answers with one.
+        let found =
+            unsafe { (self.table().CallObjectMethodA)(self.env, on.raw(), method.id, &raw const argument) };
+        self.text_of_string(self.some(found, || method.name.to_owned())?)
     }
 
     /// Calls a method that answers with a number.
@@ -498,7 +545,8 @@ pub(crate) struct Get {
 // SAFETY: method ids belong to no thread; they live as long as their class, to which there is a global reference.
 unsafe impl Send for Get {}
 
-fn table<'a>(env: *mut sys::JNIEnv) -> &'a sys::JNINativeInterface__1_6 {
+/// The functions of an attached thread.
+pub(crate) fn table<'a>(env: *mut sys::JNIEnv) -> &'a sys::JNINativeInterface__1_6 {
     // SAFETY: `env` comes from an attached thread, where it begins with the pointer to the functions.
     let functions = unsafe { *env };
     // SAFETY: every JVM since 1.6 has at least these functions, and they stay where they are.

@@ -17,6 +17,9 @@ pub(crate) enum JvmError {
     /// A value that should be there was null.
     #[error("null: from {call}")]
     Null { call: String },
+    /// It answered, and not with what was asked for.
+    #[error("{what} says: {said}")]
+    Refused { what: &'static str, said: String },
     /// An object is not what its name promises.
     #[error("not a {class}")]
     OtherClass { class: String },

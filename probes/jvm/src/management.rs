@@ -3,8 +3,9 @@
 
 use leakline_core::{Details, Gauge, names};
 
-use crate::env::{Frame, Get, Global, Globals, Local, Method};
+use crate::env::{Frame, Global, Globals, Local, Method};
 use crate::error::JvmError;
+use crate::gc::{AfterGc, Collectors};
 use crate::pools::NonHeapPools;
 
 /// What is asked at each reading, looked up once.
@@ -13,7 +14,7 @@ pub(crate) struct Management {
     memory: Memory,
     classes: Number,
     threads: Number,
-    collectors: Vec<Collector>,
+    collectors: Collectors,
     direct: Option<Pool>,
     mapped: Option<Pool>,
     after_gc: Result<AfterGc, String>,
@@ -22,7 +23,7 @@ pub(crate) struct Management {
 
 /// One number of one bean.
 #[derive(Debug)]
-struct Number {
+pub(crate) struct Number {
     bean: Global,
     method: Method,
 }
@@ -47,32 +48,6 @@ pub(crate) struct Usage {
 struct Pool {
     bytes: Number,
     count: Number,
-}
-
-#[derive(Debug)]
-struct Collector {
-    bean: Global,
-    count: Method,
-    millis: Method,
-}
-
-/// How much of the heap was in use right after the last collection.
-///
-/// It is the sum over the heap's pools in the collector's own record of its last collection. Not
-/// `MemoryPoolMXBean.getCollectionUsage`: that is of the last collection that was about this very pool, so after young
-/// collections it lacks what was promoted. With 40 MB kept and only young collections it says 0 under Serial and G1.
-#[derive(Debug)]
-struct AfterGc {
-    last_info: Method,
-    end: Method,
-    usage_after: Method,
-    map_get: Get,
-    heap_pools: Vec<Global>,
-    used: Method,
-    /// The number of collections that `value` belongs to. As long as it is the same, the last collection still is the
-    /// last one, and there is no need to ask.
-    collections: u64,
-    value: Option<u64>,
 }
 
 pub(crate) const USAGE: &str = "()Ljava/lang/management/MemoryUsage;";
@@ -118,19 +93,9 @@ impl Management {
             globals,
         )?;
 
-        let collector_class = frame.class("java.lang.management.GarbageCollectorMXBean")?;
-        let beans = frame.list(frame.static_object(factory, "getGarbageCollectorMXBeans", LIST)?)?;
-        let mut collectors = Vec::with_capacity(beans.len());
-        for bean in beans {
-            collectors.push(Collector {
-                bean: frame.keep(bean, globals)?,
-                count: frame.method(collector_class, "getCollectionCount", "()J", globals)?,
-                millis: frame.method(collector_class, "getCollectionTime", "()J", globals)?,
-            });
-        }
-
+        let collectors = Collectors::find(frame, factory, globals)?;
         let (direct, mapped) = buffer_pools(frame, factory, globals)?;
-        let after_gc = AfterGc::find(frame, factory, usage.used, globals).map_err(|error| error.to_string());
+        let after_gc = AfterGc::find(frame, factory, usage, globals).map_err(|error| error.to_string());
         let pools = NonHeapPools::find(frame, factory, usage, globals).map_err(|error| error.to_string());
         let mut management = Self { memory, classes, threads, collectors, direct, mapped, after_gc, pools };
         // The first calls load classes; they belong to the time of attaching.
@@ -157,9 +122,7 @@ impl Management {
         if let Some(mapped) = &self.mapped {
             bytes(&mut gauges, names::JVM_MAPPED, mapped.bytes.read(frame)?);
         }
-        let (count, millis) = self.collections(frame)?;
-        gauges.push(Gauge::total(names::JVM_GC_COUNT, count));
-        gauges.push(Gauge::total_nanos(names::JVM_GC_TIME, millis.saturating_mul(1_000_000)));
+        self.collectors.gauges(frame, &mut gauges)?;
         gauges.push(Gauge::count(names::JVM_CLASSES, unsigned(self.classes.read(frame)?)));
         // Without the thread that is asking.
         let threads = unsigned(self.threads.read(frame)?).saturating_sub(1);
@@ -170,17 +133,8 @@ impl Management {
     /// What the last collection left.
     pub(crate) fn details(&mut self, frame: &Frame<'_>) -> Result<Details, JvmError> {
         let mut details = Details::default();
-        let (collections, _) = self.collections(frame)?;
         match &mut self.after_gc {
-            Ok(after_gc) => {
-                if after_gc.collections != collections {
-                    after_gc.value = after_gc.read(frame, &self.collectors)?;
-                    after_gc.collections = collections;
-                }
-                details
-                    .gauges
-                    .extend(after_gc.value.map(|used| Gauge::bytes(names::JVM_HEAP_AFTER_GC, used)));
-            }
+            Ok(after_gc) => details.gauges.extend(after_gc.gauges(frame, &self.collectors)?),
             Err(error) => details.notes.push(format!("no heap size after collections: {error}")),
         }
         match &self.pools {
@@ -190,86 +144,16 @@ impl Management {
         Ok(details)
     }
 
-    /// All collectors' counts and milliseconds. Collectors that count cycles and pauses apart count both.
-    fn collections(&self, frame: &Frame<'_>) -> Result<(u64, u64), JvmError> {
-        let (mut count, mut millis) = (0_u64, 0_u64);
-        for collector in &self.collectors {
-            count = count.saturating_add(unsigned(frame.number(collector.bean, &collector.count)?));
-            millis = millis.saturating_add(unsigned(frame.number(collector.bean, &collector.millis)?));
-        }
-        Ok((count, millis))
+    /// How many collections there were so far.
+    pub(crate) fn collections(&self, frame: &Frame<'_>) -> Result<u64, JvmError> {
+        Ok(self.collectors.sum(frame)?.0)
     }
 }
 
 impl Number {
-    fn read(&self, frame: &Frame<'_>) -> Result<i64, JvmError> {
+    pub(crate) fn read(&self, frame: &Frame<'_>) -> Result<i64, JvmError> {
         frame.number(self.bean, &self.method)
     }
-}
-
-impl AfterGc {
-    fn find(
-        frame: &Frame<'_>,
-        factory: Local<'_>,
-        used: Method,
-        globals: &mut Globals,
-    ) -> Result<Self, JvmError> {
-        let collector_class = frame.class("com.sun.management.GarbageCollectorMXBean")?;
-        let info_class = frame.class("com.sun.management.GcInfo")?;
-        Ok(Self {
-            last_info: frame.method(
-                collector_class,
-                "getLastGcInfo",
-                "()Lcom/sun/management/GcInfo;",
-                globals,
-            )?,
-            end: frame.method(info_class, "getEndTime", "()J", globals)?,
-            usage_after: frame.method(info_class, "getMemoryUsageAfterGc", "()Ljava/util/Map;", globals)?,
-            map_get: frame.map_get(globals)?,
-            heap_pools: heap_pools(frame, factory, globals)?,
-            used,
-            collections: 0,
-            value: None,
-        })
-    }
-
-    /// The heap in use after the collection that ended last.
-    fn read(&self, frame: &Frame<'_>, collectors: &[Collector]) -> Result<Option<u64>, JvmError> {
-        let mut last = None;
-        for collector in collectors {
-            let Some(info) = frame.object(collector.bean, &self.last_info)? else { continue };
-            let end = frame.number(info, &self.end)?;
-            let usage = frame.some_object(info, &self.usage_after)?;
-            let mut sum = 0_u64;
-            for pool in &self.heap_pools {
-                if let Some(usage) = frame.map_entry(&self.map_get, usage, *pool)? {
-                    sum = sum.saturating_add(unsigned(frame.number(usage, &self.used)?));
-                }
-            }
-            // The collectors that stand for the pauses of ZGC and Shenandoah record nothing.
-            if sum > 0 && last.is_none_or(|(last_end, _)| end >= last_end) {
-                last = Some((end, sum));
-            }
-        }
-        Ok(last.map(|(_, sum)| sum))
-    }
-}
-
-/// The names of the pools that make up the heap.
-fn heap_pools(frame: &Frame<'_>, factory: Local<'_>, globals: &mut Globals) -> Result<Vec<Global>, JvmError> {
-    let class = frame.class("java.lang.management.MemoryPoolMXBean")?;
-    let name = frame.method(class, "getName", "()Ljava/lang/String;", globals)?;
-    let kind = frame.method(class, "getType", "()Ljava/lang/management/MemoryType;", globals)?;
-    let kind_class = frame.class("java.lang.management.MemoryType")?;
-    let kind_name = frame.method(kind_class, "name", "()Ljava/lang/String;", globals)?;
-    let mut names = Vec::new();
-    for pool in frame.list(frame.static_object(factory, "getMemoryPoolMXBeans", LIST)?)? {
-        let kind = frame.some_object(pool, &kind)?;
-        if frame.text(frame.some_object(kind, &kind_name)?)? == "HEAP" {
-            names.push(frame.keep(frame.some_object(pool, &name)?, globals)?);
-        }
-    }
-    Ok(names)
 }
 
 /// The pools of direct and of mapped buffers.
@@ -296,7 +180,7 @@ fn buffer_pools(
     Ok((direct, mapped))
 }
 
-fn number(
+pub(crate) fn number(
     frame: &Frame<'_>,
     bean: Local<'_>,
     class: &str,

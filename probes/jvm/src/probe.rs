@@ -8,18 +8,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leakline_core::{
-    Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, Timestamp,
+    Asked, Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, ProbeRequest,
+    RuntimeInfo, Tick, Timestamp,
 };
 use leakline_probing::loader::Watch;
 
 use crate::android::Android;
 use crate::env::{Frame, Globals};
 use crate::error::JvmError;
+use crate::histogram::{Histogram, HistogramOptions};
 use crate::joined::{self, Learner};
 use crate::management::Management;
 use crate::places;
 use crate::ready::{Readiness, thread_names};
 use crate::runtime::Runtime;
+use crate::sites::{self, Sites, SitesOptions};
 use crate::vm::{Vm, VmSource};
 
 /// The lane's thread as the JVM's users see it.
@@ -33,6 +36,8 @@ const LOCALS_TO_ATTACH: i32 = 1024;
 #[derive(Debug, Clone, Default)]
 pub struct JvmOptions {
     given: Option<GivenVm>,
+    histogram: HistogramOptions,
+    sites: SitesOptions,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +55,19 @@ impl JvmOptions {
     ///
     /// `vm` is a `JavaVM*` that has started, and lives as long as the process.
     pub unsafe fn with_vm(vm: *mut c_void) -> Self {
-        Self { given: Some(GivenVm(vm)) }
+        Self { given: Some(GivenVm(vm)), ..Self::default() }
+    }
+
+    /// Counts objects by class as often, and for as long, as `histogram` says.
+    #[must_use]
+    pub fn with_histogram(self, histogram: HistogramOptions) -> Self {
+        Self { histogram, ..self }
+    }
+
+    /// Samples allocations as `sites` says.
+    #[must_use]
+    pub fn with_sites(self, sites: SitesOptions) -> Self {
+        Self { sites, ..self }
     }
 }
 
@@ -67,12 +84,17 @@ pub struct JvmProbe {
     /// The lane's thread is in the JVM already, and leaves it after the next reading.
     entered: bool,
     learner: Learner,
+    histogram: HistogramOptions,
+    sites: SitesOptions,
 }
 
 /// What was looked up in the JVM. Its references are let go of in `detach` only: by then this is the only user, and
 /// the JVM is there. Otherwise they go with the JVM.
 struct Held {
     reader: Reader,
+    histogram: Result<Histogram, String>,
+    /// `None`: not asked for.
+    sites: Option<Result<Sites, String>>,
     globals: Globals,
 }
 
@@ -101,6 +123,14 @@ impl Reader {
         }
     }
 
+    /// How many collections there were so far; `None` where nobody tells.
+    fn collections(&self, frame: &Frame<'_>) -> Option<u64> {
+        match self {
+            Self::Management(management) => management.collections(frame).ok(),
+            Self::Android(_) | Self::Runtime(_) => None,
+        }
+    }
+
     fn details(&mut self, frame: &Frame<'_>) -> Result<Details, JvmError> {
         match self {
             Self::Management(management) => management.details(frame),
@@ -125,6 +155,8 @@ impl JvmProbe {
             held: None,
             entered: false,
             learner: Learner::default(),
+            histogram: options.histogram,
+            sites: options.sites,
         }
     }
 
@@ -149,7 +181,7 @@ impl JvmProbe {
     /// Enters the JVM for one reading.
     fn reading<T>(
         &mut self,
-        read: impl FnOnce(&mut Reader, &Frame<'_>) -> Result<T, JvmError>,
+        read: impl FnOnce(&mut Held, &Frame<'_>) -> Result<T, JvmError>,
     ) -> Result<(Timestamp, T), JvmError> {
         let (Some(source), Some(held)) = (self.source, &mut self.held) else { return Err(JvmError::Ended) };
         let Some(vm) = source.vm() else {
@@ -158,6 +190,7 @@ impl JvmProbe {
             self.entered = false;
             places::forget();
             joined::end();
+            sites::forget();
             return Err(JvmError::Ended);
         };
         let mut attached =
@@ -167,7 +200,7 @@ impl JvmProbe {
         }
         let frame = Frame::new(&attached, LOCALS)?;
         let taken = self.clock.now();
-        let value = read(&mut held.reader, &frame)?;
+        let value = read(held, &frame)?;
         Ok((taken, value))
     }
 }
@@ -193,7 +226,10 @@ impl Probe for JvmProbe {
         match Reader::find(&frame, &mut globals) {
             Ok(reader) => {
                 let name = runtime_name(&frame).unwrap_or_else(|_| "JVM".to_owned());
-                self.held = Some(Held { reader, globals });
+                let histogram = Histogram::find(&frame, vm, self.histogram, &mut globals);
+                let histogram = histogram.map_err(|error| error.to_string());
+                let sites = (self.sites.mean_sample_bytes > 0).then(|| Sites::begin(vm, self.sites));
+                self.held = Some(Held { reader, histogram, sites, globals });
                 places::publish();
                 joined::begin(vm, &frame);
                 Ok(Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() }))
@@ -216,29 +252,62 @@ impl Probe for JvmProbe {
     }
 
     async fn gauges(&mut self, _: &Tick) -> Result<GaugeReading, ProbeError> {
-        let (taken, gauges) = self.reading(|reader, frame| reader.gauges(frame))?;
+        let (taken, gauges) = self.reading(|held, frame| held.reader.gauges(frame))?;
         Ok(GaugeReading { taken, gauges, stall: Duration::ZERO })
     }
 
-    async fn details(&mut self, _: &Tick) -> Result<Details, ProbeError> {
+    async fn details(&mut self, tick: &Tick) -> Result<Details, ProbeError> {
         let mut learner = std::mem::take(&mut self.learner);
-        let read = self.reading(|reader, frame| {
+        let clock = Arc::clone(&self.clock);
+        let read = self.reading(|held, frame| {
             learner.learn(frame);
-            reader.details(frame)
+            // Its references end before objects are counted.
+            let mut details = held.reader.details(&frame.inner(LOCALS)?)?;
+            let left = tick.deadline_boot_nanos.saturating_sub(clock.now().boot_nanos);
+            let collections = held.reader.collections(frame);
+            match &mut held.histogram {
+                Ok(histogram) => {
+                    histogram.read(frame, tick, Duration::from_nanos(left), collections, &mut details);
+                }
+                Err(error) => details.notes.push(format!("no histogram of Java's classes: {error}")),
+            }
+            match &mut held.sites {
+                Some(Ok(sites)) => sites.read(frame, collections, &mut details),
+                Some(Err(error)) => details.notes.push(format!("no Java call paths: {error}")),
+                None => {}
+            }
+            Ok(details)
         });
         self.learner = learner;
         let (_, details) = read?;
         Ok(details)
     }
 
+    async fn request(&mut self, request: &ProbeRequest) -> Result<Asked, ProbeError> {
+        match (request, &mut self.held) {
+            (ProbeRequest::Census, Some(Held { histogram: Ok(histogram), .. })) => {
+                histogram.ask();
+                Ok(Asked::Done)
+            }
+            _ => Ok(Asked::NotForThis),
+        }
+    }
+
     async fn detach(&mut self) {
         places::forget();
         joined::end();
-        let (Some(source), Some(Held { reader, globals })) = (self.source, self.held.take()) else { return };
-        let Some(vm) = source.vm() else { return };
+        let (Some(source), Some(Held { reader, histogram, sites, globals })) =
+            (self.source, self.held.take())
+        else {
+            return;
+        };
+        let Some(vm) = source.vm() else { return sites::forget() };
         let Ok(attached) = vm.attach(THREAD) else { return };
         if let Ok(frame) = Frame::new(&attached, 8) {
-            frame.release(globals, reader);
+            if let Some(Ok(sites)) = sites {
+                sites.end(&frame);
+            }
+            frame.release(globals, (reader, histogram));
         }
     }
 }

@@ -9,10 +9,9 @@ mod inside;
 mod jvms;
 mod support;
 
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jvms::{Host, classes};
+use jvms::{Host, classes, collectors};
 
 /// Not a test: what the processes run that the tests start.
 #[test]
@@ -21,17 +20,6 @@ fn host() {
     if std::env::var_os("HOST_LIBJVM").is_some() {
         inside::run();
     }
-}
-
-/// The collectors that the JVM at `home` has.
-fn collectors(home: &Path) -> Vec<&'static str> {
-    ["-XX:+UseSerialGC", "-XX:+UseParallelGC", "-XX:+UseG1GC", "-XX:+UseZGC", "-XX:+UseShenandoahGC"]
-        .into_iter()
-        .filter(|option| {
-            let java = std::process::Command::new(home.join("bin/java")).args([option, "-version"]).output();
-            java.is_ok_and(|output| output.status.success())
-        })
-        .collect()
 }
 
 fn value(text: &str, name: &str) -> Option<f64> {

@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use leakline_probing::loader::{self, symbol};
 
 use crate::allocator::jemalloc::{self, Mallctl};
+use crate::allocator::tcmalloc::{self, GetProperty};
 
 /// The address of a function.
 type Symbol = NonNull<c_void>;
@@ -34,6 +35,8 @@ pub(crate) enum Source {
     Bionic(unsafe extern "C" fn() -> Fields<usize>),
     /// jemalloc's own statistics.
     Jemalloc(Mallctl),
+    /// gperftools' own statistics. Its `mallinfo` has 32 bits.
+    Tcmalloc(GetProperty),
 }
 
 /// `struct mallinfo` and `struct mallinfo2`, in the C library's names.
@@ -58,6 +61,10 @@ impl Source {
         let malloc = host_malloc().ok_or("the process has no malloc that can be found")?;
         if let Some((_, mallctl)) = jemalloc::find().filter(|(found, _)| library(*found) == library(malloc)) {
             return Ok(Self::Jemalloc(mallctl));
+        }
+        if let Some((_, property)) = tcmalloc::find().filter(|(found, _)| library(*found) == library(malloc))
+        {
+            return Ok(Self::Tcmalloc(property));
         }
         if let Some(mallinfo2) = symbol(c"mallinfo2").filter(|_| cfg!(not(target_os = "android"))) {
             same_library(malloc, mallinfo2)?;
@@ -87,6 +94,7 @@ impl Source {
     pub(crate) fn ask(self) -> Counts {
         match self {
             Self::Jemalloc(mallctl) => jemalloc::ask(mallctl),
+            Self::Tcmalloc(property) => tcmalloc::ask(property),
             Self::Wide(ask) => {
                 // SAFETY: `find` looked this function up; it may be called from any thread at any time.
                 let fields = unsafe { ask() };
@@ -119,6 +127,7 @@ impl Source {
             Self::Narrow(_) => "glibc malloc (mallinfo)",
             Self::Bionic(_) => "bionic malloc (mallinfo)",
             Self::Jemalloc(_) => "jemalloc (mallctl)",
+            Self::Tcmalloc(_) => "tcmalloc (gperftools)",
         }
     }
 }

@@ -11,18 +11,44 @@ use leakline_core::names;
 use leakline_native::{NativeOptions, NativeProbe};
 use support::{Driven, MachineClock, value};
 
-#[test]
-fn the_gauges_follow_64_mib_within_5_percent() {
-    const CHILD: &str = "LEAKLINE_TEST_CHILD";
-    if std::env::var_os(CHILD).is_some() {
-        return follow();
-    }
-    let library = format!("/usr/lib/{}-linux-gnu/libjemalloc.so.2", std::env::consts::ARCH);
+const CHILD: &str = "LEAKLINE_TEST_CHILD";
+
+/// Runs the test of this name again with the library preloaded.
+fn under(library: &str, test: &str) {
+    let library = format!("/usr/lib/{}-linux-gnu/{library}", std::env::consts::ARCH);
     if !std::path::Path::new(&library).exists() {
         return eprintln!("skipped: no {library}");
     }
     let mut child = Command::new(std::env::current_exe().unwrap());
-    assert!(child.env(CHILD, "1").env("LD_PRELOAD", library).status().unwrap().success());
+    child.args(["--exact", test]).env(CHILD, "1").env("LD_PRELOAD", &library);
+    assert!(child.status().unwrap().success(), "{library}");
+}
+
+fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+#[test]
+fn the_gauges_follow_64_mib_within_5_percent() {
+    if is_child() {
+        return follow();
+    }
+    for library in ["libjemalloc.so.2", "libtcmalloc_minimal.so.4"] {
+        under(library, "the_gauges_follow_64_mib_within_5_percent");
+    }
+}
+
+#[test]
+fn an_allocator_that_exports_no_count_is_named() {
+    if !is_child() {
+        return under("libmimalloc.so.2", "an_allocator_that_exports_no_count_is_named");
+    }
+    let clock = MachineClock::new();
+    let mut probe = Driven::new(clock.clone(), NativeProbe::new(clock, NativeOptions::default()));
+    probe.attach();
+    assert_eq!(value(&probe.gauges().gauges, names::MALLOC_LIVE), None);
+    let notes = probe.details().notes.join("; ");
+    assert!(notes.contains("mimalloc"), "{notes}");
 }
 
 fn follow() {

@@ -3,6 +3,7 @@
 //! that others use too. Nothing is measured here that was not run here.
 
 mod idle;
+mod jvm;
 mod native;
 mod python;
 mod python_profile;
@@ -44,6 +45,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("python-profile", |scope| python_profile::run(scope.smoke)),
     ("python", python::run),
     ("native", native::run),
+    ("jvm", jvm::run),
     ("verdict", |scope| verdict::run(scope.smoke, scope.only.as_deref())),
 ];
 

@@ -92,6 +92,8 @@ fn the_json_has_them_too() {
                     "holder": "cell"
                   }
                 ],
+                "kept_bytes": null,
+                "kept_objects": null,
                 "live_bytes": 25000,
                 "live_objects": 421,
                 "type": "RNS.Packet"

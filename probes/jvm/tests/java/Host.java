@@ -9,6 +9,7 @@ import java.util.*;
 public final class Host {
     static final List<Object> KEPT = new ArrayList<>();
     static volatile Object sink;
+    static Object lastKept;
 
     /** One reading of the probe, on a thread of its own: lines of `name value`, notes as `# text`. */
     static native String read();
@@ -18,6 +19,9 @@ public final class Host {
 
     /** Runs the suite that every probe must pass; what is wrong, or nothing. */
     static native String conformance();
+
+    /** A reading that counts objects, on a thread of its own: lines of `count bytes class`, notes as `# text`. */
+    static native String histogram();
 
     /** What readings cost, for people. */
     static native String cost();
@@ -29,6 +33,10 @@ public final class Host {
             case "leak": leak(Integer.parseInt(args[1])); break;
             case "conformance": System.gc(); System.out.print(conformance()); break;
             case "cost": System.gc(); System.out.print(cost()); break;
+            case "histogram": besideJcmd(); break;
+            case "count": for (int i = 0; i < 100_000; i++) KEPT.add(new byte[100]); System.out.print(histogram()); break;
+            case "pending": pending(); break;
+            case "churn": churn(); break;
             case "read": System.out.print(read()); break;
             case "exit": Thread.sleep(Long.parseLong(args[1])); System.exit(7); break;
             case "timed-exit": read(); System.out.println(System.currentTimeMillis()); System.exit(7); break;
@@ -95,16 +103,23 @@ public final class Host {
             }
             if (pool.getName().equals("mapped")) values.put("jvm.mapped_buffer_bytes", (double) pool.getMemoryUsed());
         }
-        double count = 0, millis = 0;
+        double count = 0, millis = 0, oldCount = 0, oldMillis = 0;
         for (GarbageCollectorMXBean collector : ManagementFactory.getGarbageCollectorMXBeans()) {
             count += collector.getCollectionCount();
             millis += collector.getCollectionTime();
+            if (Arrays.asList("MarkSweepCompact", "PS MarkSweep", "G1 Old Generation", "G1 Concurrent GC", "ZGC Major Cycles",
+                    "ZGC Cycles", "Shenandoah Cycles").contains(collector.getName())) {
+                oldCount += collector.getCollectionCount();
+                oldMillis += collector.getCollectionTime();
+            }
         }
         values.put("jvm.gc_collections", count);
         values.put("jvm.gc_time_nanos", millis * 1e6);
+        values.put("jvm.gc_old_collections", oldCount);
+        values.put("jvm.gc_old_time_nanos", oldMillis * 1e6);
         values.put("jvm.classes", (double) ManagementFactory.getClassLoadingMXBean().getLoadedClassCount());
         values.put("jvm.threads", (double) ManagementFactory.getThreadMXBean().getThreadCount());
-        values.put("jvm.heap_after_gc_bytes", lastAfterGc());
+        lastGc(values);
         for (MemoryPoolMXBean pool : ManagementFactory.getMemoryPoolMXBeans()) {
             MemoryUsage usage = pool.getUsage();
             String name = pool.getName();
@@ -122,21 +137,41 @@ public final class Host {
     }
 
     /** The collector's own record, by the long way round. */
-    static double lastAfterGc() {
+    static void lastGc(Map<String, Double> values) {
         Set<String> heap = new HashSet<>();
-        for (MemoryPoolMXBean pool : ManagementFactory.getMemoryPoolMXBeans())
-            if (pool.getType() == MemoryType.HEAP) heap.add(pool.getName());
+        List<String> oldPools = Arrays.asList("Tenured Gen", "PS Old Gen", "G1 Old Gen", "ZHeap", "ZGC Old Generation", "Shenandoah");
+        for (MemoryPoolMXBean pool : ManagementFactory.getMemoryPoolMXBeans()) {
+            if (pool.getType() != MemoryType.HEAP) continue;
+            heap.add(pool.getName());
+            long left = pool.getCollectionUsage().getUsed();
+            if (oldPools.contains(pool.getName()) && left > 0) values.put("jvm.old_floor_bytes", (double) left);
+        }
         long end = -1;
         double last = 0;
+        com.sun.management.GcInfo lastInfo = null;
+        boolean young = false;
         for (GarbageCollectorMXBean bean : ManagementFactory.getGarbageCollectorMXBeans()) {
             com.sun.management.GcInfo info = ((com.sun.management.GarbageCollectorMXBean) bean).getLastGcInfo();
             if (info == null || bean.getName().endsWith("Pauses") || info.getEndTime() < end) continue;
             double used = 0;
             for (Map.Entry<String, MemoryUsage> pool : info.getMemoryUsageAfterGc().entrySet())
                 if (heap.contains(pool.getKey())) used += pool.getValue().getUsed();
-            if (used > 0) { end = info.getEndTime(); last = used; }
+            if (used > 0) {
+                end = info.getEndTime();
+                last = used;
+                lastInfo = info;
+                young = Arrays.asList("Copy", "PS Scavenge", "G1 Young Generation", "ZGC Minor Cycles").contains(bean.getName());
+            }
         }
-        return last;
+        values.put("jvm.heap_after_gc_bytes", last);
+        if (lastInfo == null) return;
+        values.put("jvm.gc_age_nanos", (ManagementFactory.getRuntimeMXBean().getUptime() - end) * 1e6);
+        for (Map.Entry<String, MemoryUsage> pool : lastInfo.getMemoryUsageAfterGc().entrySet()) {
+            if (!heap.contains(pool.getKey())) continue;
+            double after = pool.getValue().getUsed(), before = lastInfo.getMemoryUsageBeforeGc().get(pool.getKey()).getUsed();
+            values.put("jvm.heap_after_gc." + pool.getKey().toLowerCase().replace(' ', '_') + "_bytes", after);
+            if (young && oldPools.contains(pool.getKey()) && after >= before) values.put("jvm.last_promoted_bytes", after - before);
+        }
     }
 
     /** Keeps 40 MB, makes garbage until there were collections, and prints a reading. No full collection. */
@@ -157,6 +192,73 @@ public final class Host {
         long[] after = sizes();
         for (int i = 0; i < 3; i++) System.out.println((after[i] - before[i]));
     }
+
+    static final class Kept { long number; Kept next; }
+
+    /**
+     * Prints histograms of a heap at rest. Between them is only what asking makes, so jcmd's counts lie between the others.
+     */
+    static void besideJcmd() throws Exception {
+        Kept last = null;
+        for (int i = 0; i < 123_456; i++) { Kept kept = new Kept(); kept.next = last; last = kept; }
+        KEPT.add(last);
+        for (int i = 0; i < 5_000; i++) KEPT.add(new int[i % 7][3]);
+        Runnable captured = () -> KEPT.size();
+        KEPT.add(captured);
+        // The first time loads classes.
+        histogramsBesideJcmd();
+        System.gc();
+        Thread.sleep(300);
+        System.out.print(histogramsBesideJcmd());
+    }
+
+    /** Two histograms of leakline's with jcmd's between them: `=A`, `=J` and `=B` before the lines. Runs no Java. */
+    static native String histogramsBesideJcmd();
+
+    /** A thousand threads, of which some allocate, and classes that come and go, while others count all the time. */
+    static void churn() throws Exception {
+        byte[] kept;
+        try (java.io.InputStream code = Host.class.getResourceAsStream("Host$Kept.class")) { kept = code.readAllBytes(); }
+        java.util.concurrent.CountDownLatch done = new java.util.concurrent.CountDownLatch(1);
+        List<Thread> threads = new ArrayList<>();
+        for (int i = 0; i < 1000; i++) {
+            boolean busy = i < 2;
+            Thread thread = new Thread(() -> {
+                try {
+                    if (busy) while (done.getCount() > 0) sink = new byte[1000]; else done.await();
+                } catch (InterruptedException stop) { }
+            }, "churn-" + i);
+            thread.start();
+            threads.add(thread);
+        }
+        int counted = 0;
+        String last = "";
+        for (int round = 0; round < 4; round++) {
+            for (int i = 0; i < 20; i++) {
+                Class<?> other = new ClassLoader(null) {
+                    Class<?> define() { return defineClass("Host$Kept", kept, 0, kept.length); }
+                }.define();
+                java.lang.reflect.Constructor<?> make = other.getDeclaredConstructor();
+                make.setAccessible(true);
+                // Some collectors' heaps are counted by what can be reached.
+                lastKept = make.newInstance();
+            }
+            last = histogram();
+            if (last.contains(" Host$Kept\n")) counted++;
+            if (round % 2 == 1) System.gc();
+        }
+        done.countDown();
+        for (Thread thread : threads) thread.join();
+        System.out.print(counted == 4 ? "ok" : "counted " + counted + ": " + last.substring(0, Math.min(last.length(), 500)));
+    }
+
+    /** An exception is on its way through native code of this thread while others are counted. */
+    static void pending() {
+        try { throwWhileCounting(); System.out.print("lost"); } catch (IllegalStateException kept) { System.out.print(kept.getMessage()); }
+    }
+
+    /** Throws `IllegalStateException("still mine")` in native code, and counts before it returns. */
+    static native void throwWhileCounting();
 
     static long[] sizes() throws Exception {
         for (int i = 0; i < 3; i++) { System.gc(); Thread.sleep(50); }

@@ -10,14 +10,23 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use jni::sys;
-use leakline_core::{Attachment, Probe};
-use leakline_jvm::{JvmOptions, JvmProbe};
+use leakline_core::{Attachment, Probe, SiteHolder};
+use leakline_jvm::{HistogramOptions, JvmOptions, JvmProbe};
 use leakline_probing::loader::LoadedObject;
 
 use crate::support::{Driven, MachineClock};
 
 /// Asks the lane for a reading.
-static LANE: OnceLock<Mutex<SyncSender<SyncSender<String>>>> = OnceLock::new();
+static LANE: OnceLock<Mutex<SyncSender<Asked>>> = OnceLock::new();
+
+type Asked = (What, SyncSender<String>);
+
+/// What a reading is printed for.
+#[derive(Clone, Copy)]
+enum What {
+    Gauges,
+    Histogram,
+}
 
 /// Runs `Host` as the environment says, and ends the process as it would end.
 pub(crate) fn run() {
@@ -40,26 +49,29 @@ fn write_line(line: &str) {
 
 /// A thread with the probe, as the scheduler would have it.
 fn start_lane(busy: bool) {
-    let (asks, asked) = sync_channel::<SyncSender<String>>(1);
+    let (asks, asked) = sync_channel::<Asked>(1);
     LANE.set(Mutex::new(asks)).unwrap();
     let lane = std::thread::Builder::new().name("leakline-jvm".to_owned());
     let body = move || {
         let clock = MachineClock::new();
-        let mut probe = Driven::new(clock.clone(), JvmProbe::new(clock, JvmOptions::default()));
+        let every = if busy { 1 } else { HistogramOptions::default().every };
+        let histogram = HistogramOptions { every, max_pause: std::time::Duration::from_secs(4) };
+        let options = JvmOptions::default().with_histogram(histogram);
+        let mut probe = Driven::new(clock.clone(), JvmProbe::new(clock, options));
         if busy {
             loop {
                 while !matches!(probe.attach(), Attachment::Attached(_)) {}
                 while probe.try_gauges().is_ok() && probe.try_details().is_ok() {}
             }
         }
-        for answer in asked {
-            let _ = answer.send(reading(&mut probe));
+        for (what, answer) in asked {
+            let _ = answer.send(reading(&mut probe, what));
         }
     };
     lane.spawn(body).unwrap();
 }
 
-fn reading(probe: &mut Driven<JvmProbe>) -> String {
+fn reading(probe: &mut Driven<JvmProbe>, what: What) -> String {
     if probe.runtime_name.is_empty() {
         loop {
             match probe.attach() {
@@ -67,6 +79,9 @@ fn reading(probe: &mut Driven<JvmProbe>) -> String {
                 Attachment::Absent { .. } => std::thread::sleep(std::time::Duration::from_millis(10)),
             }
         }
+    }
+    if matches!(what, What::Histogram) {
+        return histogram_of(probe);
     }
     let gauges = probe.gauges().gauges;
     let details = probe.details();
@@ -80,12 +95,58 @@ fn reading(probe: &mut Driven<JvmProbe>) -> String {
     text
 }
 
-unsafe extern "system" fn read(env: *mut sys::JNIEnv, _: sys::jclass) -> sys::jstring {
+fn histogram_of(probe: &mut Driven<JvmProbe>) -> String {
+    probe.ask_census();
+    let details = probe.details();
+    let mut text = String::new();
+    for stat in details.profiles.iter().flat_map(|profile| profile.sites()) {
+        let SiteHolder::Class(name) = stat.site.holder() else { continue };
+        writeln!(text, "{} {} {name}", stat.live.blocks, stat.live.bytes).unwrap();
+    }
+    for note in details.notes {
+        writeln!(text, "# {note}").unwrap();
+    }
+    text
+}
+
+fn ask(what: What) -> String {
     let (answer, answered) = sync_channel(1);
-    LANE.get().unwrap().lock().unwrap().send(answer).unwrap();
-    let text = CString::new(answered.recv().unwrap()).unwrap();
+    LANE.get().unwrap().lock().unwrap().send((what, answer)).unwrap();
+    answered.recv().unwrap()
+}
+
+unsafe extern "system" fn read(env: *mut sys::JNIEnv, _: sys::jclass) -> sys::jstring {
+    let text = CString::new(ask(What::Gauges)).unwrap();
     // SAFETY: called from Java with a valid interface.
     unsafe { ((**env).v1_1.NewStringUTF)(env, text.as_ptr()) }
+}
+
+unsafe extern "system" fn histogram(env: *mut sys::JNIEnv, _: sys::jclass) -> sys::jstring {
+    let text = CString::new(ask(What::Histogram)).unwrap();
+    // SAFETY: called from Java with a valid interface.
+    unsafe { ((**env).v1_1.NewStringUTF)(env, text.as_ptr()) }
+}
+
+unsafe extern "system" fn histograms_beside_jcmd(env: *mut sys::JNIEnv, _: sys::jclass) -> sys::jstring {
+    let libjvm = PathBuf::from(std::env::var_os("HOST_LIBJVM").unwrap());
+    let jcmd = libjvm.ancestors().nth(3).unwrap().join("bin/jcmd");
+    let before = ask(What::Histogram);
+    let id = std::process::id().to_string();
+    let output = std::process::Command::new(jcmd).args([&id, "GC.class_histogram", "-all"]).output().unwrap();
+    let after = ask(What::Histogram);
+    let text = format!("=A\n{before}=J\n{}=B\n{after}", String::from_utf8_lossy(&output.stdout));
+    let text = CString::new(text).unwrap();
+    // SAFETY: called from Java with a valid interface.
+    unsafe { ((**env).v1_1.NewStringUTF)(env, text.as_ptr()) }
+}
+
+unsafe extern "system" fn throw_while_counting(env: *mut sys::JNIEnv, _: sys::jclass) {
+    // SAFETY: called from Java with a valid interface.
+    unsafe {
+        let class = ((**env).v1_1.FindClass)(env, c"java/lang/IllegalStateException".as_ptr());
+        ((**env).v1_1.ThrowNew)(env, class, c"still mine".as_ptr());
+    }
+    assert!(ask(What::Histogram).lines().count() > 100);
 }
 
 unsafe extern "system" fn malloc_live(_: *mut sys::JNIEnv, _: sys::jclass) -> sys::jlong {
@@ -172,9 +233,12 @@ unsafe fn run_java(libjvm: &LoadedObject, options: &str, arguments: &str) {
             native(c"read", c"()Ljava/lang/String;", read as *mut c_void),
             native(c"conformance", c"()Ljava/lang/String;", conformance as *mut c_void),
             native(c"cost", c"()Ljava/lang/String;", cost as *mut c_void),
+            native(c"histogram", c"()Ljava/lang/String;", histogram as *mut c_void),
+            native(c"histogramsBesideJcmd", c"()Ljava/lang/String;", histograms_beside_jcmd as *mut c_void),
+            native(c"throwWhileCounting", c"()V", throw_while_counting as *mut c_void),
             native(c"mallocLive", c"()J", malloc_live as *mut c_void),
         ];
-        assert_eq!((table.RegisterNatives)(env, host, natives.as_ptr(), 4), sys::JNI_OK);
+        assert_eq!((table.RegisterNatives)(env, host, natives.as_ptr(), 7), sys::JNI_OK);
         let main = (table.GetStaticMethodID)(env, host, c"main".as_ptr(), c"([Ljava/lang/String;)V".as_ptr());
         let texts: Vec<CString> = arguments.lines().map(|text| CString::new(text).unwrap()).collect();
         let string = (table.FindClass)(env, c"java/lang/String".as_ptr());

@@ -26,6 +26,17 @@ pub(crate) fn jvms() -> Vec<PathBuf> {
     homes
 }
 
+/// The collectors that the JVM at `home` has.
+pub(crate) fn collectors(home: &Path) -> Vec<&'static str> {
+    ["-XX:+UseSerialGC", "-XX:+UseParallelGC", "-XX:+UseG1GC", "-XX:+UseZGC", "-XX:+UseShenandoahGC"]
+        .into_iter()
+        .filter(|option| {
+            let java = Command::new(home.join("bin/java")).args([option, "-version"]).output();
+            java.is_ok_and(|output| output.status.success())
+        })
+        .collect()
+}
+
 pub(crate) fn libjvm(home: &Path) -> PathBuf {
     home.join("lib/server/libjvm.so")
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leakline_core::{Attachment, Cause, Clock, Details, GaugeReading, Probe, ProbeError, Tick, Timestamp};
+use leakline_core::{
+    Asked, Attachment, Cause, Clock, Details, GaugeReading, Probe, ProbeError, ProbeRequest, Tick, Timestamp,
+};
 
 /// The machine's clocks.
 #[derive(Debug, Default)]
@@ -59,6 +61,11 @@ impl<P: Probe> Driven<P> {
 
     pub(crate) fn attach(&mut self) -> Attachment {
         self.runtime.block_on(self.probe.attach()).unwrap_or(Attachment::Absent { reason: "failed".into() })
+    }
+
+    pub(crate) fn ask_census(&mut self) {
+        let asked = self.runtime.block_on(self.probe.request(&ProbeRequest::Census));
+        assert_eq!(asked.unwrap(), Asked::Done);
     }
 
     pub(crate) fn gauges(&mut self) -> GaugeReading {

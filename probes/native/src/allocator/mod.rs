@@ -2,6 +2,7 @@
 //! Looks only at names that are exported: an allocator that was linked in without them is not seen.
 
 pub(crate) mod jemalloc;
+pub(crate) mod tcmalloc;
 
 use std::ffi::CStr;
 

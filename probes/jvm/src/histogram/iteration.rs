@@ -1,0 +1,145 @@
+//! Counts by the tool interface: every class gets a number as its tag, and the JVM tells the size and the class's tag of
+//! every object. For JVMs without HotSpot's diagnostic command.
+//!
+//! Tags belong to an environment: this one is made for a count and disposed of after it, so that the collector, which has
+//! to look after tags, does so for no longer.
+
+use std::ffi::c_void;
+use std::mem::transmute;
+use std::ptr;
+
+use jni::sys;
+
+use super::{Counted, Means, names};
+use crate::env::Frame;
+use crate::error::JvmError;
+use crate::jvmti::{self, Jvmti};
+use crate::vm::Vm;
+
+/// Numbers of functions.
+mod number {
+    pub(super) const SET_TAG: usize = 107;
+    pub(super) const ITERATE_THROUGH_HEAP: usize = 116;
+}
+
+type Env = *mut *const *const c_void;
+type Error = i32;
+type SetTag = unsafe extern "system" fn(Env, sys::jobject, i64) -> Error;
+type IterateThroughHeap =
+    unsafe extern "system" fn(Env, i32, sys::jclass, *const HeapCallbacks, *const c_void) -> Error;
+type Visit = unsafe extern "system" fn(i64, i64, *mut i64, i32, *mut c_void) -> i32;
+
+/// The specification's struct: of its 16 functions, that for objects comes first.
+#[repr(C)]
+struct HeapCallbacks {
+    object: Visit,
+    others: [usize; 15],
+}
+
+/// To go on with the next object.
+const VISIT_OBJECTS: i32 = 0x100;
+
+/// Local references to classes, as many as HotSpot lets one ask for.
+const LOCALS: i32 = 65_536;
+/// Classes that get a number.
+const MAX_CLASSES: usize = 1 << 20;
+
+/// Any JVM with the tool interface and tags.
+pub(super) struct Iteration {
+    vm: Vm,
+}
+
+impl Iteration {
+    /// Asks for nothing yet: a JVM that has the other means is left without the tool interface.
+    pub(super) fn new(vm: Vm) -> Self {
+        Self { vm }
+    }
+}
+
+/// Objects and bytes by the classes' tags; 0 for classes that have none.
+struct Sums(Vec<(u64, u64)>);
+
+impl Means for Iteration {
+    fn name(&self) -> &'static str {
+        "the tool interface's heap iteration"
+    }
+
+    fn count(&mut self, frame: &Frame<'_>) -> Result<Vec<Counted>, JvmError> {
+        let environment = Environment::new(self.vm)?;
+        let frame = frame.inner(LOCALS)?;
+        let mut names = vec!["(classes that were loaded meanwhile, or that the JVM hides)".to_owned()];
+        for class in environment.0.loaded_classes().into_iter().take(MAX_CLASSES) {
+            // SAFETY: the reference is alive until `frame` ends.
+            let signature = unsafe { environment.0.class_signature(class) };
+            // SAFETY: as above.
+            if unsafe { environment.tag(class, names.len() as i64) } {
+                names.push(signature.map_or_else(String::new, |signature| names::of_signature(&signature)));
+            }
+        }
+        drop(frame);
+        let mut sums = Sums(vec![(0, 0); names.len()]);
+        environment.iterate(&mut sums)?;
+        let counted = names.into_iter().zip(sums.0).filter(|(_, (count, _))| *count > 0);
+        Ok(counted.map(|(name, (count, bytes))| Counted { name, count, bytes }).collect())
+    }
+}
+
+/// Called with the world at rest, once for each object.
+///
+/// # Safety
+///
+/// `sums` is what `iterate` passed.
+unsafe extern "system" fn visit(class: i64, size: i64, _: *mut i64, _: i32, sums: *mut c_void) -> i32 {
+    // SAFETY: the caller's promise; nobody else uses it meanwhile.
+    let sums = unsafe { &mut *sums.cast::<Sums>() };
+    let index = usize::try_from(class).unwrap_or(0);
+    if let Some((count, bytes)) = sums.0.get_mut(index) {
+        *count = count.wrapping_add(1);
+        *bytes = bytes.wrapping_add(size as u64);
+    }
+    VISIT_OBJECTS
+}
+
+/// An environment of our own, with tags, until it is dropped.
+struct Environment(Jvmti);
+
+impl Environment {
+    fn new(vm: Vm) -> Result<Self, JvmError> {
+        let refused = |said: &str| JvmError::Refused { what: "the tool interface", said: said.to_owned() };
+        let raw = vm.environment(jvmti::VERSION).ok_or_else(|| refused("there is none"))?;
+        // SAFETY: it was asked for by this version, and is disposed of only when this is dropped.
+        let jvmti = unsafe { Jvmti::from_raw(raw) }.ok_or_else(|| refused("there is none"))?;
+        let environment = Self(jvmti);
+        if environment.0.add_tags() { Ok(environment) } else { Err(refused("it gives no tags")) }
+    }
+
+    /// # Safety
+    ///
+    /// `object` is a reference that is alive.
+    unsafe fn tag(&self, object: sys::jobject, tag: i64) -> bool {
+        // SAFETY: the function of this number has this type, by the specification.
+        let set = unsafe { transmute::<*const c_void, SetTag>(self.0.function(number::SET_TAG)) };
+        // SAFETY: the caller's promise.
+        unsafe { set(self.0.raw(), object, tag) == 0 }
+    }
+
+    fn iterate(&self, sums: &mut Sums) -> Result<(), JvmError> {
+        let function = self.0.function(number::ITERATE_THROUGH_HEAP);
+        // SAFETY: the function of this number has this type, by the specification.
+        let iterate = unsafe { transmute::<*const c_void, IterateThroughHeap>(function) };
+        let callbacks = HeapCallbacks { object: visit, others: [0; 15] };
+        let sums = ptr::from_mut(sums).cast::<c_void>();
+        // SAFETY: no filter and no class; the JVM calls `visit` with `sums` until this returns.
+        match unsafe { iterate(self.0.raw(), 0, ptr::null_mut(), &raw const callbacks, sums) } {
+            0 => Ok(()),
+            code => Err(JvmError::Refused { what: "the heap's iteration", said: format!("error {code}") }),
+        }
+    }
+}
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        // SAFETY: this is its only user; its tags and capabilities go with it.
+        unsafe { self.0.dispose() };
+    }
+}
