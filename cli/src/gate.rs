@@ -48,7 +48,7 @@ pub(crate) fn max_rate(text: &str) -> Result<MaxRate, String> {
 
 /// Whether a verdict is one of a leak.
 pub(crate) fn leaks(verdict: &Verdict) -> bool {
-    verdict.kind == Kind::Leaking
+    verdict.kind.leaks()
 }
 
 /// The exit status for `verdicts` of whole layers: [`LEAKS`] when one leaks, with `most` only when faster than that, and
@@ -106,10 +106,10 @@ mod tests {
 
     #[test]
     fn a_leak_fails_and_too_little_data_is_told_apart() {
-        check(&[(Kind::Leaking, 100.0), (Kind::Steady, 0.0)], None, LEAKS);
-        check(&[(Kind::Leaking, 100.0)], Some("99B/s"), LEAKS);
-        check(&[(Kind::Leaking, 100.0)], Some("6KiB/min"), 0);
-        check(&[(Kind::Steady, 100.0), (Kind::NotEnoughData, 0.0)], None, 0);
+        check(&[(Kind::SteadyLeak, 100.0), (Kind::Quiet, 0.0)], None, LEAKS);
+        check(&[(Kind::SteadyLeak, 100.0)], Some("99B/s"), LEAKS);
+        check(&[(Kind::SteadyLeak, 100.0)], Some("6KiB/min"), 0);
+        check(&[(Kind::Quiet, 100.0), (Kind::NotEnoughData, 0.0)], None, 0);
         check(&[(Kind::NotEnoughData, 0.0)], None, CANNOT_TELL);
         check(&[], None, CANNOT_TELL);
     }

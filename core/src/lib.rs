@@ -17,6 +17,8 @@ mod probe;
 mod request;
 mod scheduler;
 mod sink;
+#[cfg(any(test, feature = "synthetic"))]
+pub mod synthetic;
 pub mod text;
 mod verdict;
 

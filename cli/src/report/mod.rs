@@ -36,7 +36,7 @@ Examples:
   leakline report app.leak --symbols out/   with the symbols of a build that is not installed here
   leakline report                           lists the collector's sessions
   leakline report app.leak --max-rate 10KiB/min   for CI: fails when a layer leaks faster
-  leakline report app.leak --json | jq '.verdicts[] | select(.kind == \"leaking\")'
+  leakline report app.leak --json | jq '.verdicts[] | select(.leaks)'
 
 A recording can be read while it is written, and after its program was killed: it is shown up to
 its last whole entry.

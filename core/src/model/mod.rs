@@ -6,7 +6,7 @@ mod profile;
 mod session;
 mod site;
 mod snapshot;
-#[cfg(test)]
+#[cfg(any(test, feature = "synthetic"))]
 pub(crate) mod testing;
 
 pub use fingerprint::Fingerprint;

@@ -8,12 +8,15 @@
 mod closer;
 mod engine;
 mod fragmentation;
+mod judge;
 mod layers;
 mod resources;
+mod segments;
 mod series;
 mod sites;
 mod slope;
 mod sources;
+mod trend;
 mod words;
 
 pub use closer::CloserLook;
@@ -42,14 +45,50 @@ pub enum Subject {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// It grows, and the interval of its rate lies above zero.
-    Leaking,
-    /// It neither grows nor shrinks by more than its noise.
-    Steady,
+    /// It leaks, about as fast all the time.
+    #[serde(rename = "steady")]
+    SteadyLeak,
+    /// It leaks, ever faster.
+    #[serde(rename = "accelerating")]
+    AcceleratingLeak,
+    /// It leaks, in jumps with rest between them: a table that is doubled, an arena at a time.
+    #[serde(rename = "steps")]
+    LeakInSteps,
+    /// It rose for a while and does so no more: a warm-up, a cache that filled.
+    Plateau,
+    /// It rises and falls again and again, and comes back to where it was.
+    Sawtooth,
+    /// It grows by what is free inside the allocator, and not by what is live.
+    Fragmentation,
+    /// It jumped once, and stayed.
+    OneOff,
     /// It shrinks, and the interval of its rate lies below zero.
     Shrinking,
+    /// Nothing of all this, beyond its noise.
+    Quiet,
     /// Too few readings, or too short a time, to say.
     NotEnoughData,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::SteadyLeak,
+        Self::AcceleratingLeak,
+        Self::LeakInSteps,
+        Self::Plateau,
+        Self::Sawtooth,
+        Self::Fragmentation,
+        Self::OneOff,
+        Self::Shrinking,
+        Self::Quiet,
+        Self::NotEnoughData,
+    ];
+
+    /// Whether memory is lost for as long as this goes on.
+    pub fn leaks(self) -> bool {
+        matches!(self, Self::SteadyLeak | Self::AcceleratingLeak | Self::LeakInSteps)
+    }
 }
 
 /// A rate with its 95 % interval, bytes per second.
