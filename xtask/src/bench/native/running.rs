@@ -16,25 +16,25 @@ use super::variants::Variant;
 const WAIT: &str = "1000";
 
 /// How to start a program, and how to ask it.
-pub(super) struct Program {
-    pub(super) name: &'static str,
-    pub(super) file: PathBuf,
-    pub(super) arguments: Vec<String>,
+pub(in crate::bench) struct Program {
+    pub(in crate::bench) name: &'static str,
+    pub(in crate::bench) file: PathBuf,
+    pub(in crate::bench) arguments: Vec<String>,
     /// What it reads before it says that it is ready.
-    pub(super) greeting: String,
+    pub(in crate::bench) greeting: String,
     /// What asks it for a turn.
-    pub(super) turn: String,
+    pub(in crate::bench) turn: String,
 }
 
 /// What a turn took.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Took {
-    pub(super) wall: f64,
+pub(in crate::bench) struct Took {
+    pub(in crate::bench) wall: f64,
     /// Of all threads, as the kernel counts them from outside.
-    pub(super) cpu: f64,
+    pub(in crate::bench) cpu: f64,
 }
 
-pub(super) struct Running {
+pub(in crate::bench) struct Running {
     variant: Variant,
     what: String,
     recording: PathBuf,
@@ -47,7 +47,7 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts it and waits until it is warm.
-    pub(super) fn start(variant: Variant, program: &Program) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn start(variant: Variant, program: &Program) -> anyhow::Result<Self> {
         let what = format!("{}, {}", program.name, variant.name());
         let recording = recording(&format!("native-{}-{}", program.name, variant.base() == variant))?;
         let mut command = variant.command(&program.file, &recording);
@@ -67,14 +67,14 @@ impl Running {
     }
 
     /// What it answers when it is asked for a turn.
-    pub(super) fn answer(&mut self, program: &Program) -> anyhow::Result<f64> {
+    pub(in crate::bench) fn answer(&mut self, program: &Program) -> anyhow::Result<f64> {
         self.say(&program.turn)?;
         let line = self.line()?;
         line.parse().with_context(|| format!("{} said: {line}", self.what))
     }
 
     /// What a turn takes, as seen from outside.
-    pub(super) fn turn(&mut self, program: &Program) -> anyhow::Result<Took> {
+    pub(in crate::bench) fn turn(&mut self, program: &Program) -> anyhow::Result<Took> {
         let (cpu, begun) = (self.cpu_seconds()?, Instant::now());
         self.say(&program.turn)?;
         let line = self.line()?;
@@ -83,14 +83,16 @@ impl Running {
     }
 
     /// Ends it, makes sure that it was watched, and gives its recording.
-    pub(super) fn end(mut self) -> anyhow::Result<PathBuf> {
+    pub(in crate::bench) fn end(mut self) -> anyhow::Result<PathBuf> {
         drop(self.asks.take());
         // A tracer that has something to say in the end must not find a closed pipe.
         while self.line().is_ok() {}
         let status = self.child.wait().with_context(|| format!("cannot wait for {}", self.what))?;
         ensure!(status.success(), "{} failed: {status}", self.what);
-        if matches!(self.variant, Variant::Sampling(_)) {
-            check_that_it_was_watched(&self.recording)?;
+        match self.variant {
+            Variant::Sampling(_) => check_that_it_was_watched(&self.recording, "native")?,
+            Variant::JavaSites => check_that_it_was_watched(&self.recording, "jvm")?,
+            _ => {}
         }
         Ok(self.recording.clone())
     }
@@ -149,12 +151,11 @@ fn itself(pid: u32, file: &Path) -> u32 {
 }
 
 /// A program that was not watched would cost nothing.
-fn check_that_it_was_watched(recording: &Path) -> anyhow::Result<()> {
+fn check_that_it_was_watched(recording: &Path, by: &str) -> anyhow::Result<()> {
     let report = report(recording)?;
     let rows = |name: &str| report[name].as_array().cloned().unwrap_or_default();
-    let is_there = rows("growth")
-        .iter()
-        .any(|growth| growth["probe"] == "native" && growth["mean_sample_bytes"].is_u64());
+    let is_there =
+        rows("growth").iter().any(|growth| growth["probe"] == by && growth["mean_sample_bytes"].is_u64());
     let notes = rows("probes").iter().map(|probe| probe["notes"].to_string()).collect::<Vec<_>>().join(", ");
     ensure!(is_there, "the program was not watched: {notes}");
     Ok(())
