@@ -3,6 +3,7 @@
 
 mod build;
 mod collections;
+mod gate;
 mod json;
 mod model;
 mod numbers;
@@ -35,7 +36,8 @@ Examples:
   leakline report app.leak --json | jq '.verdicts[] | select(.leaks)'
 
 A recording can be read while it is written, and after its program was killed: it is shown up to
-its last whole entry. The exit status is 0 when there is a report, whatever it says.";
+its last whole entry. The exit status is 0 when there is a report, whatever it says, unless
+--fail-on or --max-rate ask for more: then it is 3 when they are not kept.";
 
 /// Options of `leakline report`.
 #[derive(Debug, clap::Args)]
@@ -68,6 +70,14 @@ pub(crate) struct Options {
     /// End with this snapshot
     #[arg(long, value_name = "NUMBER")]
     to: Option<u64>,
+
+    /// Exit with status 3 when a layer leaks
+    #[arg(long, value_name = "WHAT", value_enum)]
+    fail_on: Option<gate::FailOn>,
+
+    /// Exit with status 3 when a layer surely leaks faster than this, such as 10KiB/min
+    #[arg(long, value_name = "RATE", value_parser = gate::max_rate)]
+    max_rate: Option<gate::MaxRate>,
 }
 
 /// Prints the report.
@@ -101,5 +111,6 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         out.write_all(text::show(&report, options.top).as_bytes())?;
     }
     out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    let passes = gate::passes(&report.verdicts, options.fail_on, options.max_rate);
+    Ok(if passes { ExitCode::SUCCESS } else { ExitCode::from(gate::NOT_PASSED) })
 }
