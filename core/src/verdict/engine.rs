@@ -12,16 +12,16 @@
 //! skipped. A new input (a runtime that was found) begins the series anew, and so does one that stays away.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use super::judge::{Bar, Judged, judge, span};
+use super::fragmentation::FragmentationWatch;
+use super::judge::{Bar, Judged, is_sawtooth, judge, span};
 use super::layers::{Level, Memory, levels};
 use super::series::Series;
-use super::sites::SiteTracks;
+use super::sites::{SiteSeries, SiteTracks};
 use super::slope::{Point, rate, slope};
 use super::sources::Sources;
-use super::{Rate, Subject, Verdict};
-use crate::model::{Layer, Site, Snapshot, names};
+use super::{Kind, Rate, Subject, Verdict};
+use crate::model::{Layer, Snapshot, names};
 
 const MAX_POINTS: usize = 144;
 const JUDGED_SITES: usize = 40;
@@ -49,6 +49,9 @@ pub struct VerdictEngine {
     sites: Sources,
     resident: Series,
     java_heap: Series,
+    /// The Java heap's use at every reading, garbage and all.
+    java_used: Series,
+    fragmentation: FragmentationWatch,
     heap_max: Option<f64>,
     memory: Memory,
 }
@@ -61,6 +64,8 @@ impl Default for VerdictEngine {
             sites: Sources::default(),
             resident: Series::new(MAX_POINTS),
             java_heap: Series::new(MAX_POINTS),
+            java_used: Series::new(MAX_POINTS),
+            fragmentation: FragmentationWatch::default(),
             heap_max: None,
             memory: Memory::default(),
         }
@@ -91,6 +96,7 @@ impl VerdictEngine {
         self.sites.clear();
         self.resident = Series::new(MAX_POINTS);
         self.java_heap = Series::new(MAX_POINTS);
+        self.java_used = Series::new(MAX_POINTS);
     }
 
     fn take(&mut self, snapshot: &Snapshot, is_reset: bool) {
@@ -100,6 +106,10 @@ impl VerdictEngine {
         if let Some(resident) = snapshot.gauge(names::RESIDENT).filter(|_| !is_first) {
             self.resident.push(seconds, resident);
         }
+        if let Some(used) = snapshot.gauge(names::JVM_HEAP_USED) {
+            self.java_used.push(seconds, used);
+        }
+        self.fragmentation.push(snapshot);
         for level in levels(snapshot, &mut self.memory) {
             let track = self.layers.entry(level.layer).or_insert_with(|| LayerTrack::new(&level));
             let taken = track.push(seconds, &level);
@@ -143,11 +153,24 @@ impl VerdictEngine {
         Verdict {
             subject: Subject::Layer(layer),
             gauge: track.gauge.to_owned(),
-            kind: judged.kind,
+            kind: self.kind_of(layer, judged.kind),
             rate: judged.rate,
             points: track.series.seen(),
             share: None,
             seconds_to_limit: if judged.kind.leaks() { self.time_to_limit(layer, limit) } else { None },
+        }
+    }
+
+    /// What the layer's own series does not show: free memory that grows beside malloc's live bytes, and garbage that comes and
+    /// goes above what collections leave.
+    fn kind_of(&self, layer: Layer, kind: Kind) -> Kind {
+        if !matches!(kind, Kind::Quiet | Kind::Plateau | Kind::OneOff) {
+            return kind;
+        }
+        match layer {
+            Layer::Native if self.fragmentation.mark().is_some() => Kind::Fragmentation,
+            Layer::Jvm if is_sawtooth(&self.java_used.points(), JAVA_FLOOR_BYTES) => Kind::Sawtooth,
+            _ => kind,
         }
     }
 
@@ -162,11 +185,13 @@ impl VerdictEngine {
     }
 
     fn judge_sites(&self, layer: Layer, whole: Rate) -> Vec<Verdict> {
-        let judge_site = |(site, points): (Arc<Site>, Vec<Point>)| {
+        let judge_site = |SiteSeries { site, points, error }: SiteSeries| {
             let Judged { kind, rate, .. } =
                 judge(&points, Bar { floor: SITE_FLOOR_BYTES, allowed: SITE_ALLOWED });
+            // Samples that a point shares with the one before err alike: what that adds is not seen beside the line.
+            let rate = rate.map(|rate| rate.with_error(error / span(&points).max(f64::MIN_POSITIVE)));
             let share = (rate?.bytes_per_second / whole.bytes_per_second).clamp(0.0, 1.0);
-            (kind.leaks() && share >= WORTH_NAMING).then(|| Verdict {
+            (kind.leaks() && rate?.low > 0.0 && share >= WORTH_NAMING).then(|| Verdict {
                 subject: Subject::Site(layer, site),
                 gauge: String::new(),
                 kind,

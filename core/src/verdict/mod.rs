@@ -1,9 +1,10 @@
 //! Decides whether a series of live bytes is a leak.
 //! Pure: no clock, no I/O, no threads; knows no wire types.
 //!
-//! A first, plain judgement: a robust slope with its interval, a noise floor, and a look at whether the growth goes on.
-//! It does not yet find change points, tell a sawtooth, acceleration or fragmentation by name, or weigh sampling errors;
-//! and it says of a heap that a generational collector has only cleaned in part that it grows, when it does.
+//! `engine` follows a session; `layers` says which series a layer is judged by; `judge` says what one series looks like,
+//! with `trend` (does it rise?), `segments` (where does it change?) and `slope` (how fast, with an interval).
+//! It says of a heap that a generational collector has only cleaned in part that it grows, when it does; and what rises
+//! straight for longer than it is looked at is a leak to it, whether or not it would have stopped.
 
 mod closer;
 mod engine;
@@ -100,6 +101,18 @@ pub struct Rate {
     pub low: f64,
     /// Upper end of the interval.
     pub high: f64,
+}
+
+impl Rate {
+    /// With an error of the ends' own in the interval, too: its standard error, bytes per second.
+    fn with_error(self, error: f64) -> Self {
+        let wider = |half: f64| half.hypot(slope::NORMAL_QUANTILE * error);
+        Self {
+            low: self.bytes_per_second - wider(self.bytes_per_second - self.low),
+            high: self.bytes_per_second + wider(self.high - self.bytes_per_second),
+            ..self
+        }
+    }
 }
 
 /// What leakline says of one layer or site, with the numbers that it rests on.

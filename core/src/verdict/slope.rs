@@ -12,7 +12,7 @@ pub(super) const MIN_POINTS: u32 = 5;
 /// Of the doubt about how much noise lasts, in its standard errors: with this the interval holds the truth as often as it
 /// says (`cargo xtask bench verdict`).
 const DOUBT: f64 = 0.3;
-const NORMAL_QUANTILE: f64 = 1.959_964;
+pub(super) const NORMAL_QUANTILE: f64 = 1.959_964;
 
 /// The rate of `points` with its interval; `None` with fewer than [`MIN_POINTS`].
 pub(super) fn rate(points: &[Point]) -> Option<Rate> {

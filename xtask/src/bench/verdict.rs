@@ -9,7 +9,7 @@ use super::keep;
 use crate::process::stdout_of;
 
 /// Sessions of each kind: one false alarm in a thousand must be told from three.
-const SESSIONS: &str = "4000";
+const SESSIONS: &str = "2000";
 const SMOKE_SESSIONS: &str = "20";
 
 pub(super) fn run(smoke: bool, only: Option<&str>) -> anyhow::Result<()> {

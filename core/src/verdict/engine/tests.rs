@@ -1,6 +1,7 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::model::{Amount, Frame, Gauge, Profile, ProfileSource, Site, SiteStat, testing::snapshot_of};
-use crate::verdict::Kind;
 
 const KIB: f64 = 1024.0;
 
@@ -434,4 +435,20 @@ fn ticks_without_pythons_profile_cost_the_native_layer_no_points() {
     let words = "0/0/0 9000/8000/4000 9500/8000/- 10000/8000/- 10500/8000/4000 11000/8000/- 11500/8000/- 12000/8000/-";
     let found = verdict(&gauges, words, Layer::Native);
     assert_eq!((found.kind, found.points), (Kind::SteadyLeak, 7));
+}
+
+#[test]
+fn free_memory_inside_malloc_that_grows_is_fragmentation() {
+    let gauges = [names::MALLOC_LIVE, names::MALLOC_FREE, names::RESIDENT];
+    let words: Vec<String> =
+        (0..12_u32).map(|tick| format!("{}/{}/{}", 9000, 2000 * tick, 20_000 + 2000 * tick)).collect();
+    assert_eq!(verdict(&gauges, &words.join(" "), Layer::Native).kind, Kind::Fragmentation);
+}
+
+#[test]
+fn garbage_that_comes_and_goes_above_what_collections_leave_is_a_sawtooth() {
+    let gauges = [names::JVM_HEAP_USED, names::JVM_HEAP_AFTER_GC, names::JVM_GC_COUNT];
+    let words: Vec<String> =
+        (0..24_u32).map(|tick| format!("{}/5000/{}", 5000 + tick % 4 * 20_000, 1 + tick / 4)).collect();
+    assert_eq!(verdict(&gauges, &words.join(" "), Layer::Jvm).kind, Kind::Sawtooth);
 }
