@@ -8,6 +8,7 @@ mod comparing;
 mod invisible;
 mod java_classes;
 mod java_under_native;
+mod junit_extension;
 mod ledger_balances;
 mod native_heap;
 mod pytest_marker;
