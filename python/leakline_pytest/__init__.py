@@ -28,6 +28,8 @@ ROUNDS_FILE = "PYTEST_LEAKLINE_ROUNDS"
 OPTIONS = ["--quiet", "--interval", "100ms", "--python-sample", "2KiB", "--native-sample", "8KiB"]
 #: Caches fill and modules are imported in the first rounds, before anything is recorded as growth.
 WARM_UP = 5
+#: The rest that no layer explains (pages that malloc keeps, mappings) is not judged: over seconds it is noise.
+LAYERS = ("python", "jvm", "native")
 #: At most: a body of a microsecond that leaks a kilobyte would otherwise fill the machine's memory.
 ROUNDS_PER_SECOND = 20_000
 #: What starting Python and pytest may take beside the rounds.
@@ -163,7 +165,7 @@ def leaks(report, counted, max_bytes):
     for verdict in report["verdicts"]:
         # Before `leaks` was told beside it, a leak's kind had this name.
         leaking = verdict.get("leaks", verdict["kind"] == "leaking")
-        if verdict["site"] is not None or not leaking:
+        if verdict["site"] is not None or verdict["layer"] not in LAYERS or not leaking:
             continue
         per_round = verdict["bytes_per_second"] * seconds_per_round
         if per_round > max_bytes:

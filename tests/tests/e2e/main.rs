@@ -9,6 +9,7 @@ mod invisible;
 mod java_classes;
 mod java_sites;
 mod java_under_native;
+mod junit_extension;
 mod ledger_balances;
 mod native_heap;
 mod pytest_marker;

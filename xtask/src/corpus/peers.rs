@@ -146,8 +146,8 @@ fn heaptrack(
         ["--print-peaks", "0", "--print-allocators", "0", "--print-temporary", "0", "--print-leaks", "1"];
     command.args(lists).arg("--file").arg(&data);
     let (out, _) = run(command, Vec::new())?;
-    // The first entry of the list, up to the one that follows.
-    let mut entries = out.split("leaked over").skip(1);
-    let first = entries.next()?;
+    // The first entry of the list: the innermost frame, and the paths that lead there, up to an empty line.
+    let (_, list) = out.split_once("MEMORY LEAKS\n")?;
+    let first = list.split("\n\n").next()?;
     Some(first.lines().any(|line| is_there(truth, line)))
 }
