@@ -9,6 +9,7 @@ mod cpython_tests;
 mod demo;
 mod dist;
 mod hosts;
+mod java_library;
 mod layers;
 mod process;
 pub mod proto;

@@ -5,6 +5,7 @@ mod attaching;
 mod bad_input;
 mod collecting;
 mod invisible;
+mod java_interface;
 mod java_under_native;
 mod ledger_balances;
 mod native_heap;
