@@ -76,7 +76,8 @@ fn compile_c(hosts: &Hosts) -> anyhow::Result<()> {
 
 fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
     let jep = jep_jar(hosts)?;
-    compile_classes(hosts, &java_library::sources()?, "leakline", None)?;
+    // From version 9 on, texts are put together by code that is made at run time: milliseconds for the first one.
+    compile_classes(hosts, "8", &java_library::sources()?, "leakline", None)?;
     for (from, to, class_path) in [
         ("java", "java", None),
         ("jni", "jni", None),
@@ -84,7 +85,7 @@ fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
         ("jep_host", "jep_host", Some(jep.clone())),
         ("android", "android", Some(folder().join("leakline"))),
     ] {
-        compile_classes(hosts, &files_in(&source(from), "java")?, to, class_path)?;
+        compile_classes(hosts, "11", &files_in(&source(from), "java")?, to, class_path)?;
     }
     // Beside the classes, so that a host program that is started by itself finds it.
     fs::copy(gson()?, folder().join("gson.jar")).context("cannot copy gson.jar")?;
@@ -95,6 +96,7 @@ fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
 
 fn compile_classes(
     hosts: &Hosts,
+    release: &str,
     sources: &[PathBuf],
     to: &str,
     class_path: Option<PathBuf>,
@@ -102,7 +104,7 @@ fn compile_classes(
     let to = folder().join(to);
     fs::create_dir_all(&to).with_context(|| format!("cannot make the folder {}", to.display()))?;
     let mut javac = Command::new(hosts.java_home.join("bin/javac"));
-    javac.args(["--release", "11", "-g", "-Xlint:all,-options", "-Werror", "-d"]).arg(&to);
+    javac.args(["--release", release, "-g", "-Xlint:all,-options", "-Werror", "-d"]).arg(&to);
     if let Some(class_path) = class_path {
         javac.arg("-cp").arg(class_path);
     }

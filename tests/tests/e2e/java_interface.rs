@@ -101,7 +101,7 @@ fn an_app_starts_is_read_in_all_its_layers_stops_and_starts_again() {
                 "gauge jvm.cache_entries 2",
                 "gauge jvm.cache_bytes 12000",
                 "gauge jvm.heap_used_bytes ",
-                "gauge python.arenas_used_bytes ",
+                "gauge python.allocated_blocks ",
                 "gauge process.resident_bytes ",
                 "peaks true",
                 "stopped true",

@@ -44,7 +44,7 @@ public final class AgentRuntime implements LeaklineRuntime {
                 Log.warn("not started: " + error);
                 return false;
             }
-            Thread thread = new Thread(null, () -> startNow(settings), "leakline-start", 256 << 10);
+            Thread thread = new Thread(null, new Starting(settings), "leakline-start", 256 << 10);
             thread.setDaemon(true);
             try {
                 thread.start();
@@ -55,6 +55,20 @@ public final class AgentRuntime implements LeaklineRuntime {
             state = State.STARTING;
             starting = thread;
             return true;
+        }
+    }
+
+    /** A class by its name: a lambda takes a JVM milliseconds to make, on the app's thread. */
+    private static final class Starting implements Runnable {
+        private final String settings;
+
+        Starting(String settings) {
+            this.settings = settings;
+        }
+
+        @Override
+        public void run() {
+            startNow(settings);
         }
     }
 
@@ -172,7 +186,9 @@ public final class AgentRuntime implements LeaklineRuntime {
     /** The settings as the library takes them: a line each. */
     static String lines(Map<String, String> settings) {
         StringBuilder lines = new StringBuilder();
-        settings.forEach((name, value) -> lines.append(name).append('\t').append(value).append('\n'));
+        for (Map.Entry<String, String> setting : settings.entrySet()) {
+            lines.append(setting.getKey()).append('\t').append(setting.getValue()).append('\n');
+        }
         return lines.toString();
     }
 }
