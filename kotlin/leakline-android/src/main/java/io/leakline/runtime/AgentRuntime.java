@@ -5,7 +5,6 @@ import io.leakline.Probe;
 import io.leakline.Snapshot;
 import io.leakline.spi.LeaklineRuntime;
 import java.util.ArrayDeque;
-import java.util.Map;
 
 /** Starts and asks the native agent. Loading and starting are done on a thread of their own; nothing is thrown. */
 public final class AgentRuntime implements LeaklineRuntime {
@@ -181,14 +180,5 @@ public final class AgentRuntime implements LeaklineRuntime {
             return "no memory for the answer";
         }
         return answer.startsWith("ok\n") ? null : answer.substring(answer.indexOf('\n') + 1);
-    }
-
-    /** The settings as the library takes them: a line each. */
-    static String lines(Map<String, String> settings) {
-        StringBuilder lines = new StringBuilder();
-        for (Map.Entry<String, String> setting : settings.entrySet()) {
-            lines.append(setting.getKey()).append('\t').append(setting.getValue()).append('\n');
-        }
-        return lines.toString();
     }
 }

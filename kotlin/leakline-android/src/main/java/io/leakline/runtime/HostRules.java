@@ -24,7 +24,7 @@ public interface HostRules {
     final class AnyJvm implements HostRules {
         @Override
         public String settings(Config config) {
-            return AgentRuntime.lines(config.settings());
+            return AnyConfig.lines(config.settings());
         }
     }
 
