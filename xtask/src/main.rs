@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
 
+mod android;
 mod bench;
 mod check_libs;
 mod cpython_tests;
@@ -46,6 +47,11 @@ enum Task {
         /// Also copy it to PREFIX/bin and PREFIX/lib/leakline
         #[arg(long, value_name = "PREFIX")]
         install: Option<PathBuf>,
+    },
+    /// Build the library for Android's four ABIs, check it, and tell its sizes
+    Android {
+        #[arg(value_name = "ABI", help = "Only these: arm64-v8a, x86_64, armeabi-v7a, x86")]
+        only: Vec<String>,
     },
     /// Check what the built libraries need and export, and that no path of this machine is in them
     CheckLibs,
@@ -97,6 +103,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Layers => layers::check(),
         Task::Style => style::check(),
         Task::Build { install } => dist::build(install.as_deref()),
+        Task::Android { only } => android::build(&only),
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
         Task::Demo => demo::run_all(),

@@ -12,7 +12,8 @@ const NEEDS: &[&str] = &["libc.so", "libm.so", "libdl.so", "liblog.so"];
 /// All that the JVM calls by name; the rest is registered.
 const EXPORTS: &[&str] = &["JNI_OnLoad"];
 /// Newer than API 24: they may be there, so they must be weak.
-const NEWER: &[&str] = &["getrandom", "mallinfo2", "preadv2", "pwritev2", "memfd_create", "statx", "copy_file_range"];
+const NEWER: &[&str] =
+    &["getrandom", "mallinfo2", "preadv2", "pwritev2", "memfd_create", "statx", "copy_file_range"];
 
 /// Everything that is wrong with a library.
 pub(crate) fn faults(data: &[u8], abi: &Abi) -> anyhow::Result<Vec<String>> {
@@ -60,7 +61,7 @@ fn headers<E: FileHeader<Endian = Endianness>>(data: &[u8], abi: &Abi) -> anyhow
                 faults.push(format!("is aligned to {alignment} bytes, and needs {}", abi.alignment));
             }
             elf::PT_GNU_RELRO => is_protected = true,
-            elf::PT_GNU_STACK if program.p_flags(endian) & elf::PF_X != 0 => {
+            elf::PT_GNU_STACK if program.p_flags(endian).0 & elf::PF_X.0 != 0 => {
                 faults.push("has an executable stack".to_owned());
             }
             _ => {}
@@ -69,25 +70,24 @@ fn headers<E: FileHeader<Endian = Endianness>>(data: &[u8], abi: &Abi) -> anyhow
     if let Some((entries, strings)) = sections.dynamic(endian, data)? {
         let strings = sections.strings(endian, data, strings)?;
         for entry in entries {
-            let tag = entry.d_tag(endian).into();
             let value: u64 = entry.d_val(endian).into();
             let text = || {
                 let at = u32::try_from(value).unwrap_or(u32::MAX);
                 strings.get(at).map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default()
             };
-            match u32::try_from(tag).unwrap_or(0) {
+            match entry.d_tag(endian) {
                 elf::DT_NEEDED if !NEEDS.contains(&text().as_str()) => {
                     faults.push(format!("needs {}", text()));
                 }
                 elf::DT_SONAME => soname = Some(text()),
                 elf::DT_TEXTREL => faults.push("has relocations in its code".to_owned()),
                 elf::DT_FLAGS => {
-                    binds_now |= value & u64::from(elf::DF_BIND_NOW) != 0;
-                    if value & u64::from(elf::DF_TEXTREL) != 0 {
+                    binds_now |= value & elf::DF_BIND_NOW.0 != 0;
+                    if value & elf::DF_TEXTREL.0 != 0 {
                         faults.push("has relocations in its code".to_owned());
                     }
                 }
-                elf::DT_FLAGS_1 => binds_now |= value & u64::from(elf::DF_1_NOW) != 0,
+                elf::DT_FLAGS_1 => binds_now |= value & elf::DF_1_NOW.0 != 0,
                 elf::DT_RPATH | elf::DT_RUNPATH => faults.push(format!("has a search path: {}", text())),
                 _ => {}
             }

@@ -107,14 +107,24 @@ pub(crate) fn build(only: &[String]) -> anyhow::Result<()> {
     if !wrong.is_empty() {
         bail!("what was built is not fit for Android:\n  {}", wrong.join("\n  "));
     }
-    println!("stripped; each is checked: machine, name, needs, alignment, relocations, exports, symbols of API {API}");
+    println!(
+        "stripped; each is checked: machine, name, needs, alignment, relocations, exports, symbols of API {API}"
+    );
     Ok(())
 }
 
 fn build_one(tools: &Tools, abi: &Abi, grpc: bool) -> anyhow::Result<PathBuf> {
     let target = dist::target().join("android");
     let mut build = cargo();
-    build.args(["build", "--quiet", "--locked", "--profile", "dist", "--package", "leakline-android-library"]);
+    build.args([
+        "build",
+        "--quiet",
+        "--locked",
+        "--profile",
+        "dist",
+        "--package",
+        "leakline-android-library",
+    ]);
     build.arg("--no-default-features").args(["--target", abi.target]).arg("--target-dir").arg(&target);
     if grpc {
         build.args(["--features", "grpc"]);
@@ -124,12 +134,20 @@ fn build_one(tools: &Tools, abi: &Abi, grpc: bool) -> anyhow::Result<PathBuf> {
     let linker = format!("CARGO_TARGET_{}_LINKER", abi.target.to_uppercase().replace('-', "_"));
     build.env(linker, tools.linker(abi)).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     run(&mut build).with_context(|| {
-        format!("cannot build for {}; Rust's part of it comes by `rustup target add {}`", abi.name, abi.target)
+        format!(
+            "cannot build for {}; Rust's part of it comes by `rustup target add {}`",
+            abi.name, abi.target
+        )
     })?;
     // Beside each other; what goes into an AAR has the name that apps load.
     let to = folder().join(abi.name).join(if grpc { LIBRARY } else { "without-grpc.so" });
-    let to = if grpc { to } else { dist::target().join("leakline-android").join(abi.name).with_extension("lean.so") };
-    fs::create_dir_all(to.parent().unwrap_or(&to)).with_context(|| format!("cannot make the folder of {}", to.display()))?;
+    let to = if grpc {
+        to
+    } else {
+        dist::target().join("leakline-android").join(abi.name).with_extension("lean.so")
+    };
+    fs::create_dir_all(to.parent().unwrap_or(&to))
+        .with_context(|| format!("cannot make the folder of {}", to.display()))?;
     fs::copy(target.join(abi.target).join("dist").join(LIBRARY), &to)
         .with_context(|| format!("cannot write {}", to.display()))?;
     Ok(to)

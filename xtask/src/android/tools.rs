@@ -47,7 +47,9 @@ impl Tools {
         let suffix = suffixes
             .into_iter()
             .find(|suffix| ["clang", "ld.lld", "llvm-ar"].iter().all(|name| runs(&format!("{name}{suffix}"))))
-            .context("neither an NDK (ANDROID_NDK_HOME) nor clang, lld and llvm of one version (16 or later)")?;
+            .context(
+                "neither an NDK (ANDROID_NDK_HOME) nor clang, lld and llvm of one version (16 or later)",
+            )?;
         let mut system = System { suffix, sysroot: PathBuf::new() };
         system.sysroot = sysroot::make(&system)?;
         Ok(Self::System(system))
