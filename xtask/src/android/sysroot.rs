@@ -63,7 +63,12 @@ pub(crate) fn make(system: &System) -> anyhow::Result<PathBuf> {
 
 fn clang(system: &System, abi: &Abi) -> Command {
     let mut clang = Command::new(system.program("clang"));
-    clang.arg(format!("--target={}{API}", abi.clang)).args(["-O2", "-fPIC", "-fno-stack-protector"]);
+    clang.arg(format!("--target={}{API}", abi.clang)).args([
+        "-O2",
+        "-fPIC",
+        "-fno-stack-protector",
+        "-Wno-unused-command-line-argument",
+    ]);
     clang
 }
 
@@ -99,7 +104,9 @@ fn libunwind_sources() -> anyhow::Result<PathBuf> {
     let lib = folder.join("ziglang/lib");
     if !lib.join("libunwind/src").is_dir() {
         let mut pip = Command::new("python3");
-        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(&folder).arg(ZIGLANG);
+        pip.args(["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--no-deps", "--target"])
+            .arg(&folder)
+            .arg(ZIGLANG);
         run(&mut pip).context("cannot fetch the sources of libunwind")?;
     }
     Ok(lib)
