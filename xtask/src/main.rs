@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
 
+mod android;
 mod bench;
 mod check_libs;
 mod corpus;
@@ -10,6 +11,7 @@ mod cpython_tests;
 mod demo;
 mod dist;
 mod hosts;
+mod java_library;
 mod layers;
 mod process;
 pub mod proto;
@@ -46,6 +48,11 @@ enum Task {
         /// Also copy it to PREFIX/bin and PREFIX/lib/leakline
         #[arg(long, value_name = "PREFIX")]
         install: Option<PathBuf>,
+    },
+    /// Build the library for Android's four ABIs, check it, and tell its sizes
+    Android {
+        #[arg(value_name = "ABI", help = "Only these: arm64-v8a, x86_64, armeabi-v7a, x86")]
+        only: Vec<String>,
     },
     /// Check what the built libraries need and export, and that no path of this machine is in them
     CheckLibs,
@@ -99,6 +106,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Layers => layers::check(),
         Task::Style => style::check(),
         Task::Build { install } => dist::build(install.as_deref()),
+        Task::Android { only } => android::build(&only),
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
         Task::Demo => demo::run_all(),

@@ -204,6 +204,28 @@ impl Config {
         Ok(config)
     }
 
+    /// Sets settings by the names that a settings file has for them (`python.frames`). `origin` says whose they are.
+    pub fn set_all<'a>(
+        &mut self,
+        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+        origin: &str,
+    ) -> Result<(), ConfigError> {
+        for (key, value) in settings {
+            self.set_named(key, value, origin.to_owned())?;
+        }
+        Ok(())
+    }
+
+    fn set_named(&mut self, key: &str, value: &str, origin: String) -> Result<(), ConfigError> {
+        match KEYS.iter().find(|known| known.name == key) {
+            Some(known) => self.set(known, key, value, origin),
+            None => {
+                let suggestion = nearest(key, KEYS.iter().map(|known| known.name));
+                Err(ConfigError::UnknownKey { key: key.to_owned(), suggestion, origin })
+            }
+        }
+    }
+
     /// Frames kept of each Python call path: a sample is rare enough for a whole path, every allocation is not.
     pub fn python_frames_in_force(&self) -> u16 {
         self.python_frames.unwrap_or(match self.python_mode {
@@ -225,11 +247,7 @@ impl Config {
         })?;
         for (key, value) in flatten(&table) {
             let origin = path.display().to_string();
-            let Some(known) = KEYS.iter().find(|known| known.name == key) else {
-                let suggestion = nearest(&key, KEYS.iter().map(|known| known.name));
-                return Err(ConfigError::UnknownKey { key, suggestion, origin });
-            };
-            self.set(known, &key, &value, origin)?;
+            self.set_named(&key, &value, origin)?;
         }
         Ok(())
     }

@@ -89,7 +89,8 @@ struct LineNumber {
     line: i32,
 }
 
-const _: () = assert!(size_of::<LineNumber>() == 16);
+// A 32-bit x86 aligns a long in a struct to 4 bytes.
+const _: () = assert!(size_of::<LineNumber>() == 8 + align_of::<i64>());
 
 /// A frame of a stack.
 #[repr(C)]
