@@ -1,6 +1,6 @@
 //! What sampling Java's allocations costs: a program that works with text, one that allocates a gigabyte a second, and one
 //! that allocates as fast as the machine can, each beside the same without leakline. Processor time of all threads,
-//! leakline's included; a reading every five seconds.
+//! leakline's included; a reading every second.
 
 use super::super::native::{Program, Running, Variant};
 use super::super::{keep, median};

@@ -15,7 +15,7 @@ pub(in crate::bench) enum Variant {
     Gauges,
     /// Mean between two samples.
     Sampling(&'static str),
-    /// Of Java's allocations, and a reading every five seconds.
+    /// Of Java's allocations, and a reading every second.
     JavaSites,
     Heaptrack,
     Bytehound,
@@ -100,7 +100,7 @@ impl Variant {
             Self::Sampling(mean) => leakline(&["--native", "sampling", "--native-sample", mean]),
             Self::JavaSites => {
                 let mut command = Command::new(dist::folder().join("bin/leakline"));
-                command.args(["run", "--quiet", "--interval", "5s", "--native", "off", "-o"]).arg(recording);
+                command.args(["run", "--quiet", "--interval", "1s", "--native", "off", "-o"]).arg(recording);
                 command.arg("--").arg(program).env("LEAKLINE_PYTHON_MODE", "off");
                 command.env("LEAKLINE_JVM_HISTOGRAM", "0");
                 command
