@@ -62,7 +62,7 @@ final class Allocating {
         String wait = System.getenv("BENCH_WAIT");
         Thread.sleep(wait == null ? 0 : Long.parseLong(wait));
         for (int i = 0; i < 10_000; i++) KEPT.add(new byte[1000]);
-        for (int i = 0; i < 3; i++) turn(arguments[0], amount);
+        for (int i = 0; i < 8; i++) turn(arguments[0], amount);
         System.out.println("ready");
         BufferedReader asks = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         while (asks.readLine() != null) {

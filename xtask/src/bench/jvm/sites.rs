@@ -1,6 +1,6 @@
 //! What sampling Java's allocations costs: a program that works with text, one that allocates a gigabyte a second, and one
-//! that allocates as fast as the machine can, each beside the same without leakline. Processor time of all threads,
-//! leakline's included; a reading every second.
+//! that allocates as fast as the machine can, each beside the same under leakline without that. Processor time of all
+//! threads, leakline's included; a reading every second.
 
 use super::super::native::{Program, Running, Variant};
 use super::super::{keep, median};
@@ -30,7 +30,7 @@ pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
             greeting: String::new(),
             turn: "\n".to_owned(),
         };
-        for variant in [Variant::Plain, Variant::JavaSites] {
+        for variant in [Variant::JavaGauges, Variant::JavaSites] {
             let mut ratios = Vec::new();
             for _ in 0..pairs {
                 ratios.push(pair(variant, &program, turns)?);
@@ -40,7 +40,7 @@ pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
                 .fold((f64::MAX, 0.0_f64), |(low, high), ratio| (low.min(*ratio), high.max(*ratio)));
             let what = format!("{name}: {}, {pairs} pairs, {low:.2}–{high:.2}", variant.name());
             match variant {
-                Variant::Plain => println!("{what:<60}{:>7.3} times", median(ratios)),
+                Variant::JavaGauges => println!("{what:<60}{:>7.3} times", median(ratios)),
                 _ => keep(&what, median(ratios), *limit, "times"),
             }
         }
@@ -48,9 +48,9 @@ pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One run beside one without leakline: they take turns, and alternate in who is first.
+/// One run beside one without samples: they take turns, and alternate in who is first.
 fn pair(variant: Variant, program: &Program, turns: usize) -> anyhow::Result<f64> {
-    let mut base = Running::start(Variant::Plain, program)?;
+    let mut base = Running::start(variant.base(), program)?;
     let mut watched = Running::start(variant, program)?;
     let mut ratios = Vec::new();
     for turn in 0..turns {

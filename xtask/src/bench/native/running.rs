@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -34,6 +35,9 @@ pub(in crate::bench) struct Took {
     pub(in crate::bench) cpu: f64,
 }
 
+/// How many were started.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
 pub(in crate::bench) struct Running {
     variant: Variant,
     what: String,
@@ -49,7 +53,9 @@ impl Running {
     /// Starts it and waits until it is warm.
     pub(in crate::bench) fn start(variant: Variant, program: &Program) -> anyhow::Result<Self> {
         let what = format!("{}, {}", program.name, variant.name());
-        let recording = recording(&format!("native-{}-{}", program.name, variant.base() == variant))?;
+        // Two run at a time.
+        let which = STARTED.fetch_add(1, Ordering::Relaxed) % 2;
+        let recording = recording(&format!("native-{}-{which}", program.name))?;
         let mut command = variant.command(&program.file, &recording);
         command.args(&program.arguments).env("PYTHONHASHSEED", "0");
         if !matches!(variant, Variant::Plain | Variant::Jemalloc) {

@@ -15,7 +15,9 @@ pub(in crate::bench) enum Variant {
     Gauges,
     /// Mean between two samples.
     Sampling(&'static str),
-    /// Of Java's allocations, and a reading every second.
+    /// A JVM's numbers only, every second.
+    JavaGauges,
+    /// The same with samples of Java's allocations.
     JavaSites,
     Heaptrack,
     Bytehound,
@@ -42,7 +44,8 @@ impl Variant {
             Self::Plain => "plain, once more".to_owned(),
             Self::Gauges => "leakline, gauges".to_owned(),
             Self::Sampling(mean) => format!("leakline, sampling, {mean}"),
-            Self::JavaSites => "leakline, Java's call paths, 512 KiB".to_owned(),
+            Self::JavaGauges => "leakline, numbers only, once more".to_owned(),
+            Self::JavaSites => "with Java's call paths, 512 KiB".to_owned(),
             Self::Heaptrack => "heaptrack".to_owned(),
             Self::Bytehound => "bytehound".to_owned(),
             Self::Jemalloc => "jemalloc, beside plain".to_owned(),
@@ -52,12 +55,16 @@ impl Variant {
 
     /// What it is beside.
     pub(in crate::bench) fn base(self) -> Self {
-        if self == Self::JemallocProfiling { Self::Jemalloc } else { Self::Plain }
+        match self {
+            Self::JemallocProfiling => Self::Jemalloc,
+            Self::JavaGauges | Self::JavaSites => Self::JavaGauges,
+            _ => Self::Plain,
+        }
     }
 
     /// Whether it is of leakline or nothing at all: those need nothing that a machine may lack.
     pub(in crate::bench) fn is_own(self) -> bool {
-        matches!(self, Self::Plain | Self::Gauges | Self::Sampling(_) | Self::JavaSites)
+        matches!(self, Self::Plain | Self::Gauges | Self::Sampling(_) | Self::JavaGauges | Self::JavaSites)
     }
 
     /// Whether it takes a multiple of the time, so that fewer and smaller runs have to do.
@@ -68,7 +75,9 @@ impl Variant {
     /// Why it cannot be measured here.
     pub(in crate::bench) fn missing(self) -> Option<&'static str> {
         let (is_there, package) = match self {
-            Self::Plain | Self::Gauges | Self::Sampling(_) | Self::JavaSites => return None,
+            Self::Plain | Self::Gauges | Self::Sampling(_) | Self::JavaGauges | Self::JavaSites => {
+                return None;
+            }
             Self::Heaptrack => (in_path("heaptrack").is_some(), "not installed: apt-get install heaptrack"),
             Self::Bytehound => (
                 library("libbytehound.so").is_some(),
@@ -98,11 +107,14 @@ impl Variant {
             Self::Plain => Command::new(program),
             Self::Gauges => leakline(&["--native", "gauges"]),
             Self::Sampling(mean) => leakline(&["--native", "sampling", "--native-sample", mean]),
-            Self::JavaSites => {
+            Self::JavaGauges | Self::JavaSites => {
                 let mut command = Command::new(dist::folder().join("bin/leakline"));
                 command.args(["run", "--quiet", "--interval", "1s", "--native", "off", "-o"]).arg(recording);
                 command.arg("--").arg(program).env("LEAKLINE_PYTHON_MODE", "off");
                 command.env("LEAKLINE_JVM_HISTOGRAM", "0");
+                if self == Self::JavaGauges {
+                    command.env("LEAKLINE_JVM_SAMPLE_BYTES", "0");
+                }
                 command
             }
             Self::Heaptrack => {
