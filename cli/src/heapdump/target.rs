@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -106,13 +106,19 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Brings the dump to where it is wanted.
+    /// Brings the dump to where it is wanted, readable by its owner alone: a heap holds secrets. Leaves no half of it.
     pub(super) fn keep(self) -> io::Result<PathBuf> {
-        if self.for_us != self.output {
-            let mut to = fs::File::create_new(&self.output)?;
-            io::copy(&mut fs::File::open(&self.for_us)?, &mut to)?;
-            fs::remove_file(&self.for_us)?;
+        if self.for_us == self.output {
+            return Ok(self.output);
         }
+        let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.output)?;
+        let copied = fs::File::open(&self.for_us).and_then(|mut from| io::copy(&mut from, &mut to));
+        let removed = fs::remove_file(&self.for_us);
+        if copied.is_err() {
+            let _ = fs::remove_file(&self.output);
+        }
+        copied?;
+        removed?;
         Ok(self.output)
     }
 }
@@ -131,6 +137,20 @@ mod tests {
     fn check(text: &str, expected: Option<(u32, u32, bool)>) {
         let status = Status::parse(text).map(|status| (status.own_pid, status.user, status.catches_quit));
         assert_eq!(status, expected, "{text}");
+    }
+
+    #[test]
+    fn what_is_copied_is_its_owners_and_stays_at_one_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (theirs, output) = (folder.path().join("theirs"), folder.path().join("ours"));
+        fs::write(&theirs, "JAVA PROFILE 1.0.2").unwrap();
+        let place = Place { for_jvm: String::new(), for_us: theirs.clone(), output: output.clone() };
+        assert_eq!(place.keep().unwrap(), output);
+        assert!(is_dump(&output) && !theirs.exists());
+        assert_eq!(fs::metadata(&output).unwrap().mode() & 0o777, 0o600);
+        let gone = Place { for_jvm: String::new(), for_us: theirs, output: folder.path().join("none") };
+        gone.keep().unwrap_err();
+        assert!(!folder.path().join("none").exists());
     }
 
     #[test]
