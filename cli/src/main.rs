@@ -7,6 +7,7 @@ mod compare;
 mod duration;
 mod folder;
 mod gate;
+mod heapdump;
 mod report;
 mod run;
 mod style;
@@ -57,6 +58,8 @@ enum Command {
     Report(report::Options),
     /// Compare two recordings, before a change and after it: did the fix work?
     Compare(compare::Options),
+    /// Have the JVM in a process write its heap dump (HPROF) to a file (Linux)
+    Heapdump(heapdump::Options),
     /// Print a completion script for a shell
     ///
     /// For bash:  leakline completions bash > ~/.local/share/bash-completion/completions/leakline
@@ -85,6 +88,7 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ask(options) => ask::run(&options),
         Command::Report(options) => report::run(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Heapdump(options) => heapdump::run(&options),
         Command::Completions { shell } => completions(shell),
     }
 }
