@@ -121,6 +121,21 @@ fn estimates_are_unbiased() {
     }
 }
 
+/// HotSpot begins its random numbers anew with every thread, and such a loop had the same object sampled each time.
+#[test]
+fn a_loop_beside_new_threads_has_each_of_its_objects_sampled_by_its_share() {
+    // Three times: the numbers begin anew at what is chance.
+    for home in jvms::jvms().into_iter().flat_map(|home| [home.clone(), home.clone(), home]) {
+        let text = Host::new(&home, &["-Xmx512m"], &["loop", "100000"]).with("HOST_SAMPLE", 16_384).text();
+        let found = sites(&text);
+        let sum = |name: &str| found.iter().filter(|site| site.4 == name).map(|site| site.0).sum::<f64>();
+        let (small, large) = (sum("Sites.small"), sum("Sites.large"));
+        let (share, expected) = (small / (small + large), 48.0 / 1088.0);
+        let error = (expected * mean(&text) / (small + large)).sqrt();
+        assert!((share - expected).abs() < 4.5 * error, "{share}, not {expected} ± {error}\n{text}");
+    }
+}
+
 #[test]
 fn the_jvms_own_checks_find_nothing_to_say() {
     for home in jvms::jvms() {

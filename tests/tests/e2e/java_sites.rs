@@ -10,7 +10,9 @@ fn sampled(profile: &&std::sync::Arc<Profile>) -> bool {
 #[test]
 fn the_line_that_leaks_is_named_and_garbage_is_not() {
     for java in jdks() {
-        let mut command = vec![java.clone().into_os_string(), "-Xmx64m".into(), "-cp".into()];
+        let mut command = vec![java.clone().into_os_string(), "-Xmx64m".into()];
+        // Many collections, so that most of what is kept went through one.
+        command.extend(["-Xmn4m".into(), "-cp".into()]);
         command.push(built_host("java").into_os_string());
         command.extend("Plain --leak jvm --rate 4000000 --seconds 8".split(' ').map(Into::into));
         let host = Host::new(command).options(["--interval", "200ms"]);
@@ -31,10 +33,10 @@ fn the_line_that_leaks_is_named_and_garbage_is_not() {
             words[0].starts_with("Plain.java:") && words[0].ends_with(" Plain.main"),
             "{java:?} {words:?}"
         );
-        // It keeps 4 MB a second, all but a few of them through two collections by the end.
+        // It keeps 4 MB a second, 95 % of it at that line.
         let all: u64 = last.sites().iter().map(|stat| stat.live.bytes).sum();
         assert!(
-            largest.live.bytes > 4_000_000 && largest.live.bytes * 10 > all * 8,
+            largest.live.bytes > 12_000_000 && largest.live.bytes * 10 > all * 8,
             "{java:?}: {largest:?} of {all}"
         );
     }

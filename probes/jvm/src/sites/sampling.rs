@@ -2,8 +2,10 @@
 //!
 //! HotSpot draws, for each thread, how many bytes it allocates until its next sample, from an exponential distribution: an
 //! object of `s` bytes is sampled with probability 1 - exp(-s/interval), which is what the recorder's estimates rest on.
-//! The recorder has one mean. When it grows, because there are too many samples, the interval follows, and threads that
-//! have drawn with the old one have their next sample thinned.
+//! It draws for all threads from one sequence of random numbers, and each new thread begins that anew, often at the same
+//! number: a program in a loop would have the same object of the loop sampled each time. So the interval that it draws
+//! with is itself random, at most the mean, and samples that came of a shorter one are thinned to the mean. That also
+//! lets the mean grow, when there are too many samples.
 //!
 //! A sample is kept by a weak reference. Each callback looks at a few of the oldest, so that what was collected goes out
 //! at least as fast as new ones come in, without a thread for it.
@@ -34,6 +36,8 @@ pub(super) const MAX_FRAMES: usize = 64;
 const LOOKED_AT: usize = 4;
 /// Samples that are swept at a time under the lock.
 const SWEPT: usize = 256;
+/// An interval is at least this part of the mean; less would spread the samples better, and cost more that are thinned.
+const LEAST_INTERVAL: f64 = 0.75;
 /// The longest interval that HotSpot takes is 2 GiB.
 const MAX_INTERVAL: u64 = 1 << 30;
 /// More samples than that in a window, and the mean doubles: 2,000 a second, at some 2 to 4 µs each.
@@ -42,7 +46,7 @@ const WINDOW_NANOS: u64 = 2_000_000_000;
 
 static ON: AtomicBool = AtomicBool::new(false);
 static FAILED: AtomicBool = AtomicBool::new(false);
-/// What HotSpot draws with.
+/// What HotSpot draws with. It draws a thread's next sample before it tells of the last one.
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
 static MOST_FRAMES: AtomicU64 = AtomicU64::new(0);
 static STATE: Lock<State> = Lock::new(State {
@@ -103,6 +107,13 @@ impl State {
     fn accepts(&mut self, size: u64, drawn: u64) -> bool {
         let mean = self.recorder.mean();
         drawn >= mean || self.next_random() < probability(size, mean) / probability(size, drawn)
+    }
+
+    /// What HotSpot is to draw with next; `None`: stopped.
+    fn next_interval(&mut self) -> Option<u64> {
+        let part = LEAST_INTERVAL + (1.0 - LEAST_INTERVAL) * self.next_random();
+        let mean = self.recorder.mean().min(MAX_INTERVAL);
+        (mean > 0).then(|| ((mean as f64 * part) as u64).max(1))
     }
 
     /// Counts a sample; too many of them in too short a time double the mean.
@@ -269,7 +280,7 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: 
             *place = entry.weak;
         }
     };
-    let mean = STATE.with(|state| {
+    let next = STATE.with(|state| {
         state.settle(looked_at, &mut discard);
         if !weak.is_null() {
             let entry = Entry { id: state.last_id + 1, weak };
@@ -280,15 +291,15 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: 
                 discard(entry);
             }
         }
-        state.recorder.mean()
+        state.next_interval()
     });
     for weak in unused.into_iter().filter(|weak| !weak.is_null()) {
         // SAFETY: it was taken out of the table, or never came into it.
         unsafe { delete(jni, Entry { id: 0, weak }) };
     }
-    let interval_now = mean.min(MAX_INTERVAL);
-    if mean > 0 && INTERVAL.swap(interval_now, Relaxed) != interval_now {
-        jvmti.set_sampling_interval(interval_now);
+    if let Some(next) = next {
+        INTERVAL.store(next, Relaxed);
+        jvmti.set_sampling_interval(next);
     }
 }
 

@@ -41,6 +41,28 @@ final class Sites {
         System.out.print("=END\n" + read());
     }
 
+    static Object small() { return new byte[48 - 16]; }
+    static Object large() { return new byte[1040 - 16]; }
+
+    /** A loop that allocates the same again and again, while threads are started in between. */
+    static void loop(int turns) throws Exception {
+        read();
+        List<Object> kept = new ArrayList<>(2 * turns);
+        for (int turn = 0; turn < turns; turn++) {
+            kept.add(small());
+            kept.add(large());
+            if (turn % 100 == 0) {
+                Thread thread = new Thread(() -> {});
+                thread.start();
+                thread.join();
+            }
+        }
+        String last = "";
+        for (int i = 0; i < 3; i++) { System.gc(); last = read(); }
+        System.out.print(last);
+        if (kept.size() != 2 * turns) throw new AssertionError();
+    }
+
     /** Four threads allocate as fast as they can while a known amount is kept. */
     static void storm(long seconds) throws Exception {
         read();
