@@ -244,7 +244,7 @@ mod place {
         static THREAD: Thread = const {
             Thread {
                 left: Cell::new(0),
-                random: Cell::new(Random::new(0)),
+                random: Cell::new(super::Random::new(0)),
                 mean: Cell::new(0),
                 busy: Cell::new(0),
                 reached: Cell::new(0),
