@@ -2,7 +2,8 @@
 //! Pure: no clock, no I/O, no threads; knows no wire types.
 //!
 //! `engine` follows a session; `layers` says which series a layer is judged by; `judge` says what one series looks like,
-//! with `trend` (does it rise?), `segments` (where does it change?) and `slope` (how fast, with an interval).
+//! with `trend` (does it rise?), `segments` (where does it change?), `slope` (how fast, with an interval) and `lasting`
+//! (what noise that lasts leaves of that).
 //! It says of a heap that a generational collector has only cleaned in part that it grows, when it does; and what rises
 //! straight for longer than it is looked at is a leak to it, whether or not it would have stopped.
 
@@ -10,6 +11,7 @@ mod closer;
 mod engine;
 mod fragmentation;
 mod judge;
+mod lasting;
 mod layers;
 mod resources;
 mod segments;
