@@ -100,6 +100,9 @@ fn verdict_object(verdict: &Verdict, report: &Report) -> Value {
         "seconds_to_limit": verdict.seconds_to_limit.map(|(seconds, _, _)| seconds),
         "seconds_to_limit_low": verdict.seconds_to_limit.map(|(_, low, _)| low),
         "seconds_to_limit_high": verdict.seconds_to_limit.map(|(_, _, high)| high),
+        "chance": verdict.evidence.chance,
+        "lasting_seconds": verdict.evidence.lasting_seconds,
+        "explained": verdict.evidence.explained,
     })
 }
 

@@ -138,9 +138,11 @@ impl VerdictEngine {
         layers.sort_by(|a, b| worst_first(&a.1).total_cmp(&worst_first(&b.1)));
         layers
             .into_iter()
-            .flat_map(|(layer, verdict)| {
+            .flat_map(|(layer, mut verdict)| {
                 let rate = verdict.rate.filter(|_| verdict.kind.leaks());
                 let sites = rate.map_or(Vec::new(), |rate| self.judge_sites(layer, rate));
+                let explained = || sites.iter().filter_map(|site| site.share).sum::<f64>().min(1.0);
+                verdict.evidence.explained = rate.map(|_| explained());
                 std::iter::once(verdict).chain(sites)
             })
             .collect()
@@ -158,6 +160,7 @@ impl VerdictEngine {
             points: track.series.seen(),
             share: None,
             seconds_to_limit: if judged.kind.leaks() { self.time_to_limit(layer, limit) } else { None },
+            evidence: judged.evidence(),
         }
     }
 
@@ -186,10 +189,10 @@ impl VerdictEngine {
 
     fn judge_sites(&self, layer: Layer, whole: Rate) -> Vec<Verdict> {
         let judge_site = |SiteSeries { site, points, error }: SiteSeries| {
-            let Judged { kind, rate, .. } =
-                judge(&points, Bar { floor: SITE_FLOOR_BYTES, allowed: SITE_ALLOWED });
+            let judged = judge(&points, Bar { floor: SITE_FLOOR_BYTES, allowed: SITE_ALLOWED });
+            let (kind, evidence) = (judged.kind, judged.evidence());
             // Samples that a point shares with the one before err alike: what that adds is not seen beside the line.
-            let rate = rate.map(|rate| rate.with_error(error / span(&points).max(f64::MIN_POSITIVE)));
+            let rate = judged.rate.map(|rate| rate.with_error(error / span(&points).max(f64::MIN_POSITIVE)));
             let share = (rate?.bytes_per_second / whole.bytes_per_second).clamp(0.0, 1.0);
             (kind.leaks() && rate?.low > 0.0 && share >= WORTH_NAMING).then(|| Verdict {
                 subject: Subject::Site(layer, site),
@@ -199,6 +202,7 @@ impl VerdictEngine {
                 points: u32::try_from(points.len()).unwrap_or(u32::MAX),
                 share: Some(share),
                 seconds_to_limit: None,
+                evidence,
             })
         };
         let judge_source = |tracks: &SiteTracks| {

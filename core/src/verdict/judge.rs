@@ -12,7 +12,7 @@ use super::lasting::Slopes;
 use super::segments::{SHORTEST, changes};
 use super::slope::{MIN_POINTS, Point, rate, slope};
 use super::trend::{Trend, increments_chance, straightened, trend, without_spikes};
-use super::{Kind, Rate};
+use super::{Evidence, Kind, Rate};
 
 /// The chance of a false alarm that the first look is allowed, and what each later one is: as much up to so many looks, and
 /// from then on ever less, this fast. A leak that is as fast as the first look can see is seen by the next one, too.
@@ -67,18 +67,27 @@ impl Bar {
 pub(super) struct Judged {
     pub(super) kind: Kind,
     pub(super) rate: Option<Rate>,
-    /// Since when the series is as it is now, seconds; `None`: all the time.
-    pub(super) since: Option<f64>,
+    /// The chance of a slope like that of the stretch that `rate` is about, if there were no growth.
+    pub(super) chance: Option<f64>,
+    /// For how many seconds the series has been as it is now; `None`: all the time.
+    pub(super) lasting: Option<f64>,
+}
+
+impl Judged {
+    const UNSURE: Self = Self { kind: Kind::NotEnoughData, rate: None, chance: None, lasting: None };
+
+    pub(super) fn evidence(&self) -> Evidence {
+        Evidence { chance: self.chance, lasting_seconds: self.lasting, explained: None }
+    }
 }
 
 /// Judges `points`, of which there are never more than a bound.
 pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
-    let unsure = Judged { kind: Kind::NotEnoughData, rate: None, since: None };
     if points.len() < MIN_POINTS as usize {
-        return unsure;
+        return Judged::UNSURE;
     }
     let clean = without_spikes(points);
-    let Some(whole) = trend(&clean) else { return unsure };
+    let Some(whole) = trend(&clean) else { return Judged::UNSURE };
     let cuts = changes(&clean);
     let last = cuts.last().map_or(&clean[..], |cut| &clean[*cut..]);
     let now = trend(last).unwrap_or(whole);
@@ -104,9 +113,9 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
 }
 
 fn told(kind: Kind, stretch: &[Point], is_part: bool) -> Judged {
-    let rate = rate(stretch);
-    let kind = if rate.is_some() { kind } else { Kind::NotEnoughData };
-    Judged { kind, rate, since: stretch.first().filter(|_| is_part).map(|point| point.0) }
+    let Some(rate) = rate(stretch) else { return Judged::UNSURE };
+    let chance = Slopes::of(stretch).map(|slopes| slopes.chance_of_none());
+    Judged { kind, rate: Some(rate), chance, lasting: is_part.then(|| span(stretch)) }
 }
 
 /// Whether `points` rise beyond chance and beyond what is nothing.
@@ -268,7 +277,7 @@ mod tests {
         let judged = judge(&points, Bar::at(24, 100.0));
         assert_eq!(judged.kind, Kind::SteadyLeak, "{judged:?}");
         assert!((judged.rate.unwrap().bytes_per_second - 300.0).abs() < 10.0, "{judged:?}");
-        assert!((11.0..=13.0).contains(&judged.since.unwrap()), "{judged:?}");
+        assert!((10.0..=12.0).contains(&judged.lasting.unwrap()), "{judged:?}");
     }
 
     #[test]

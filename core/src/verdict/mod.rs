@@ -137,4 +137,19 @@ pub struct Verdict {
     /// resident size, or the Java heap's maximum at the heap's own rate, whichever comes first. Only of layers that leak;
     /// `None` without a limit, and where the resident size does not surely rise.
     pub seconds_to_limit: Option<(f64, f64, f64)>,
+    /// What `kind` rests on.
+    pub evidence: Evidence,
+}
+
+/// The numbers behind a verdict's kind.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The chance that what does not grow looks like this: of the stretch that the rate is about, with an unknown share of its
+    /// noise lasting from one reading to the next. `None` where there is not enough data.
+    pub chance: Option<f64>,
+    /// Seconds for which it has been as it is now; `None`: for as long as it was watched. Before that, it grew otherwise.
+    pub lasting_seconds: Option<f64>,
+    /// The share of a leaking layer's rate that the leaking sites named below it make up, from 0 to 1; `None` of sites, and of
+    /// layers that do not leak.
+    pub explained: Option<f64>,
 }

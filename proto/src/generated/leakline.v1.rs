@@ -546,6 +546,15 @@ pub struct Verdict {
     /// absent: nothing limits the host, or it does not grow
     #[prost(message, optional, tag = "8")]
     pub to_limit: ::core::option::Option<TimeToLimit>,
+    /// that what does not grow looks like this
+    #[prost(double, optional, tag = "9")]
+    pub chance: ::core::option::Option<f64>,
+    /// absent: as long as it was watched
+    #[prost(double, optional, tag = "10")]
+    pub lasting_seconds: ::core::option::Option<f64>,
+    /// by the leaking sites, of a leaking layer
+    #[prost(double, optional, tag = "11")]
+    pub explained: ::core::option::Option<f64>,
 }
 /// Nested message and enum types in `Verdict`.
 pub mod verdict {
