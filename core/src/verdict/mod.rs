@@ -13,6 +13,7 @@ mod fragmentation;
 mod judge;
 mod lasting;
 mod layers;
+mod marks;
 mod resources;
 mod segments;
 mod series;
@@ -25,6 +26,7 @@ mod words;
 pub use closer::CloserLook;
 pub use engine::VerdictEngine;
 pub use fragmentation::{Fragmentation, FragmentationWatch, Remedy};
+pub use marks::{GrowthPerMark, growth_per_mark};
 pub use resources::{GrowingResource, ResourceWatch};
 pub use words::verdict_line;
 
