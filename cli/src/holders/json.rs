@@ -1,0 +1,41 @@
+//! Who holds what, as one JSON object.
+//! Pure; fields are only ever added.
+
+use leakline_hprof::{Held, HeldBy};
+use serde_json::{Value, json};
+
+use super::About;
+
+/// All classes, at most `top` paths of each; the counts of the others are there, too.
+pub(super) fn object(about: &About, held: &[Held], top: usize) -> String {
+    let classes: Vec<Value> = held.iter().map(|held| of_class(held, top)).collect();
+    let object = json!({
+        "objects": about.objects,
+        "soft_references_followed": about.soft,
+        "classes": classes,
+    });
+    format!("{object:#}\n")
+}
+
+fn of_class(held: &Held, top: usize) -> Value {
+    let others = held.paths.get(top..).unwrap_or_default();
+    json!({
+        "class": held.class.name,
+        "instances": held.class.instances,
+        "shallow_bytes": held.class.shallow_bytes,
+        "paths": held.paths.iter().take(top).map(of_path).collect::<Vec<_>>(),
+        "other_paths": others.len(),
+        "instances_by_other_paths": others.iter().map(|path| path.instances).sum::<u64>(),
+        "unheld_instances": held.unheld,
+    })
+}
+
+fn of_path(held: &HeldBy) -> Value {
+    json!({
+        "root": held.path.root,
+        "name": held.path.name,
+        "steps": held.path.steps,
+        "instances": held.instances,
+        "shallow_bytes": held.shallow_bytes,
+    })
+}
