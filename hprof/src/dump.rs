@@ -16,9 +16,11 @@ use crate::record::{Header, HeapRecord};
 use crate::scan::Scan;
 
 /// Longest name that is read.
-const NAME_BYTES: u32 = 1024;
+const NAME_BYTES: u32 = 512;
 /// Pairs of neighbours that the layout of objects is told from.
 const NEIGHBOURS: usize = 4096;
+/// References of all plans that are kept at a time; programs have a tenth of it.
+const PLANNED_REFERENCES: usize = 1 << 20;
 /// Longest chain of superclasses that is believed.
 const SUPERCLASSES: usize = 256;
 
@@ -42,6 +44,7 @@ pub struct Dump<R> {
     /// Which of `LAYOUTS`.
     layout: usize,
     plans: FxHashMap<u64, Rc<Plan>>,
+    planned: usize,
 }
 
 impl<R: Read + Seek> Dump<R> {
@@ -54,8 +57,8 @@ impl<R: Read + Seek> Dump<R> {
         let bytes = pages.bytes();
         let header = Cursor::new(&mut pages, 0, bytes, 8).header()?;
         let scan = Scan::of(&mut pages, header)?;
-        let mut dump =
-            Self { pages, header, scan, known: Known::default(), layout: 0, plans: FxHashMap::default() };
+        let (known, plans) = (Known::default(), FxHashMap::default());
+        let mut dump = Self { pages, header, scan, known, layout: 0, plans, planned: 0 };
         dump.known = Known::of(&mut dump)?;
         dump.layout = dump.find_layout()?;
         Ok(dump)
@@ -126,6 +129,11 @@ impl<R: Read + Seek> Dump<R> {
             return Ok(Rc::clone(plan));
         }
         let plan = Rc::new(Plan::of(self, class)?);
+        self.planned += plan.references.len();
+        if self.planned > PLANNED_REFERENCES {
+            self.planned = plan.references.len();
+            self.plans.clear();
+        }
         self.plans.insert(class, Rc::clone(&plan));
         Ok(plan)
     }

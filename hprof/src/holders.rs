@@ -11,6 +11,9 @@ use crate::dump::{ClassUse, Dump};
 use crate::error::HprofError;
 use crate::walk::{Tally, Walk, Wanted};
 
+/// Shapes of one class that are put into words.
+const MAX_TOLD: usize = 4096;
+
 /// What is known of one class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
@@ -18,6 +21,10 @@ pub struct Held {
     pub class: ClassUse,
     /// Who holds how many, who holds most first.
     pub paths: Vec<HeldBy>,
+    /// Paths beyond those that are told, and the instances that they lead to.
+    pub other_paths: u64,
+    /// See `other_paths`.
+    pub by_other_paths: u64,
     /// Instances that no path leads to: garbage, or held weakly only.
     pub unheld: u64,
 }
@@ -72,6 +79,10 @@ impl<R: Read + Seek> Dump<R> {
             // A name that was given twice is told once.
             let Some(class) = classes.remove(name) else { continue };
             let mut merged: BTreeMap<Path, Tally> = BTreeMap::new();
+            let mut found: Vec<_> = found.into_iter().collect();
+            found.sort_by_key(|(shape, tally)| (std::cmp::Reverse(tally.instances), *shape));
+            let reached: u64 = found.iter().map(|(_, tally)| tally.instances).sum();
+            let others = found.split_off(found.len().min(MAX_TOLD));
             for (shape, tally) in found {
                 let path = self.path(&shapes.steps(shape))?;
                 let all = merged.entry(path).or_default();
@@ -83,9 +94,9 @@ impl<R: Read + Seek> Dump<R> {
                 .map(|(path, tally)| HeldBy { path, instances: tally.instances, shallow_bytes: tally.bytes })
                 .collect();
             paths.sort_by_key(|held| std::cmp::Reverse(held.instances));
-            let reached: u64 = paths.iter().map(|held| held.instances).sum();
             let unheld = class.instances.saturating_sub(reached);
-            all.push(Held { class, paths, unheld });
+            let by_other_paths = others.iter().map(|(_, tally)| tally.instances).sum();
+            all.push(Held { class, paths, other_paths: others.len() as u64, by_other_paths, unheld });
         }
         Ok(all)
     }

@@ -3,8 +3,8 @@
 //! What binds it:
 //! - Dumps are larger than memory: nothing of an object's contents is kept. An object costs 16.5 bytes, while paths are
 //!   searched for at most 8.2 more; the file is read through a cache of 16 MiB.
-//! - Dumps come from elsewhere: a damaged one is an error that names offset and record. No length in the file makes
-//!   anything larger than the file itself is.
+//! - Dumps come from elsewhere: a damaged one is an error that names offset and record. Nothing is
+//!   allocated by a length that the file states, and what the search remembers of paths and classes is bounded.
 //! - It opens no files: whoever has something that can be read and sought has a dump.
 
 mod cursor;

@@ -22,11 +22,34 @@ pub(crate) struct Header {
 /// A record outside of the heap. Places are offsets in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Record {
-    Text { id: u64, at: u64, bytes: u32 },
-    LoadedClass { serial: u32, class: u64, name: u64 },
-    Frame { id: u64, method: u64, class_serial: u32, line: i32 },
-    Trace { serial: u32, frames: u32, at: u64 },
-    Heap { at: u64, end: u64 },
+    Text {
+        id: u64,
+        at: u64,
+        bytes: u32,
+    },
+    LoadedClass {
+        serial: u32,
+        class: u64,
+        name: u64,
+    },
+    Frame {
+        id: u64,
+        method: u64,
+        class_serial: u32,
+        line: i32,
+    },
+    Trace {
+        serial: u32,
+        frames: u32,
+        at: u64,
+    },
+    Heap {
+        at: u64,
+        end: u64,
+        segment: bool,
+    },
+    /// All segments were written.
+    End,
     Other,
 }
 
@@ -162,7 +185,8 @@ impl<R: Read + Seek> Cursor<'_, R> {
                 self.skip(u64::from(frames) * self.id_bytes())?;
                 Record::Trace { serial, frames, at }
             }
-            0x0c | 0x1c => Record::Heap { at: self.at, end: self.end },
+            0x0c | 0x1c => Record::Heap { at: self.at, end: self.end, segment: tag == 0x1c },
+            0x2c => Record::End,
             _ => Record::Other,
         })
     }
@@ -298,6 +322,7 @@ fn name_of(tag: u8) -> &'static str {
         0x05 => "STACK TRACE",
         0x0c => "HEAP DUMP",
         0x1c => "HEAP DUMP SEGMENT",
+        0x2c => "HEAP DUMP END",
         _ => "a record of another kind",
     }
 }

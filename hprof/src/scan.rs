@@ -57,6 +57,16 @@ pub(crate) struct Frame {
     pub(crate) line: i32,
 }
 
+/// How much of the heap was met.
+#[derive(Debug, Clone, Copy, Default)]
+enum HeapState {
+    #[default]
+    None,
+    /// More may follow.
+    Segments,
+    Whole,
+}
+
 /// What the first pass finds.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
@@ -75,8 +85,7 @@ pub(crate) struct Scan {
     pub(crate) traces: FxHashMap<u32, (u64, u32)>,
     /// The object of each thread, and the serial number of its trace.
     pub(crate) threads: FxHashMap<u32, (u64, u32)>,
-    /// Whether there was a heap at all.
-    heap: bool,
+    heap: HeapState,
     entries: Vec<(u64, u64)>,
 }
 
@@ -89,12 +98,18 @@ impl Scan {
             let Some(record) = cursor.record()? else { break };
             at = cursor.at;
             scan.take(record);
-            if let Record::Heap { at, end } = record {
+            if let Record::Heap { at, end, .. } = record {
                 scan.heap(&mut Cursor::new(pages, at, end, header.id_bytes))?;
             }
         }
-        if !scan.heap {
-            return Err(HprofError::CutOff { offset: end, record: "the file, before any heap" });
+        match scan.heap {
+            HeapState::Whole => {}
+            HeapState::None => {
+                return Err(HprofError::CutOff { offset: end, record: "the file, before any heap" });
+            }
+            HeapState::Segments => {
+                return Err(HprofError::CutOff { offset: end, record: "the file, before HEAP DUMP END" });
+            }
         }
         scan.index = Index::new(std::mem::take(&mut scan.entries));
         Ok(scan)
@@ -111,7 +126,8 @@ impl Scan {
                 self.frames.insert(id, Frame { method, class_serial, line });
             }
             Record::Trace { serial, frames, at } => drop(self.traces.insert(serial, (at, frames))),
-            Record::Heap { .. } => self.heap = true,
+            Record::Heap { segment: true, .. } => self.heap = HeapState::Segments,
+            Record::Heap { .. } | Record::End => self.heap = HeapState::Whole,
             Record::Other => {}
         }
     }

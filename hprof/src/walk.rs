@@ -84,9 +84,6 @@ impl<'a, R: Read + Seek> Walk<'a, R> {
         }
         self.dump.scan.roots = roots;
         for hold in [Hold::Finalizer, Hold::Soft] {
-            if hold == Hold::Soft && !self.soft {
-                break;
-            }
             for (_, number, shape) in
                 self.later.extract_if(.., |(held, _, _)| *held == hold).collect::<Vec<_>>()
             {
@@ -221,6 +218,7 @@ impl<'a, R: Read + Seek> Walk<'a, R> {
             let id = self.dump.id_at(data + reference.offset, "INSTANCE DUMP")?;
             match reference.hold {
                 Hold::Strong => self.follow(id, Some(shape), Step::Field { class, field: reference.name }),
+                Hold::Soft if !self.soft => {}
                 hold => self.postpone(id, hold, shape, class),
             }
         }

@@ -5,6 +5,7 @@ use leakline_hprof::{Held, HeldBy};
 use serde_json::{Value, json};
 
 use super::About;
+use super::text::others;
 
 /// All classes, at most `top` paths of each; the counts of the others are there, too.
 pub(super) fn object(about: &About, held: &[Held], top: usize) -> String {
@@ -18,14 +19,14 @@ pub(super) fn object(about: &About, held: &[Held], top: usize) -> String {
 }
 
 fn of_class(held: &Held, top: usize) -> Value {
-    let others = held.paths.get(top..).unwrap_or_default();
+    let (other_paths, instances_by_other_paths) = others(held, top);
     json!({
         "class": held.class.name,
         "instances": held.class.instances,
         "shallow_bytes": held.class.shallow_bytes,
         "paths": held.paths.iter().take(top).map(of_path).collect::<Vec<_>>(),
-        "other_paths": others.len(),
-        "instances_by_other_paths": others.iter().map(|path| path.instances).sum::<u64>(),
+        "other_paths": other_paths,
+        "instances_by_other_paths": instances_by_other_paths,
         "unheld_instances": held.unheld,
     })
 }

@@ -28,9 +28,9 @@ fn of_class(held: &Held, top: usize) -> String {
         let count = grouped(path.instances);
         let _ = writeln!(out, "  {count:>width$} of {all} held by  {}", words(path), width = all.len());
     }
-    if let Some(others) = held.paths.get(top..).filter(|others| !others.is_empty()) {
-        let instances: u64 = others.iter().map(|path| path.instances).sum();
-        let paths = plural(others.len() as u64, "other path", "other paths");
+    let (paths, instances) = others(held, top);
+    if paths > 0 {
+        let paths = plural(paths, "other path", "other paths");
         let line = format!("{:>width$} of {all} by {paths}", grouped(instances), width = all.len());
         let _ = writeln!(out, "  {}", paint(FAINT, line));
     }
@@ -38,6 +38,13 @@ fn of_class(held: &Held, top: usize) -> String {
         let _ = writeln!(out, "  not reachable: garbage or only weakly held: {}", grouped(held.unheld));
     }
     out
+}
+
+/// Paths that are not shown, and the instances that they lead to.
+pub(super) fn others(held: &Held, top: usize) -> (u64, u64) {
+    let hidden = held.paths.get(top..).unwrap_or_default();
+    let instances: u64 = hidden.iter().map(|path| path.instances).sum();
+    (hidden.len() as u64 + held.other_paths, instances + held.by_other_paths)
 }
 
 fn words(held: &HeldBy) -> String {
@@ -80,7 +87,7 @@ mod tests {
             by("thread local of", "thread \"w\u{1b}\"", &[], 20),
             by("monitor", "", &[], 10),
         ];
-        let text = show(&[Held { class, paths, unheld: 20 }], 2);
+        let text = show(&[Held { class, paths, other_paths: 0, by_other_paths: 0, unheld: 20 }], 2);
         expect_test::expect![[r"
             relay.Session  2,000,000 instances, 32.0 MiB
               1,999,800 of 2,000,000 held by  static relay.Archive.KEPT  java.util.ArrayList.elementData  Object[]
