@@ -3,10 +3,13 @@
 
 #![cfg(target_os = "linux")]
 
+mod java;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
+
+use java::{Running, jdks};
 
 const HOLDER: &str = "\
 import java.util.*;
@@ -20,52 +23,6 @@ public class Holder {
     }
 }
 ";
-
-/// The JDKs of this machine.
-fn jdks() -> Vec<PathBuf> {
-    let Ok(folders) = fs::read_dir("/usr/lib/jvm") else { return Vec::new() };
-    let mut found: Vec<_> = folders
-        .flatten()
-        .filter(|folder| folder.path().join("bin/javac").is_file())
-        .filter_map(|folder| folder.path().canonicalize().ok())
-        .collect();
-    found.sort();
-    found.dedup();
-    found
-}
-
-/// A program that is ended with the test.
-struct Running(Child);
-
-impl Running {
-    fn java(jdk: &Path, folder: &Path, options: &[&str]) -> Self {
-        let source = folder.join("Holder.java");
-        fs::write(&source, HOLDER).expect("written");
-        let mut child = Command::new(jdk.join("bin/java"))
-            .args(options)
-            .arg(&source)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("java runs");
-        let mut line = String::new();
-        let output = child.stdout.take().expect("piped");
-        BufReader::new(output).read_line(&mut line).expect("a line");
-        assert_eq!(line, "ready\n", "{jdk:?} {options:?}");
-        Self(child)
-    }
-
-    fn is_alive(&mut self) -> bool {
-        self.0.try_wait().is_ok_and(|ended| ended.is_none())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Status and what was written, to both.
 fn heapdump(pid: u32, file: &Path, options: &[&str]) -> (bool, String) {
@@ -83,12 +40,9 @@ fn heapdump(pid: u32, file: &Path, options: &[&str]) -> (bool, String) {
 
 #[test]
 fn the_dump_holds_what_was_planted_and_overwrites_nothing() {
-    if jdks().is_empty() {
-        eprintln!("skipped: no JDK in /usr/lib/jvm");
-    }
     for jdk in jdks() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut java = Running::java(&jdk, folder.path(), &["-XX:+UseSerialGC", "-Xmx64m"]);
+        let mut java = Running::java(&jdk, folder.path(), &["-XX:+UseSerialGC", "-Xmx64m"], "Holder", HOLDER);
         for (name, options) in [("all.hprof", &[][..]), ("live.hprof", &["--live"][..])] {
             let file = folder.path().join(name);
             let (done, said) = heapdump(java.0.id(), &file, options);
@@ -112,7 +66,8 @@ fn the_dump_holds_what_was_planted_and_overwrites_nothing() {
 fn a_jvm_that_would_die_of_the_signal_is_left_alone() {
     for jdk in jdks() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut java = Running::java(&jdk, folder.path(), &["-Xrs", "-XX:+DisableAttachMechanism"]);
+        let mut java =
+            Running::java(&jdk, folder.path(), &["-Xrs", "-XX:+DisableAttachMechanism"], "Holder", HOLDER);
         let (done, said) = heapdump(java.0.id(), &folder.path().join("no.hprof"), &[]);
         assert!(!done && said.contains("handles no SIGQUIT"), "{jdk:?}: {said}");
         assert!(java.is_alive());

@@ -45,6 +45,8 @@ pub struct Dump<R> {
     layout: usize,
     plans: FxHashMap<u64, Rc<Plan>>,
     planned: usize,
+    /// Of each loader that was asked about, its class if it need not last.
+    pub(crate) loaders: FxHashMap<u64, Option<u64>>,
 }
 
 impl<R: Read + Seek> Dump<R> {
@@ -58,7 +60,8 @@ impl<R: Read + Seek> Dump<R> {
         let header = Cursor::new(&mut pages, 0, bytes, 8).header()?;
         let scan = Scan::of(&mut pages, header)?;
         let (known, plans) = (Known::default(), FxHashMap::default());
-        let mut dump = Self { pages, header, scan, known, layout: 0, plans, planned: 0 };
+        let loaders = FxHashMap::default();
+        let mut dump = Self { pages, header, scan, known, layout: 0, plans, planned: 0, loaders };
         dump.known = Known::of(&mut dump)?;
         dump.layout = dump.find_layout()?;
         Ok(dump)

@@ -13,6 +13,7 @@ mod error;
 mod holders;
 mod index;
 mod layout;
+mod loaders;
 mod names;
 mod pages;
 mod path;

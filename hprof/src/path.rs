@@ -46,7 +46,7 @@ impl<R: Read + Seek> Dump<R> {
                 (root_word(kind), name, None)
             }
             Step::Thread { object } => ("thread", self.thread_name(object)?, None),
-            Step::Static { class, field } => ("static", self.field(class, field)?, None),
+            Step::Static { class, field } => ("static", self.static_words(class, field)?, None),
             Step::Finalizer { .. } => ("waiting for its finalizer", String::new(), None),
             other => ("unknown", String::new(), Some(self.step_words(other)?)),
         })
@@ -69,6 +69,15 @@ impl<R: Read + Seek> Dump<R> {
             Step::Finalizer { class } => self.short_name(class)?,
             Step::Thread { object } => format!("thread {}", self.thread_name(object)?),
             Step::Root { kind, .. } => root_word(kind).to_owned(),
+        })
+    }
+
+    /// With the loader's class where the field is gone with the loader: then who holds that is the next question.
+    fn static_words(&mut self, class: u64, field: u64) -> Result<String, HprofError> {
+        let field = self.field(class, field)?;
+        Ok(match self.passing_loader(class)? {
+            Some(loader) => format!("{field} (class loader {})", self.class_name(loader)?),
+            None => field,
         })
     }
 

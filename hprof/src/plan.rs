@@ -53,6 +53,10 @@ impl Plan {
         let (mut references, mut fields) = (Vec::new(), 0_usize);
         let (mut data_bytes, mut reference_count, mut primitive_bytes) = (0, 0, 0);
         let id_bytes = u64::from(dump.header.id_bytes);
+        if known.loader != 0 && ancestry.contains(&known.loader) {
+            // HotSpot's own pointer to what the loader has loaded, which is no field of Java's.
+            primitive_bytes += id_bytes;
+        }
         for class in ancestry {
             let Some(own) = dump.scan.classes.get(&class) else { continue };
             fields += own.fields.len();

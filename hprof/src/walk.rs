@@ -14,17 +14,6 @@ use crate::record::{HeapRecord, RootKind};
 use crate::scan::Root;
 use crate::shape::{Shape, Shapes, Step};
 
-/// Loaders that live as long as the program.
-const LASTING_LOADERS: [&str; 7] = [
-    "jdk.internal.loader.ClassLoaders$AppClassLoader",
-    "jdk.internal.loader.ClassLoaders$PlatformClassLoader",
-    "jdk.internal.loader.ClassLoaders$BootClassLoader",
-    "sun.misc.Launcher$AppClassLoader",
-    "sun.misc.Launcher$ExtClassLoader",
-    "java.lang.BootClassLoader",
-    "dalvik.system.PathClassLoader",
-];
-
 /// Instances of a class, held in the same way.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
@@ -47,7 +36,6 @@ pub(crate) struct Walk<'a, R> {
     queue: VecDeque<(u32, Shape)>,
     /// What is held otherwise than strongly: looked at when all else was.
     later: Vec<(Hold, u32, Shape)>,
-    lasting_loaders: FxHashMap<u64, bool>,
     soft: bool,
     pub(crate) shapes: Shapes,
     /// For each wanted class, what was found by which path.
@@ -62,7 +50,6 @@ impl<'a, R: Read + Seek> Walk<'a, R> {
             wanted,
             queue: VecDeque::new(),
             later: Vec::new(),
-            lasting_loaders: FxHashMap::default(),
             soft,
             shapes: Shapes::default(),
             found: vec![FxHashMap::default(); places],
@@ -106,30 +93,11 @@ impl<'a, R: Read + Seek> Walk<'a, R> {
         let mut classes: Vec<u64> = self.dump.scan.classes.keys().copied().collect();
         classes.sort_unstable();
         for class in classes {
-            if self.lasts(class)? {
+            if self.dump.passing_loader(class)?.is_none() {
                 self.seed(class, Step::Root { kind: RootKind::StickyClass, thread: 0, frame: 0 });
             }
         }
         Ok(())
-    }
-
-    /// Whether a class is there until the program ends.
-    fn lasts(&mut self, class: u64) -> Result<bool, HprofError> {
-        let loader = self.dump.scan.classes.get(&class).map_or(0, |class| class.loader);
-        if loader == 0 {
-            return Ok(true);
-        }
-        if let Some(lasts) = self.lasting_loaders.get(&loader) {
-            return Ok(*lasts);
-        }
-        let lasts = match self.dump.object_of(loader)? {
-            Some(HeapRecord::Instance { class, .. }) => {
-                LASTING_LOADERS.contains(&&*self.dump.class_name(class)?)
-            }
-            _ => false,
-        };
-        self.lasting_loaders.insert(loader, lasts);
-        Ok(lasts)
     }
 
     fn root(&mut self, root: Root) {
@@ -168,6 +136,15 @@ impl<'a, R: Read + Seek> Walk<'a, R> {
         }
     }
 
+    /// A static field is as good as a root, so what it holds comes before all that waits.
+    fn static_field(&mut self, id: u64, step: Step) {
+        if let Some(number) = self.dump.scan.index.find(id).filter(|number| self.is_new(*number)) {
+            let shape = self.shapes.extend(None, step);
+            self.visited[number as usize / 64] |= 1 << (number % 64);
+            self.queue.push_front((number, shape));
+        }
+    }
+
     fn drain(&mut self) -> Result<(), HprofError> {
         while let Some((number, shape)) = self.queue.pop_front() {
             match self.dump.object(number)? {
@@ -189,10 +166,8 @@ impl<'a, R: Read + Seek> Walk<'a, R> {
                     self.tally(place.and_then(|place| self.wanted.primitives[place]), shape, bytes);
                 }
                 Some(HeapRecord::Class { id, dump }) => {
-                    // What holds the class is of interest only where it could be unloaded.
-                    let above = if self.lasts(id)? { None } else { Some(shape) };
                     for (field, object) in dump.statics {
-                        self.follow(object, above, Step::Static { class: id, field });
+                        self.static_field(object, Step::Static { class: id, field });
                     }
                     self.follow(dump.superclass, Some(shape), Step::Superclass { class: id });
                     self.follow(dump.loader, Some(shape), Step::Loader { class: id });

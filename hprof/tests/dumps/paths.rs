@@ -186,25 +186,68 @@ fn what_waits_for_its_finalizer_is_told_so() {
 }
 
 #[test]
-fn a_class_that_can_be_unloaded_is_held_by_somebody() {
-    let text = "
+fn a_class_that_can_be_unloaded_is_told_with_its_loader() {
+    check(
+        "
         class PluginLoader : java.lang.ClassLoader
         new loader PluginLoader
         new a X
         class Plugin : java.lang.Object loader=loader static.CACHE=a
         new plugin Plugin
         class Registry : java.lang.Object static.PLUGIN=plugin
-    ";
-    check(text, "1 static Registry.PLUGIN class of Plugin static Plugin.CACHE");
-    let text = "
+        ",
+        "1 static Plugin.CACHE (class loader PluginLoader)",
+    );
+    check(
+        "
         class PluginLoader : java.lang.ClassLoader
-        new a X
-        array classes java.lang.Object[] Plugin
         new loader PluginLoader classes=classes
+        array classes java.lang.Object[] Plugin
+        new a X
         class Plugin : java.lang.Object loader=loader static.CACHE=a
         class Registry : java.lang.Object static.LOADER=loader
-    ";
-    check(text, "1 static Registry.LOADER class loader PluginLoader.classes Object[] static Plugin.CACHE");
+        ",
+        "1 static Plugin.CACHE (class loader PluginLoader)",
+    );
+}
+
+#[test]
+fn a_loader_is_held_by_the_instances_of_its_classes() {
+    check(
+        "
+        new loader X
+        class Plugin : java.lang.Object loader=loader
+        new plugin Plugin
+        class Registry : java.lang.Object static.PLUGIN=plugin
+        ",
+        "1 static Registry.PLUGIN class of Plugin class loader of Plugin",
+    );
+}
+
+#[test]
+fn what_a_loader_holds_is_told_so() {
+    check(
+        "
+        class PluginLoader : java.lang.ClassLoader
+        new loader PluginLoader classes=a
+        new a X
+        root 01 loader
+        ",
+        "1 JNI global class loader PluginLoader.classes",
+    );
+}
+
+#[test]
+fn a_loader_that_nobody_holds_is_garbage_with_its_statics() {
+    check(
+        "
+        class PluginLoader : java.lang.ClassLoader
+        new loader PluginLoader
+        new a X
+        class Plugin : java.lang.Object loader=loader static.CACHE=a
+        ",
+        "1 unheld",
+    );
 }
 
 #[test]
