@@ -11,6 +11,7 @@ use super::text::others;
 pub(super) fn object(about: &About, held: &[Held], top: usize) -> String {
     let classes: Vec<Value> = held.iter().map(|held| of_class(held, top)).collect();
     let object = json!({
+        "format": 1,
         "objects": about.objects,
         "soft_references_followed": about.soft,
         "classes": classes,

@@ -60,7 +60,7 @@ pub(crate) struct Options {
     #[arg(long)]
     soft: bool,
 
-    /// Print one JSON object
+    /// Print one JSON object, as docs/holders-json.md describes it
     #[arg(long)]
     json: bool,
 }
