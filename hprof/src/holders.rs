@@ -1,7 +1,6 @@
 //! Who holds the instances of some classes: the walk's shapes as words, the same words merged.
 //! Decides nothing about which classes are worth asking for.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
 use rustc_hash::FxHashMap;
@@ -9,7 +8,8 @@ use rustc_hash::FxHashMap;
 use crate::cursor::Kind;
 use crate::dump::{ClassUse, Dump};
 use crate::error::HprofError;
-use crate::walk::{Tally, Walk, Wanted};
+use crate::merge::Merged;
+use crate::walk::{Walk, Wanted};
 
 /// Shapes of one class that are put into words.
 const MAX_TOLD: usize = 4096;
@@ -45,7 +45,8 @@ pub struct HeldBy {
 pub struct Path {
     /// What kind of root: `static`, `thread local`, `JNI global`, and so on.
     pub root: &'static str,
-    /// Which: a field, a thread's name, a method. Empty where there is nothing to name.
+    /// Which: a field, a thread's name, a method. Empty where there is nothing to name. Threads whose names differ in
+    /// their digits alone are one: `"pool-#-thread-#" (16 threads)`.
     pub name: String,
     /// The fields and arrays that it leads through. One that ends in `…` is gone through more than once.
     pub steps: Vec<String>,
@@ -58,7 +59,10 @@ impl<R: Read + Seek> Dump<R> {
     /// # Errors
     /// When an object is not what its class says, or the file cannot be read any more.
     pub fn holders(&mut self, names: &[String], soft: bool) -> Result<Vec<Held>, HprofError> {
-        let places: FxHashMap<&str, usize> = names.iter().map(String::as_str).zip(0..).collect();
+        let mut places: FxHashMap<&str, usize> = FxHashMap::default();
+        for (place, name) in names.iter().enumerate() {
+            places.entry(name).or_insert(place);
+        }
         let mut wanted = Wanted::default();
         for class in self.scan.instances.keys().copied().collect::<Vec<_>>() {
             if let Some(place) = places.get(&*self.class_name(class)?) {
@@ -76,24 +80,18 @@ impl<R: Read + Seek> Dump<R> {
             self.classes()?.into_iter().map(|class| (class.name.clone(), class)).collect();
         let mut all = Vec::new();
         for (name, found) in names.iter().zip(found) {
-            // A name that was given twice is told once.
+            // A name that was given twice is told where it came first.
             let Some(class) = classes.remove(name) else { continue };
-            let mut merged: BTreeMap<Path, Tally> = BTreeMap::new();
+            let mut merged = Merged::default();
             let mut found: Vec<_> = found.into_iter().collect();
             found.sort_by_key(|(shape, tally)| (std::cmp::Reverse(tally.instances), *shape));
             let reached: u64 = found.iter().map(|(_, tally)| tally.instances).sum();
             let others = found.split_off(found.len().min(MAX_TOLD));
             for (shape, tally) in found {
                 let path = self.path(&shapes.steps(shape))?;
-                let all = merged.entry(path).or_default();
-                all.instances += tally.instances;
-                all.bytes = all.bytes.saturating_add(tally.bytes);
+                merged.add(path, tally);
             }
-            let mut paths: Vec<HeldBy> = merged
-                .into_iter()
-                .map(|(path, tally)| HeldBy { path, instances: tally.instances, shallow_bytes: tally.bytes })
-                .collect();
-            paths.sort_by_key(|held| std::cmp::Reverse(held.instances));
+            let paths = merged.paths();
             let unheld = class.instances.saturating_sub(reached);
             let by_other_paths = others.iter().map(|(_, tally)| tally.instances).sum();
             all.push(Held { class, paths, other_paths: others.len() as u64, by_other_paths, unheld });

@@ -14,6 +14,7 @@ mod holders;
 mod index;
 mod layout;
 mod loaders;
+mod merge;
 mod names;
 mod pages;
 mod path;

@@ -251,6 +251,16 @@ fn a_loader_that_nobody_holds_is_garbage_with_its_statics() {
 }
 
 #[test]
+fn a_class_that_is_asked_about_twice_is_told_once() {
+    let bytes = dump(HOTSPOT, &[BASE, "new a X\n root 01 a"].concat());
+    let mut dump = Dump::open(Cursor::new(bytes)).expect("a dump");
+    let names = ["X", "none", "byte[]", "X"].map(str::to_owned);
+    let held = dump.holders(&names, false).expect("it can be walked");
+    assert_eq!(held.len(), 1);
+    assert_eq!((held[0].class.instances, held[0].unheld), (1, 0));
+}
+
+#[test]
 fn sizes_are_those_of_the_virtual_machine() {
     let sizes = |form: Form| {
         let text = "new a X\n bytes b 9\n array c X[] a a a";
