@@ -30,7 +30,7 @@ Examples:
 A path is a shortest one from a root to an instance; paths that lead through the same fields of the same classes are one.
 What lasts is told before what stands on a stack: a list in a static field is the field's, even while a method works on it.
 Weak and phantom references hold nothing; soft ones do with --soft, where nothing else does. Dumps of HotSpot and of ART
-(Android) can be read, and need not fit into memory: at most 25 bytes for each object are needed.";
+(Android) can be read, and need not fit into memory: about 25 bytes for each object are needed.";
 
 /// Options of `leakline holders`.
 #[derive(Debug, clap::Args)]
