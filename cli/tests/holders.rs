@@ -5,7 +5,7 @@
 
 mod java;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use java::{Running, jdks};
@@ -23,6 +23,8 @@ public class Planted {
     static final class Weakly { char letter; }
     static final class Softly { Object[] rows = new Object[1]; }
     static final class Link { Link next; double value; }
+    static final class Globally { long number; int[] numbers; }
+    static native void keep(Object object);
     static final class Leaf { float value; }
     static final class Listener implements Runnable {
         final long[] numbers = new long[3];
@@ -76,6 +78,8 @@ public class Planted {
         for (int i = 0; i < 40; i++) BUS.listeners.computeIfAbsent("topic", name -> new ArrayList<>()).add(new Listener());
         for (int i = 0; i < 20; i++) REFERENCES.add(new WeakReference<>(new Weakly()));
         for (int i = 0; i < 9; i++) REFERENCES.add(new SoftReference<>(new Softly()));
+        System.load(System.getProperty("library"));
+        for (int i = 0; i < 6; i++) keep(new Globally());
         plugin = new Loader().plugin();
         plugin.run();
         Thread keeper = new Thread(Planted::local, "kéeper ☃");
@@ -91,8 +95,34 @@ public class Planted {
 }
 "#;
 
+/// Native code that keeps what it is given.
+const KEEP: &str = "\
+#include <jni.h>
+JNIEXPORT void JNICALL Java_Planted_keep(JNIEnv *env, jclass class, jobject object) {
+    (*env)->NewGlobalRef(env, object);
+}
+";
+
+/// Compiles `KEEP`, with what links every Rust program.
+fn library(jdk: &Path, folder: &Path) -> PathBuf {
+    let (source, library) = (folder.join("keep.c"), folder.join("libkeep.so"));
+    std::fs::write(&source, KEEP).expect("written");
+    let include = jdk.join("include");
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-I"])
+        .arg(&include)
+        .arg("-I")
+        .arg(include.join("linux"))
+        .arg("-o")
+        .args([&library, &source])
+        .status()
+        .expect("cc runs");
+    assert!(compiled.success(), "{jdk:?}");
+    library
+}
+
 /// A planted class, how many there are, and the path that most are held by.
-const EXPECTED: [(&str, u64, &str); 8] = [
+const EXPECTED: [(&str, u64, &str); 9] = [
     ("InList", 3000, "3000 static Planted.KEPT java.util.ArrayList.elementData Object[]"),
     ("InLocal", 70, "70 thread local of thread \"kéeper ☃\" java.util.ArrayDeque.elements Object[]"),
     ("Link", 500, "499 static Planted.head Planted$Link.next…"),
@@ -105,8 +135,9 @@ const EXPECTED: [(&str, u64, &str); 8] = [
     ),
     ("Cached", 30, "30 static Planted$Plugin.CACHE (class loader Planted$Loader) Object[]"),
     ("Loader", 1, "1 static Planted.plugin class of Planted$Plugin class loader of Planted$Plugin"),
+    ("Globally", 6, "6 JNI global"),
     ("Leaf", 1, "1 thread \"other\" Planted$OfThread.leaf"),
-    ("OnStack", 1, "1 stack of \"main\" in Planted.hold:54"),
+    ("OnStack", 1, "1 stack of \"main\" in Planted.hold:56"),
 ];
 
 /// Every layout of objects that the JVMs have.
@@ -198,8 +229,9 @@ fn check(jdk: &Path, folder: &Path, options: &[&str]) {
 fn the_planted_holders_are_named_and_the_counts_are_the_jvms() {
     for jdk in jdks() {
         let folder = tempfile::tempdir().expect("a folder");
+        let library = format!("-Dlibrary={}", library(&jdk, folder.path()).display());
         for options in OPTIONS {
-            let always = ["-Xmx64m", "-Xlog:disable", "-XX:+IgnoreUnrecognizedVMOptions"];
+            let always = [&*library, "-Xmx64m", "-Xlog:disable", "-XX:+IgnoreUnrecognizedVMOptions"];
             let options: Vec<&str> = always.into_iter().chain(options.split_whitespace()).collect();
             check(&jdk, folder.path(), &options);
         }
