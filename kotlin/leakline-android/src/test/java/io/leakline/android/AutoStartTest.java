@@ -29,7 +29,7 @@ import org.robolectric.RuntimeEnvironment;
 @RunWith(RobolectricTestRunner.class)
 @org.robolectric.annotation.Config(sdk = 35, manifest = org.robolectric.annotation.Config.NONE)
 public class AutoStartTest {
-    private static final String[] QUICK = {"interval = 200ms", "logcat.target=off"};
+    private static final String[] QUICK = {"interval = 1s", "logcat.target=off"};
 
     @Before
     public void noLibrary() {
@@ -55,6 +55,19 @@ public class AutoStartTest {
     private static List<String> settled() {
         Leakline.stats();
         return App.log();
+    }
+
+    /** A busy machine makes a probe late, which is told and left out; the next reading has it. */
+    private static Snapshot snapshotWith(String gauge) {
+        Snapshot snapshot = null;
+        for (int round = 0; round < 50; round++) {
+            snapshot = Leakline.snapshotNow();
+            assertNotNull(App.log().toString(), snapshot);
+            if (snapshot.gauges().containsKey(gauge)) {
+                return snapshot;
+            }
+        }
+        throw new AssertionError(gauge + ": " + snapshot.probes() + snapshot.gauges());
     }
 
     @Test
@@ -97,9 +110,9 @@ public class AutoStartTest {
     public void aDebuggableAppStartsAndRecordsIntoItsOwnFiles() {
         library();
         App app = App.debuggable(true).with("leakline_settings", QUICK).launch();
-        Snapshot snapshot = Leakline.snapshotNow();
-        assertNotNull(App.log().toString(), snapshot);
-        assertTrue(snapshot.gauges().toString(), snapshot.gauges().containsKey("process.rss_bytes"));
+        for (String gauge : new String[] {"jvm.heap_used_bytes", "process.resident_bytes"}) {
+            snapshotWith(gauge);
+        }
         Leakline.stop();
         says();
         assertTrue(new File(app.getFilesDir(), "leakline/main.leak").length() > 0);
@@ -146,9 +159,8 @@ public class AutoStartTest {
         };
         Leakline.addProbe(queue);
         App.debuggable(true).with("leakline_settings", QUICK).launch();
-        Snapshot snapshot = Leakline.snapshotNow();
+        Snapshot snapshot = snapshotWith("jvm.queue_length");
         Leakline.removeProbe(queue);
-        assertNotNull(App.log().toString(), snapshot);
         assertEquals(snapshot.gauges().toString(), Double.valueOf(7), snapshot.gauges().get("jvm.queue_length"));
     }
 
