@@ -103,7 +103,9 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
         if in_steps(&clean) {
             return told(Kind::LeakInSteps, &clean, false);
         }
-        if still_rises(&clean, &whole) && (cuts.is_empty() || now.slope > STILL_GROWING * whole.slope) {
+        // A few points at the end that may as well rise as the whole does are no plateau.
+        let goes_on = || rate(last).is_some_and(|rate| rate.high >= whole.slope);
+        if still_rises(&clean, &whole) && (now.slope > STILL_GROWING * whole.slope || goes_on()) {
             return told(leak_kind(&clean, &whole), &clean, false);
         }
     }
