@@ -425,6 +425,7 @@ pub(crate) fn verdict_to_wire(verdict: &model::Verdict, site: Option<u32>) -> v1
         chance: verdict.evidence.chance,
         lasting_seconds: verdict.evidence.lasting_seconds,
         explained: verdict.evidence.explained,
+        uncollected: verdict.evidence.uncollected,
     }
 }
 
@@ -463,6 +464,7 @@ pub(crate) fn verdict_from_wire(
             chance: verdict.chance,
             lasting_seconds: verdict.lasting_seconds,
             explained: verdict.explained,
+            uncollected: verdict.uncollected,
         },
     })
 }

@@ -111,6 +111,7 @@ fn verdict_object(verdict: &Verdict, report: &Report) -> Value {
         "chance": verdict.evidence.chance,
         "lasting_seconds": verdict.evidence.lasting_seconds,
         "explained": verdict.evidence.explained,
+        "uncollected": verdict.evidence.uncollected,
     })
 }
 

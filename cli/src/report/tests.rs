@@ -496,6 +496,7 @@ fn the_json_object_has_the_documented_fields() {
             "id": "e4e3b30b41a8cc5b",
             "truncated": true
           },
+          "uncollected": false,
           "words": "96 % of it, +1.32 MiB/min, at RNS/Destination.py:230 receive < reticulum_wrapper.py:450 on_packet < …"
         }"#]].assert_eq(&format!("{:#}", value["verdicts"][1]));
 }

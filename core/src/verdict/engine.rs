@@ -20,7 +20,7 @@ use super::series::Series;
 use super::sites::{SiteSeries, SiteTracks};
 use super::slope::{Point, rate, slope};
 use super::sources::Sources;
-use super::{Kind, Rate, Subject, Verdict};
+use super::{Evidence, Kind, Rate, Subject, Verdict};
 use crate::model::{Layer, ProfileSource, Snapshot, names};
 
 const MAX_POINTS: usize = 144;
@@ -53,6 +53,8 @@ pub struct VerdictEngine {
     java_heap: Series,
     /// The Java heap's use at every reading, garbage and all.
     java_used: Series,
+    /// Collections of its old generation: when they were first counted, and now.
+    old_collections: Option<(f64, f64)>,
     fragmentation: FragmentationWatch,
     heap_max: Option<f64>,
     memory: Memory,
@@ -67,6 +69,7 @@ impl Default for VerdictEngine {
             resident: Series::new(MAX_POINTS),
             java_heap: Series::new(MAX_POINTS),
             java_used: Series::new(MAX_POINTS),
+            old_collections: None,
             fragmentation: FragmentationWatch::default(),
             heap_max: None,
             memory: Memory::default(),
@@ -99,6 +102,7 @@ impl VerdictEngine {
         self.resident = Series::new(MAX_POINTS);
         self.java_heap = Series::new(MAX_POINTS);
         self.java_used = Series::new(MAX_POINTS);
+        self.old_collections = None;
     }
 
     fn take(&mut self, snapshot: &Snapshot, is_reset: bool) {
@@ -110,6 +114,10 @@ impl VerdictEngine {
         }
         if let Some(used) = snapshot.gauge(names::JVM_HEAP_USED) {
             self.java_used.push(seconds, used);
+        }
+        if let Some(count) = snapshot.gauge(names::JVM_OLD_GC_COUNT) {
+            let first = self.old_collections.map_or(count, |(first, _)| first);
+            self.old_collections = Some((first, count));
         }
         self.fragmentation.push(snapshot);
         for level in levels(snapshot, &mut self.memory) {
@@ -163,7 +171,11 @@ impl VerdictEngine {
             points: track.series.seen(),
             share: None,
             seconds_to_limit: if judged.kind.leaks() { self.time_to_limit(layer, limit) } else { None },
-            evidence: judged.evidence(),
+            evidence: Evidence {
+                uncollected: layer == Layer::Jvm
+                    && self.old_collections.is_some_and(|(first, now)| first == now),
+                ..judged.evidence()
+            },
         }
     }
 

@@ -77,7 +77,7 @@ impl Judged {
     const UNSURE: Self = Self { kind: Kind::NotEnoughData, rate: None, chance: None, lasting: None };
 
     pub(super) fn evidence(&self) -> Evidence {
-        Evidence { chance: self.chance, lasting_seconds: self.lasting, explained: None }
+        Evidence { chance: self.chance, lasting_seconds: self.lasting, explained: None, uncollected: false }
     }
 }
 

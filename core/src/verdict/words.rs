@@ -39,7 +39,12 @@ fn layer_line(layer: Layer, verdict: &Verdict) -> String {
             };
             let lasting = verdict.evidence.lasting_seconds;
             let lasting = lasting.map_or(String::new(), |seconds| format!(", for {}", time(seconds)));
-            ("LEAK", format!("{}{how}{of}{lasting}", with_interval(&rate)))
+            let doubt = if verdict.evidence.uncollected {
+                ", or garbage: the old generation was not collected yet"
+            } else {
+                ""
+            };
+            ("LEAK", format!("{}{how}{of}{lasting}{doubt}", with_interval(&rate)))
         }
         (kind, Some(rate)) => ("ok", format!("{}{}", innocent(kind, &rate), with_interval(&rate))),
     };
@@ -164,6 +169,17 @@ mod tests {
         };
         let expected = "LEAK  python   +100.00 KiB/min (95 %: 99.71 to 100.29), for 35 min";
         assert_eq!(verdict_line(&late, &[]), expected);
+    }
+
+    #[test]
+    fn what_no_collection_has_looked_at_is_said() {
+        let young = Verdict {
+            evidence: Evidence { uncollected: true, ..Evidence::default() },
+            ..verdict(Layer::Jvm, Kind::SteadyLeak, Some(100.0))
+        };
+        let expected = "LEAK  jvm      +100.00 KiB/min (95 %: 99.71 to 100.29), or garbage: the old generation was not \
+            collected yet";
+        assert_eq!(verdict_line(&young, &[]), expected);
     }
 
     #[test]

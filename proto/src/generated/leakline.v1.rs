@@ -594,6 +594,9 @@ pub struct Verdict {
     /// by the leaking sites, of a leaking layer
     #[prost(double, optional, tag = "11")]
     pub explained: ::core::option::Option<f64>,
+    /// Java: no collection of the old generation while it was watched
+    #[prost(bool, tag = "12")]
+    pub uncollected: bool,
 }
 /// Nested message and enum types in `Verdict`.
 pub mod verdict {

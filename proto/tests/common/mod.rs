@@ -119,7 +119,12 @@ pub(crate) fn fixed_records() -> Vec<Record> {
         points: 3,
         share: Some(0.96),
         seconds_to_limit: Some((7800.0, 6900.0, 9060.0)),
-        evidence: Evidence { chance: Some(1e-6), lasting_seconds: Some(900.0), explained: None },
+        evidence: Evidence {
+            chance: Some(1e-6),
+            lasting_seconds: Some(900.0),
+            explained: None,
+            uncollected: true,
+        },
     };
     let unsure = Verdict {
         subject: Subject::Layer(Layer::Native),
@@ -349,7 +354,12 @@ fn verdicts() -> impl Strategy<Value = Verdict> {
             points,
             share,
             seconds_to_limit,
-            evidence: Evidence { chance: numbers[0], lasting_seconds: numbers[1], explained: numbers[2] },
+            evidence: Evidence {
+                chance: numbers[0],
+                lasting_seconds: numbers[1],
+                explained: numbers[2],
+                uncollected: points % 2 == 1,
+            },
         })
 }
 

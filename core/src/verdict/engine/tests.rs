@@ -338,6 +338,21 @@ fn the_leaking_site_is_named_with_its_share_and_a_cache_beside_it_is_not() {
     assert!((last[0].evidence.explained.unwrap() - 0.9).abs() < 0.01, "{last:?}");
 }
 
+#[test]
+fn a_java_heap_whose_old_generation_was_not_collected_may_be_garbage() {
+    let gauges =
+        [names::JVM_HEAP_USED, names::JVM_HEAP_AFTER_GC, names::JVM_GC_COUNT, names::JVM_OLD_GC_COUNT];
+    let words = |old: &dyn Fn(u64) -> u64| -> String {
+        let word = |at: u64| format!("{0}/{0}/{1}/{2} ", at * 1000, at, old(at));
+        (1..14).map(word).collect()
+    };
+    for (old, expected) in [(0, true), (1, false)] {
+        let found = verdict(&gauges, &words(&|at| if at > 6 { old } else { 0 }), Layer::Jvm);
+        assert!(found.kind.leaks(), "{found:?}");
+        assert_eq!(found.evidence.uncollected, expected, "{found:?}");
+    }
+}
+
 /// Anonymous memory grows by 100 KiB a minute, and mappings of one call path by so many KiB: the leaking layers and sites.
 fn check_mappings(kib: u64, expected: &[Subject]) {
     let site = Arc::new(Site::class("mmap"));
