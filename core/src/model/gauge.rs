@@ -245,4 +245,8 @@ pub mod names {
     pub const JVM_CLASSES: &str = "jvm.classes";
     /// Java threads now.
     pub const JVM_THREADS: &str = "jvm.threads";
+
+    /// Python objects that Java holds through JPype, by JPype's own table: until the Java objects that stand for them were
+    /// collected. Absent where there is no such bridge.
+    pub const BRIDGE_JAVA_HOLDS_PYTHON: &str = "bridge.java_holds_python_objects";
 }
