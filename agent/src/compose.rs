@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use leakline_bridge::BridgeProbe;
 use leakline_core::{
     Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, Window, WindowSource,
     command_channel,
@@ -121,9 +120,6 @@ fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
     }
     if config.jvm {
         probes.push(Box::new(JvmProbe::new(Arc::clone(clock), jvm_options(config))));
-    }
-    if config.python_mode != PythonMode::Off && config.jvm {
-        probes.push(Box::new(BridgeProbe::new(Arc::clone(clock))));
     }
     if let Some(options) = native_options(config) {
         probes.push(Box::new(NativeProbe::new(Arc::clone(clock), options)));
