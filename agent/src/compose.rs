@@ -1,6 +1,9 @@
 //! Makes probes and sinks from a config and starts the scheduler with them.
 
+use std::ffi::c_void;
+use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
 use leakline_core::{
@@ -8,8 +11,9 @@ use leakline_core::{
     command_channel,
 };
 use leakline_file::{FileOptions, FileSink};
+#[cfg(feature = "grpc")]
 use leakline_grpc::{GrpcOptions, GrpcSink};
-use leakline_jvm::{HistogramOptions, JvmOptions, JvmProbe};
+use leakline_jvm::{HistogramOptions, JvmOptions, JvmProbe, SitesOptions};
 use leakline_logcat::{LogcatOptions, LogcatSink, LogcatTarget};
 use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
 use leakline_python::{Mode, PythonOptions, PythonProbe, WindowBounds};
@@ -18,6 +22,19 @@ use crate::clock::SystemClock;
 use crate::config::{Config, NativeMode, PythonMode};
 use crate::host::new_session;
 use crate::running;
+
+/// The JVM that loaded leakline, where one did; null: it is looked for.
+static GIVEN_VM: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Has the JVM probe read this JVM from the next start on, instead of looking for one: Android lets an app be handed its
+/// JVM, but not look for it.
+///
+/// # Safety
+///
+/// `vm` is a `JavaVM*` that has started and lives as long as the process.
+pub unsafe fn use_java_vm(vm: NonNull<c_void>) {
+    GIVEN_VM.store(vm.as_ptr(), Ordering::Release);
+}
 
 /// Starts what `config` asks for, and `probes` and `sinks` beside it.
 pub(crate) fn start(
@@ -39,6 +56,11 @@ pub(crate) fn start(
     all_probes.extend(probes);
 
     let mut all_sinks = own_sinks(config);
+    #[cfg(not(feature = "grpc"))]
+    if let Some(collector) = &config.collector {
+        tracing::warn!(collector, "this leakline was built without the stream to a collector");
+    }
+    #[cfg(feature = "grpc")]
     if let Some(collector) = &config.collector {
         let options = GrpcOptions {
             collector: collector.clone(),
@@ -110,7 +132,12 @@ pub(crate) fn native_options(config: &Config) -> Option<NativeOptions> {
 
 fn jvm_options(config: &Config) -> JvmOptions {
     let histogram = HistogramOptions { every: config.jvm_histogram, max_pause: config.jvm_histogram_pause };
-    JvmOptions::default().with_histogram(histogram)
+    let sites = SitesOptions {
+        mean_sample_bytes: config.jvm_sample_bytes,
+        max_frames: config.jvm_frames,
+        ..SitesOptions::default()
+    };
+    given_vm().with_histogram(histogram).with_sites(sites)
 }
 
 fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
@@ -126,6 +153,15 @@ fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
         probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), ProcessOptions::default())));
     }
     probes
+}
+
+/// The JVM that this process was given to, if any.
+fn given_vm() -> JvmOptions {
+    match NonNull::new(GIVEN_VM.load(Ordering::Acquire)) {
+        // SAFETY: `use_java_vm` was promised a started JVM that lives as long as the process.
+        Some(vm) => unsafe { JvmOptions::with_vm(vm.as_ptr()) },
+        None => JvmOptions::default(),
+    }
 }
 
 fn own_sinks(config: &Config) -> Vec<Box<dyn Sink>> {

@@ -38,8 +38,13 @@ mod stats;
 mod threads;
 
 pub use clock::SystemClock;
+pub use compose::use_java_vm;
 pub use config::{Config, ConfigError, KEYS, Key, LogcatTarget, NativeMode, PythonMode};
-pub use leakline_core::{Probe, Sink, Snapshot, Window, WindowSource};
+pub use leakline_core::Clock;
+pub use leakline_core::{
+    Details, Gauge, GaugeKind, GaugeReading, Layer, OwnCost, Probe, ProbeError, ReadingStatus, Sink,
+    Snapshot, Tick, Unit, Window, WindowSource,
+};
 pub use running::{
     AgentError, close_window, mark, open_window, reset_baseline, set_interval, snapshot_now, start,
     start_with, stats, stop, take_census,

@@ -3,8 +3,11 @@
 
 mod ask;
 mod collect;
+mod compare;
 mod duration;
 mod folder;
+mod gate;
+mod heapdump;
 mod report;
 mod run;
 mod style;
@@ -24,6 +27,7 @@ const EXAMPLES: &str = "\
 Start here:
   leakline run -o app.leak -- python3 app.py   watch a program, no code changed
   leakline report app.leak                     what leaks, how fast, where
+  leakline compare before.leak after.leak      whether a change made it better
 
 With several programs or machines:
   leakline collect --listen 0.0.0.0:7474                    on the workstation
@@ -52,6 +56,10 @@ enum Command {
     Ask(ask::Options),
     /// Print what was recorded: what leaks, how fast, and where
     Report(report::Options),
+    /// Compare two recordings, before a change and after it: did the fix work?
+    Compare(compare::Options),
+    /// Have the JVM in a process write its heap dump (HPROF) to a file (Linux)
+    Heapdump(heapdump::Options),
     /// Print a completion script for a shell
     ///
     /// For bash:  leakline completions bash > ~/.local/share/bash-completion/completions/leakline
@@ -79,6 +87,8 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         Command::Collect(options) => collect::run(&options),
         Command::Ask(options) => ask::run(&options),
         Command::Report(options) => report::run(&options),
+        Command::Compare(options) => compare::run(&options),
+        Command::Heapdump(options) => heapdump::run(&options),
         Command::Completions { shell } => completions(shell),
     }
 }

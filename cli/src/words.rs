@@ -22,9 +22,9 @@ pub(crate) fn clean(text: &str) -> String {
 pub(crate) fn painted(verdict: &Verdict, roots: &[String]) -> String {
     let line = clean(&verdict_line(verdict, roots));
     let style = match verdict.kind {
-        Kind::Leaking => BAD,
-        Kind::Steady | Kind::Shrinking => GOOD,
-        Kind::NotEnoughData => CAUTION,
+        kind if kind.leaks() => BAD,
+        Kind::NotEnoughData | Kind::Fragmentation => CAUTION,
+        _ => GOOD,
     };
     match line.split_once(' ') {
         Some((tag, rest)) => format!("{} {rest}", paint(style, tag)),

@@ -17,6 +17,8 @@ mod probe;
 mod request;
 mod scheduler;
 mod sink;
+#[cfg(any(test, feature = "synthetic"))]
+pub mod synthetic;
 pub mod text;
 mod verdict;
 
@@ -26,9 +28,9 @@ pub use growth::{Growth, GrowthTracker, ProfileGrowth, SiteGrowth};
 pub use interval::interval_95;
 pub use ledger::{Ledger, LedgerPart, PartSource};
 pub use model::{
-    Amount, Cause, Frame, Gauge, GaugeKind, Holder, Host, Layer, Loss, Mark, NativePlace, OwnCost, Profile,
-    ProfileSource, ReadCost, Reading, ReadingStatus, RuntimeInfo, SURVIVAL_TICKS, Session, SessionId, Site,
-    SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot, Tick, Unit, names,
+    Amount, Cause, Fingerprint, Frame, Gauge, GaugeKind, Holder, Host, Layer, Loss, Mark, NativePlace,
+    OwnCost, Profile, ProfileSource, ReadCost, Reading, ReadingStatus, RuntimeInfo, SURVIVAL_TICKS, Session,
+    SessionId, Site, SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot, Tick, Unit, names,
 };
 pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
 pub use request::{Asked, ProbeRequest, Window, WindowSource};

@@ -398,9 +398,15 @@ pub(crate) fn verdict_to_wire(verdict: &model::Verdict, site: Option<u32>) -> v1
         Subject::Layer(layer) | Subject::Site(layer, _) => *layer,
     };
     let kind = match verdict.kind {
-        Kind::Leaking => v1::verdict::Kind::Leaking,
-        Kind::Steady => v1::verdict::Kind::Steady,
+        Kind::SteadyLeak => v1::verdict::Kind::Leaking,
+        Kind::AcceleratingLeak => v1::verdict::Kind::Accelerating,
+        Kind::LeakInSteps => v1::verdict::Kind::Steps,
+        Kind::Plateau => v1::verdict::Kind::Plateau,
+        Kind::Sawtooth => v1::verdict::Kind::Sawtooth,
+        Kind::Fragmentation => v1::verdict::Kind::Fragmentation,
+        Kind::OneOff => v1::verdict::Kind::OneOff,
         Kind::Shrinking => v1::verdict::Kind::Shrinking,
+        Kind::Quiet => v1::verdict::Kind::Steady,
         Kind::NotEnoughData => v1::verdict::Kind::NotEnoughData,
     };
     v1::Verdict {
@@ -427,9 +433,15 @@ pub(crate) fn verdict_from_wire(
     let layer = layer(verdict.layer, "Verdict.layer")?;
     let kind = match known(verdict.kind, "Verdict.kind")? {
         v1::verdict::Kind::Unspecified => return Err(DecodeError::Missing("Verdict.kind")),
-        v1::verdict::Kind::Leaking => Kind::Leaking,
-        v1::verdict::Kind::Steady => Kind::Steady,
+        v1::verdict::Kind::Leaking => Kind::SteadyLeak,
+        v1::verdict::Kind::Accelerating => Kind::AcceleratingLeak,
+        v1::verdict::Kind::Steps => Kind::LeakInSteps,
+        v1::verdict::Kind::Plateau => Kind::Plateau,
+        v1::verdict::Kind::Sawtooth => Kind::Sawtooth,
+        v1::verdict::Kind::Fragmentation => Kind::Fragmentation,
+        v1::verdict::Kind::OneOff => Kind::OneOff,
         v1::verdict::Kind::Shrinking => Kind::Shrinking,
+        v1::verdict::Kind::Steady => Kind::Quiet,
         v1::verdict::Kind::NotEnoughData => Kind::NotEnoughData,
     };
     Ok(model::Verdict {

@@ -274,7 +274,7 @@ fn after_a_gap_gauges_are_told_without_profiles_until_the_next_epoch() {
         let verdict = leakline_core::Verdict {
             subject: Subject::Site(leakline_core::Layer::Python, Arc::new(Site::class("C"))),
             gauge: String::new(),
-            kind: leakline_core::Kind::Steady,
+            kind: leakline_core::Kind::Quiet,
             rate: None,
             points: 1,
             share: None,

@@ -36,6 +36,13 @@ const RULES: &[Rules] = &[
         stable_abi: false,
         exports: Some(MALLOC),
     },
+    Rules {
+        file: "lib/leakline/libleakline_jni.so",
+        no_need: &["libpython", "libjvm"],
+        no_import: RUNTIMES,
+        stable_abi: false,
+        exports: Some(&["JNI_OnLoad"]),
+    },
     // The Python part takes its symbols from the interpreter that is in the process already: the stable ABI's, no other.
     Rules {
         file: "lib/leakline/libleakline_cpython.so",

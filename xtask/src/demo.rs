@@ -166,7 +166,7 @@ fn show_in_short(watched: &mut Command) -> anyhow::Result<()> {
 
 fn finding(layer: &'static str, planted: f64, report: &Value) -> Finding {
     let verdicts = report["verdicts"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let leaking = |verdict: &&Value| verdict["kind"] == "leaking" && verdict["site"].is_null();
+    let leaking = |verdict: &&Value| verdict["leaks"] == true && verdict["site"].is_null();
     let named: Vec<&Value> = verdicts.iter().filter(leaking).collect();
     let number = |verdict: &Value, field: &str| verdict[field].as_f64().unwrap_or_default();
     let found = named.iter().find(|verdict| verdict["layer"] == layer).map(|verdict| {
@@ -253,12 +253,12 @@ mod tests {
 
     #[test]
     fn a_layer_that_leaks_nothing_and_is_named_is_wrong() {
-        let verdict = |layer: &str, kind: &str| {
-            json!({ "layer": layer, "kind": kind, "site": null, "bytes_per_second": 10.0,
+        let verdict = |layer: &str, leaks: bool| {
+            json!({ "layer": layer, "leaks": leaks, "site": null, "bytes_per_second": 10.0,
                     "bytes_per_second_low": 9.0, "bytes_per_second_high": 11.0 })
         };
-        let report = json!({ "verdicts": [verdict("jvm", "leaking"), verdict("python", "leaking"),
-                                          verdict("native", "steady"), verdict("process", "leaking")] });
+        let report = json!({ "verdicts": [verdict("jvm", true), verdict("python", true),
+                                          verdict("native", false), verdict("process", true)] });
         let found = finding("jvm", 10.0, &report);
         assert_eq!(found.found, Some((10.0, 9.0, 11.0)));
         assert_eq!(found.wrong, ["python"]);

@@ -14,6 +14,7 @@ use crate::process::{cargo, root, run, stdout_of};
 const PARTS: &[(&str, &str, &str)] = &[
     ("leakline-cli", "leakline", "bin/leakline"),
     ("leakline-preload", "libleakline_agent.so", "lib/leakline/libleakline_agent.so"),
+    ("leakline-android-library", "libleakline_jni.so", "lib/leakline/libleakline_jni.so"),
     ("leakline-python-extension", "libleakline_cpython.so", "lib/leakline/libleakline_cpython.so"),
 ];
 

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
+use crate::java_library;
 use crate::process::{root, run};
 
 /// Programs of one C file, as (source, what is made of it, how).
@@ -22,6 +23,7 @@ const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("native/own_malloc.c", "own_malloc", &[]),
     ("relay/codec.c", "libcodec.so", &["-shared", "-fPIC"]),
     ("jni/bridge.c", "libbridge.so", &["-shared", "-fPIC"]),
+    ("android/python.c", "libpython_host.so", &["-shared", "-fPIC"]),
 ];
 
 /// What the host programs of this machine are run with.
@@ -75,26 +77,39 @@ fn compile_c(hosts: &Hosts) -> anyhow::Result<()> {
 
 fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
     let jep = jep_jar(hosts)?;
+    // From version 9 on, texts are put together by code that is made at run time: milliseconds for the first one.
+    compile_classes(hosts, "8", &java_library::sources()?, "leakline", None)?;
     for (from, to, class_path) in [
         ("java", "java", None),
         ("jni", "jni", None),
         ("relay/java", "relay", Some(gson()?)),
         ("jep_host", "jep_host", Some(jep.clone())),
+        ("android", "android", Some(folder().join("leakline"))),
     ] {
-        let to = folder().join(to);
-        fs::create_dir_all(&to).with_context(|| format!("cannot make the folder {}", to.display()))?;
-        let mut javac = Command::new(hosts.java_home.join("bin/javac"));
-        javac.args(["--release", "11", "-g", "-Xlint:all,-options", "-Werror", "-d"]).arg(&to);
-        if let Some(class_path) = class_path {
-            javac.arg("-cp").arg(class_path);
-        }
-        run(javac.args(files_in(&source(from), "java")?))?;
+        compile_classes(hosts, "11", &files_in(&source(from), "java")?, to, class_path)?;
     }
     // Beside the classes, so that a host program that is started by itself finds it.
     fs::copy(gson()?, folder().join("gson.jar")).context("cannot copy gson.jar")?;
     let arguments = folder().join("jep_host.arguments");
     fs::write(&arguments, jep_arguments(&jep))
         .with_context(|| format!("cannot write {}", arguments.display()))
+}
+
+fn compile_classes(
+    hosts: &Hosts,
+    release: &str,
+    sources: &[PathBuf],
+    to: &str,
+    class_path: Option<PathBuf>,
+) -> anyhow::Result<()> {
+    let to = folder().join(to);
+    fs::create_dir_all(&to).with_context(|| format!("cannot make the folder {}", to.display()))?;
+    let mut javac = Command::new(hosts.java_home.join("bin/javac"));
+    javac.args(["--release", release, "-g", "-Xlint:all,-options", "-Werror", "-d"]).arg(&to);
+    if let Some(class_path) = class_path {
+        javac.arg("-cp").arg(class_path);
+    }
+    run(javac.args(sources))
 }
 
 /// What `java @jep_host.arguments` starts: jep's library stands beside its jar, which stands in site-packages.
@@ -167,9 +182,10 @@ fn sources_hash() -> anyhow::Result<u64> {
     let mut hasher = DefaultHasher::new();
     include_str!("hosts.rs").hash(&mut hasher);
     let mut files: Vec<PathBuf> = C_PROGRAMS.iter().map(|(file, ..)| source(file)).collect();
-    for folder in ["java", "jni", "relay/java", "jep_host"] {
+    for folder in ["java", "jni", "relay/java", "jep_host", "android"] {
         files.extend(files_in(&source(folder), "java")?);
     }
+    files.extend(java_library::sources()?);
     files.push(root().join("tests/hosts/requirements.txt"));
     for file in files {
         fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?.hash(&mut hasher);

@@ -41,7 +41,12 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         "the agent composes probes and sinks; it knows neither the wire nor the collector",
     ),
     ("agent/preload", &["agent", "probes/common"], "the preloaded library is entry points only"),
-    ("android-bridge", &["agent"], "the bridge is entry points only"),
+    ("android-bridge", &["agent", "core"], "the bridge talks to hosts through the agent only"),
+    (
+        "android-bridge/cdylib",
+        &["android-bridge", "probes/common"],
+        "the library that a JVM loads is one entry and a heap",
+    ),
     ("collector", &["core", "proto"], "the collector runs on a workstation: no probe, no sink, no agent"),
     (
         "cli",

@@ -3,12 +3,15 @@
 
 #![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
 
+mod android;
 mod bench;
 mod check_libs;
+mod corpus;
 mod cpython_tests;
 mod demo;
 mod dist;
 mod hosts;
+mod java_library;
 mod layers;
 mod process;
 pub mod proto;
@@ -46,6 +49,11 @@ enum Task {
         #[arg(long, value_name = "PREFIX")]
         install: Option<PathBuf>,
     },
+    /// Build the library for Android's four ABIs, check it, and tell its sizes
+    Android {
+        #[arg(value_name = "ABI", help = "Only these: arm64-v8a, x86_64, armeabi-v7a, x86")]
+        only: Vec<String>,
+    },
     /// Check what the built libraries need and export, and that no path of this machine is in them
     CheckLibs,
     /// Compile the host programs of the demo and of the end-to-end tests into .leakline/hosts
@@ -66,6 +74,8 @@ enum Task {
         #[arg(long, value_name = "VERSION")]
         python: Option<String>,
     },
+    /// Run the leaking and the innocent programs of tests/leaks, and hold what leakline says against the truth
+    Corpus(corpus::Options),
     /// Run CPython's own tests with and without leakline, with every Python that has them; takes half an hour
     CpythonTests {
         /// Only some, with one Python
@@ -96,12 +106,17 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Layers => layers::check(),
         Task::Style => style::check(),
         Task::Build { install } => dist::build(install.as_deref()),
+        Task::Android { only } => android::build(&only),
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
         Task::Demo => demo::run_all(),
         Task::Bench { name, smoke, only, python } => {
             dist::build(None)?;
             bench::run(name.as_deref(), &bench::Scope { smoke, only, python })
+        }
+        Task::Corpus(options) => {
+            dist::build(None)?;
+            corpus::run(&options)
         }
         Task::CpythonTests { few } => {
             dist::build(None)?;

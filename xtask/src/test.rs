@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use crate::process::{cargo, run};
-use crate::{bench, check_libs, cpython_tests, dist, hosts, layers, proto, style};
+use crate::{bench, check_libs, corpus, cpython_tests, dist, hosts, layers, proto, style};
 
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     ("check-libs", check_libs::check),
     ("hosts", || hosts::build().map(drop)),
     ("tests", tests),
+    ("corpus", || corpus::run(&corpus::Options::smoke())),
     ("cpython-tests", || cpython_tests::run(true)),
     ("bench", || bench::run(None, &bench::Scope { smoke: true, ..bench::Scope::default() })),
 ];

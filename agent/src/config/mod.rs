@@ -68,6 +68,10 @@ pub struct Config {
     pub native_frames: u16,
     /// Whether a JVM is looked for and read.
     pub jvm: bool,
+    /// Mean bytes between two sampled allocations of Java objects; 0: none.
+    pub jvm_sample_bytes: u64,
+    /// Frames of each call path of Java objects.
+    pub jvm_frames: u16,
     /// Java's objects are counted by class at every so many snapshots; 0: only when somebody asks.
     pub jvm_histogram: u32,
     /// Counting is left out when it would stop the program for longer.
@@ -114,6 +118,8 @@ impl Default for Config {
             native_sample_bytes: 512 << 10,
             native_frames: 48,
             jvm: true,
+            jvm_sample_bytes: 512 << 10,
+            jvm_frames: 48,
             jvm_histogram: 3,
             jvm_histogram_pause: Duration::from_millis(100),
             logcat_target: LogcatTarget::Auto,
@@ -198,6 +204,28 @@ impl Config {
         Ok(config)
     }
 
+    /// Sets settings by the names that a settings file has for them (`python.frames`). `origin` says whose they are.
+    pub fn set_all<'a>(
+        &mut self,
+        settings: impl IntoIterator<Item = (&'a str, &'a str)>,
+        origin: &str,
+    ) -> Result<(), ConfigError> {
+        for (key, value) in settings {
+            self.set_named(key, value, origin.to_owned())?;
+        }
+        Ok(())
+    }
+
+    fn set_named(&mut self, key: &str, value: &str, origin: String) -> Result<(), ConfigError> {
+        match KEYS.iter().find(|known| known.name == key) {
+            Some(known) => self.set(known, key, value, origin),
+            None => {
+                let suggestion = nearest(key, KEYS.iter().map(|known| known.name));
+                Err(ConfigError::UnknownKey { key: key.to_owned(), suggestion, origin })
+            }
+        }
+    }
+
     /// Frames kept of each Python call path: a sample is rare enough for a whole path, every allocation is not.
     pub fn python_frames_in_force(&self) -> u16 {
         self.python_frames.unwrap_or(match self.python_mode {
@@ -219,11 +247,7 @@ impl Config {
         })?;
         for (key, value) in flatten(&table) {
             let origin = path.display().to_string();
-            let Some(known) = KEYS.iter().find(|known| known.name == key) else {
-                let suggestion = nearest(&key, KEYS.iter().map(|known| known.name));
-                return Err(ConfigError::UnknownKey { key, suggestion, origin });
-            };
-            self.set(known, &key, &value, origin)?;
+            self.set_named(&key, &value, origin)?;
         }
         Ok(())
     }

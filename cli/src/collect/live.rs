@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use leakline_collector::{CollectorEvent, EndReason};
 use leakline_core::{
-    Kind, Layer, Loss, Mark, Session, SessionId, Snapshot, Subject, Verdict, names, text, verdict_line,
+    Layer, Loss, Mark, Session, SessionId, Snapshot, Subject, Verdict, names, text, verdict_line,
 };
 use serde_json::{Value, json};
 
@@ -121,7 +121,7 @@ impl Live {
             words.push(paint(CAUTION, format!("{} missed", plural(snapshot.missed_ticks, "tick", "ticks"))));
         }
         let leaking: Vec<Layer> =
-            verdicts.iter().filter(|verdict| verdict.kind == Kind::Leaking).filter_map(layer_of).collect();
+            verdicts.iter().filter(|verdict| verdict.kind.leaks()).filter_map(layer_of).collect();
         let object = json!({
             "event": "snapshot",
             "number": snapshot.number,

@@ -100,12 +100,12 @@ fn each_event_is_a_line_and_a_leak_is_told_when_it_begins_and_when_it_is_over() 
         &[
             started(0),
             snapshot(0, Kind::NotEnoughData),
-            snapshot(1, Kind::Leaking),
+            snapshot(1, Kind::SteadyLeak),
             CollectorEvent::Mark { session: ID, mark },
-            snapshot(2, Kind::Leaking),
+            snapshot(2, Kind::SteadyLeak),
             CollectorEvent::Lost { session: ID, loss: Loss { snapshots: 1, bytes: 2048 } },
             CollectorEvent::Gap { session: ID, missing_entries: 3 },
-            snapshot(3, Kind::Steady),
+            snapshot(3, Kind::Quiet),
             CollectorEvent::SessionEnded {
                 session: ID,
                 reason: EndReason::Disconnected { reason: "connection reset".to_owned() },
@@ -125,7 +125,7 @@ fn each_event_is_a_line_and_a_leak_is_told_when_it_begins_and_when_it_is_over() 
             09:16:40 4f4f4f4f lost 1 snapshot, 2.0 KiB
             09:16:40 4f4f4f4f missing 3 entries
             09:15:00 4f4f4f4f #3  Python=33.1MiB RSS=212.0MiB skew 0.1 ms 1 tick missed
-            09:15:00 4f4f4f4f ok    python   levelled off, or too little to tell: +1.38 MiB/min (95 %: 1.32 to 1.43)
+            09:15:00 4f4f4f4f ok    python   too little to tell: +1.38 MiB/min (95 %: 1.32 to 1.43)
             09:16:40 4f4f4f4f disconnected connection reset; it may come back
             09:16:40 4f4f4f4f back python3 app.py�[2J pid 4711, every 5 min, Debian GNU/Linux 12, x86_64, leakline 0.1.0
             09:16:40 4f4f4f4f ended; see it with: leakline report 4f4f4f4f
@@ -140,7 +140,7 @@ fn for_a_machine_each_line_is_an_object() {
         true,
         &[
             started(0),
-            snapshot(1, Kind::Leaking),
+            snapshot(1, Kind::SteadyLeak),
             CollectorEvent::SessionEnded { session: ID, reason: EndReason::Finished },
             CollectorEvent::Refused { peer: None, why: "no hello came".to_owned() },
         ],

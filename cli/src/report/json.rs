@@ -10,7 +10,7 @@ use super::model::{ProbeGrowth, Report, Row};
 use crate::when;
 
 /// Told in the object; a change of meaning would raise it.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// The object, with at most `top` sites of each list.
 pub(crate) fn show(report: &Report, top: usize) -> Value {
@@ -89,6 +89,7 @@ fn verdict_object(verdict: &Verdict, report: &Report) -> Value {
         "layer": layer.name(),
         "site": site.map(|site| site_object(site, report)),
         "kind": verdict.kind,
+        "leaks": verdict.kind.leaks(),
         "words": verdict_line(verdict, &report.roots).trim(),
         "gauge": (!verdict.gauge.is_empty()).then_some(&verdict.gauge),
         "bytes_per_second": verdict.rate.map(|rate| rate.bytes_per_second),
@@ -102,7 +103,8 @@ fn verdict_object(verdict: &Verdict, report: &Report) -> Value {
     })
 }
 
-fn site_object(site: &Site, report: &Report) -> Value {
+/// A site as docs/report-json.md describes it.
+pub(crate) fn site_object(site: &Site, report: &Report) -> Value {
     let id = format!("{:?}", site.id());
     match site.holder() {
         SiteHolder::Class(name) => json!({ "id": id, "class": name }),

@@ -19,9 +19,12 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use self::build::Range;
-pub(crate) use self::model::Report;
-use crate::{folder, symbols};
+pub(crate) use self::build::Range;
+pub(crate) use self::json::site_object;
+pub(crate) use self::model::{Report, Row};
+pub(crate) use self::open::{find, report as read};
+use crate::gate::{FailOn, MaxRate};
+use crate::{folder, gate, symbols};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,10 +35,14 @@ Examples:
   leakline report 4f1c                      or by the beginning of its id
   leakline report app.leak --symbols out/   with the symbols of a build that is not installed here
   leakline report                           lists the collector's sessions
-  leakline report app.leak --json | jq '.verdicts[] | select(.kind == \"leaking\")'
+  leakline report app.leak --max-rate 10KiB/min   for CI: fails when a layer leaks faster
+  leakline report app.leak --json | jq '.verdicts[] | select(.leaks)'
 
 A recording can be read while it is written, and after its program was killed: it is shown up to
-its last whole entry. The exit status is 0 when there is a report, whatever it says.";
+its last whole entry.
+
+Exit status: 0 when there is a report, whatever it says, 1 when there is none. With --fail-on or
+--max-rate: 3 when a layer leaks (faster than that), 4 when too little was recorded to tell.";
 
 /// Options of `leakline report`.
 #[derive(Debug, clap::Args)]
@@ -68,6 +75,14 @@ pub(crate) struct Options {
     /// End with this snapshot
     #[arg(long, value_name = "NUMBER")]
     to: Option<u64>,
+
+    /// End with exit status 3 when there is one, and 4 when nobody can tell
+    #[arg(long, value_name = "WHAT", value_enum)]
+    fail_on: Option<FailOn>,
+
+    /// The same, but only for a layer that leaks faster than this, such as 10KiB/min
+    #[arg(long, value_name = "RATE", value_parser = gate::max_rate)]
+    max_rate: Option<MaxRate>,
 }
 
 /// Prints the report.
@@ -101,5 +116,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         out.write_all(text::show(&report, options.top).as_bytes())?;
     }
     out.flush()?;
+    if options.fail_on.is_some() || options.max_rate.is_some() {
+        return Ok(ExitCode::from(gate::status(&report.verdicts, options.max_rate)));
+    }
     Ok(ExitCode::SUCCESS)
 }

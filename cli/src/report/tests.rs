@@ -153,15 +153,16 @@ fn verdicts(tick: u64) -> Vec<Verdict> {
     }
     let rate = |mid: f64| Some(Rate { bytes_per_second: mid, low: mid * 0.95, high: mid * 1.05 });
     let mut python =
-        verdict(Subject::Layer(Layer::Python), names::PYTHON_TRACED, Kind::Leaking, rate(24_117.0));
+        verdict(Subject::Layer(Layer::Python), names::PYTHON_TRACED, Kind::SteadyLeak, rate(24_117.0));
     python.seconds_to_limit = Some((7800.0, 6900.0, 9060.0));
-    let mut site = verdict(Subject::Site(Layer::Python, leaking_site()), "", Kind::Leaking, rate(23_152.0));
+    let mut site =
+        verdict(Subject::Site(Layer::Python, leaking_site()), "", Kind::SteadyLeak, rate(23_152.0));
     site.share = Some(0.96);
     vec![
         python,
         site,
-        verdict(Subject::Layer(Layer::Jvm), names::JVM_HEAP_USED, Kind::Steady, rate(0.0)),
-        verdict(Subject::Layer(Layer::Native), names::MALLOC_LIVE, Kind::Steady, rate(0.0)),
+        verdict(Subject::Layer(Layer::Jvm), names::JVM_HEAP_USED, Kind::Quiet, rate(0.0)),
+        verdict(Subject::Layer(Layer::Native), names::MALLOC_LIVE, Kind::Quiet, rate(0.0)),
     ]
 }
 
@@ -463,8 +464,9 @@ fn the_json_object_has_the_documented_fields() {
           "bytes_per_second_high": 24309.6,
           "bytes_per_second_low": 21994.4,
           "gauge": null,
-          "kind": "leaking",
+          "kind": "steady",
           "layer": "python",
+          "leaks": true,
           "points": 4,
           "seconds_to_limit": null,
           "seconds_to_limit_high": null,

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use leakline_core::{Kind, Layer, SURVIVAL_TICKS, Site, SiteGrowth, SiteHolder, Subject, Verdict, text};
+use leakline_core::{Layer, SURVIVAL_TICKS, Site, SiteGrowth, SiteHolder, Subject, Verdict, text};
 
 use super::model::{ProbeGrowth, Report};
 use super::{collections, numbers, types};
@@ -136,7 +136,7 @@ fn verdicts(report: &Report, top: usize) -> String {
 /// The sites of `layer` that leak, each with its whole call path.
 fn sites_of(report: &Report, layer: Layer, top: usize) -> String {
     let leaking = report.verdicts.iter().filter_map(|verdict| match &verdict.subject {
-        Subject::Site(of, site) if *of == layer && verdict.kind == Kind::Leaking => Some((verdict, site)),
+        Subject::Site(of, site) if *of == layer && verdict.kind.leaks() => Some((verdict, site)),
         _ => None,
     });
     let mut out = String::new();

@@ -213,6 +213,10 @@ pub mod names {
     pub const JVM_LAST_PROMOTED: &str = "jvm.last_promoted_bytes";
     /// How long ago the last collection ended, nanoseconds; absent before the first.
     pub const JVM_GC_AGE: &str = "jvm.gc_age_nanos";
+    /// Estimated bytes of Java objects that were allocated since sampling began and not collected yet.
+    pub const JVM_SAMPLED: &str = "jvm.sampled_bytes";
+    /// Samples that these estimates rest on.
+    pub const JVM_SAMPLES: &str = "jvm.live_samples";
     /// Metaspace, code cache and the like, used bytes.
     pub const JVM_NON_HEAP_USED: &str = "jvm.non_heap_used_bytes";
     /// Metaspace, code cache and the like, committed bytes.

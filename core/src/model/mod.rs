@@ -1,13 +1,15 @@
 //! The words of the design as plain data. Serialisable, comparable, without behaviour that needs a clock or I/O.
 
+mod fingerprint;
 mod gauge;
 mod profile;
 mod session;
 mod site;
 mod snapshot;
-#[cfg(test)]
+#[cfg(any(test, feature = "synthetic"))]
 pub(crate) mod testing;
 
+pub use fingerprint::Fingerprint;
 pub use gauge::{Gauge, GaugeKind, Unit, names};
 pub(crate) use profile::together;
 pub use profile::{Amount, Holder, Profile, ProfileSource, SURVIVAL_TICKS, SiteStat};

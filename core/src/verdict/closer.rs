@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Kind, Subject, Verdict};
+use super::{Subject, Verdict};
 use crate::model::{Cause, Layer, Profile, Reading, Site, Snapshot, together};
 use crate::request::{ProbeRequest, Window};
 
@@ -53,9 +53,7 @@ impl CloserLook {
             return None;
         }
         let needed = verdicts.iter().any(|verdict| match verdict.subject {
-            Subject::Layer(layer) => {
-                verdict.kind == Kind::Leaking && self.is_too_coarse(layer, snapshot, verdicts)
-            }
+            Subject::Layer(layer) => verdict.kind.leaks() && self.is_too_coarse(layer, snapshot, verdicts),
             Subject::Site(..) => false,
         });
         if !needed {
@@ -129,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Amount, ProfileSource, SiteStat, testing::snapshot_of};
+    use crate::verdict::Kind;
 
     const WINDOW: Window = Window {
         source: crate::request::WindowSource::Exact,
@@ -169,13 +168,13 @@ mod tests {
                 share,
                 seconds_to_limit: None,
             };
-            let kind = if share == "-" { Kind::Steady } else { Kind::Leaking };
+            let kind = if share == "-" { Kind::Quiet } else { Kind::SteadyLeak };
             let mut verdicts = vec![verdict(Subject::Layer(Layer::Python), kind, None)];
             if let Ok(share) = share.parse::<f64>()
                 && share > 0.0
             {
                 let subject = Subject::Site(Layer::Python, Arc::clone(&site));
-                verdicts.push(verdict(subject, Kind::Leaking, Some(share)));
+                verdicts.push(verdict(subject, Kind::SteadyLeak, Some(share)));
             }
             match rule.push(&snapshot, &verdicts) {
                 Some(ProbeRequest::OpenWindow(window)) => {

@@ -1,16 +1,9 @@
 //! Follows a session and judges after each snapshot.
 //!
-//! What must hold for a leak, of a layer as of a site:
-//! - at least five points after the first reading. The first one, taken while the host or the runtime starts, counts for
-//!   nothing; the one that a reset of the baseline takes does count;
-//! - the 95 % interval of the slope lies above zero;
-//! - growth over the whole time (slope times time) is more than a floor: 64 KiB for a layer (1 MiB for the JVM), and what
-//!   it may grow by because others do (see `layers`); 4 KiB for a site, and a hundredth of its layer's growth;
-//! - the later half still rises, by at least a quarter of the whole's slope: a warm-up that levels off does not.
-//!
-//! How often noise alone passes for a leak, of 400 made-up series of 5, 8, 12, 24, 48, 96 points: independent noise 1 to 3 %;
-//! noise of which half, or 80 %, lasts to the next reading 2, 4, 8, 6, 4, 4 % and 4, 8, 13, 10, 6, 6 %; a level that wanders
-//! without ever coming back 8 to 22 %, because nothing but time tells that from growth.
+//! A series is judged by `judge`. What grew by less than a floor is nothing: 64 KiB for a layer (1 MiB for the JVM), and what
+//! it may grow by because others do (see `layers`); 4 KiB for a site, and a hundredth of its layer's growth. The first
+//! reading, taken while the host or the runtime starts, counts only as long as there are few others; the one that a
+//! reset of the baseline takes does count. How often noise passes for a leak: `cargo xtask bench verdict`.
 //!
 //! Bounded: 144 points for each layer (every second one goes when there are more), sites as in `sites`, 40 sites of each
 //! leaking layer judged, 20 told of.
@@ -19,15 +12,16 @@
 //! skipped. A new input (a runtime that was found) begins the series anew, and so does one that stays away.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use super::fragmentation::FragmentationWatch;
+use super::judge::{Bar, Judged, is_sawtooth, judge, span};
 use super::layers::{Level, Memory, levels};
 use super::series::Series;
-use super::sites::SiteTracks;
+use super::sites::{SiteSeries, SiteTracks};
 use super::slope::{Point, rate, slope};
 use super::sources::Sources;
 use super::{Kind, Rate, Subject, Verdict};
-use crate::model::{Layer, Site, Snapshot, names};
+use crate::model::{Layer, Snapshot, names};
 
 const MAX_POINTS: usize = 144;
 const JUDGED_SITES: usize = 40;
@@ -42,8 +36,10 @@ const JAVA_FLOOR_BYTES: f64 = 1024.0 * 1024.0;
 const SITE_FLOOR_BYTES: f64 = 4.0 * 1024.0;
 /// A site that explains less than this of its layer's growth is not worth a line.
 const WORTH_NAMING: f64 = 0.01;
-/// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
-const STILL_GROWING: f64 = 0.25;
+/// With more points after the start, the start is no longer asked.
+const FEW_AFTER_START: usize = 5;
+/// Sites are judged only below a layer that leaks: they need not be as sure as that.
+const SITE_ALLOWED: f64 = 5e-3;
 
 /// Follows a session and says after each snapshot what leaks. Memory and time per snapshot are bounded.
 #[derive(Debug)]
@@ -53,6 +49,9 @@ pub struct VerdictEngine {
     sites: Sources,
     resident: Series,
     java_heap: Series,
+    /// The Java heap's use at every reading, garbage and all.
+    java_used: Series,
+    fragmentation: FragmentationWatch,
     heap_max: Option<f64>,
     memory: Memory,
 }
@@ -65,6 +64,8 @@ impl Default for VerdictEngine {
             sites: Sources::default(),
             resident: Series::new(MAX_POINTS),
             java_heap: Series::new(MAX_POINTS),
+            java_used: Series::new(MAX_POINTS),
+            fragmentation: FragmentationWatch::default(),
             heap_max: None,
             memory: Memory::default(),
         }
@@ -89,11 +90,13 @@ impl VerdictEngine {
         for track in self.layers.values_mut() {
             track.series = Series::new(MAX_POINTS);
             track.allowance = Series::new(MAX_POINTS);
+            track.start = None;
             track.warm = true;
         }
         self.sites.clear();
         self.resident = Series::new(MAX_POINTS);
         self.java_heap = Series::new(MAX_POINTS);
+        self.java_used = Series::new(MAX_POINTS);
     }
 
     fn take(&mut self, snapshot: &Snapshot, is_reset: bool) {
@@ -103,6 +106,10 @@ impl VerdictEngine {
         if let Some(resident) = snapshot.gauge(names::RESIDENT).filter(|_| !is_first) {
             self.resident.push(seconds, resident);
         }
+        if let Some(used) = snapshot.gauge(names::JVM_HEAP_USED) {
+            self.java_used.push(seconds, used);
+        }
+        self.fragmentation.push(snapshot);
         for level in levels(snapshot, &mut self.memory) {
             let track = self.layers.entry(level.layer).or_insert_with(|| LayerTrack::new(&level));
             let taken = track.push(seconds, &level);
@@ -132,7 +139,7 @@ impl VerdictEngine {
         layers
             .into_iter()
             .flat_map(|(layer, verdict)| {
-                let rate = verdict.rate.filter(|_| verdict.kind == Kind::Leaking);
+                let rate = verdict.rate.filter(|_| verdict.kind.leaks());
                 let sites = rate.map_or(Vec::new(), |rate| self.judge_sites(layer, rate));
                 std::iter::once(verdict).chain(sites)
             })
@@ -142,15 +149,28 @@ impl VerdictEngine {
     fn judge_layer(&self, layer: Layer, track: &LayerTrack, limit: Option<u64>) -> Verdict {
         let own = if layer == Layer::Jvm { JAVA_FLOOR_BYTES } else { LAYER_FLOOR_BYTES };
         let floor = own + growth(&track.allowance.points()).max(0.0);
-        let (kind, rate) = judge(&track.series.points(), floor);
+        let judged = track.judge(floor);
         Verdict {
             subject: Subject::Layer(layer),
             gauge: track.gauge.to_owned(),
-            kind,
-            rate,
+            kind: self.kind_of(layer, judged.kind),
+            rate: judged.rate,
             points: track.series.seen(),
             share: None,
-            seconds_to_limit: if kind == Kind::Leaking { self.time_to_limit(layer, limit) } else { None },
+            seconds_to_limit: if judged.kind.leaks() { self.time_to_limit(layer, limit) } else { None },
+        }
+    }
+
+    /// What the layer's own series does not show: free memory that grows beside malloc's live bytes, and garbage that comes and
+    /// goes above what collections leave.
+    fn kind_of(&self, layer: Layer, kind: Kind) -> Kind {
+        if !matches!(kind, Kind::Quiet | Kind::Plateau | Kind::OneOff) {
+            return kind;
+        }
+        match layer {
+            Layer::Native if self.fragmentation.mark().is_some() => Kind::Fragmentation,
+            Layer::Jvm if is_sawtooth(&self.java_used.points(), JAVA_FLOOR_BYTES) => Kind::Sawtooth,
+            _ => kind,
         }
     }
 
@@ -165,10 +185,13 @@ impl VerdictEngine {
     }
 
     fn judge_sites(&self, layer: Layer, whole: Rate) -> Vec<Verdict> {
-        let judge_site = |(site, points): (Arc<Site>, Vec<Point>)| {
-            let (kind, rate) = judge(&points, SITE_FLOOR_BYTES);
+        let judge_site = |SiteSeries { site, points, error }: SiteSeries| {
+            let Judged { kind, rate, .. } =
+                judge(&points, Bar { floor: SITE_FLOOR_BYTES, allowed: SITE_ALLOWED });
+            // Samples that a point shares with the one before err alike: what that adds is not seen beside the line.
+            let rate = rate.map(|rate| rate.with_error(error / span(&points).max(f64::MIN_POSITIVE)));
             let share = (rate?.bytes_per_second / whole.bytes_per_second).clamp(0.0, 1.0);
-            (kind == Kind::Leaking && share >= WORTH_NAMING).then(|| Verdict {
+            (kind.leaks() && rate?.low > 0.0 && share >= WORTH_NAMING).then(|| Verdict {
                 subject: Subject::Site(layer, site),
                 gauge: String::new(),
                 kind,
@@ -189,25 +212,6 @@ impl VerdictEngine {
     }
 }
 
-/// What a series looks like, when growth of less than `floor` bytes is nothing.
-fn judge(points: &[Point], floor: f64) -> (Kind, Option<Rate>) {
-    let Some(rate) = rate(points) else { return (Kind::NotEnoughData, None) };
-    let beyond_noise = rate.bytes_per_second.abs() * span(points) > floor;
-    let later_half = slope(&points[points.len() / 2..]).unwrap_or(0.0);
-    let kind = if rate.low > 0.0 && beyond_noise && later_half > STILL_GROWING * rate.bytes_per_second {
-        Kind::Leaking
-    } else if rate.high < 0.0 && beyond_noise {
-        Kind::Shrinking
-    } else {
-        Kind::Steady
-    };
-    (kind, Some(rate))
-}
-
-fn span(points: &[Point]) -> f64 {
-    points.last().zip(points.first()).map_or(0.0, |(last, first)| last.0 - first.0)
-}
-
 /// Slope times time: unlike last minus first, one odd reading at an end does not move it.
 fn growth(points: &[Point]) -> f64 {
     slope(points).unwrap_or(0.0) * span(points)
@@ -224,7 +228,7 @@ fn time_to(limit: Option<f64>, series: &Series) -> Option<(f64, f64, f64)> {
 /// Sorts leaking before the rest, and faster before slower.
 fn worst_first(verdict: &Verdict) -> f64 {
     let speed = verdict.rate.map_or(0.0, |rate| rate.bytes_per_second);
-    if verdict.kind == Kind::Leaking { -speed } else { 1.0 }
+    if verdict.kind.leaks() { -speed } else { 1.0 }
 }
 
 fn site_id(verdict: &Verdict) -> u64 {
@@ -243,6 +247,8 @@ struct LayerTrack {
     warm: bool,
     /// Readings in a row that lacked an input.
     skipped: u32,
+    /// The first reading, which does not count as a point.
+    start: Option<Point>,
     series: Series,
     allowance: Series,
 }
@@ -254,9 +260,24 @@ impl LayerTrack {
             inputs: level.inputs,
             warm: false,
             skipped: 0,
+            start: None,
             series: Series::new(MAX_POINTS),
             allowance: Series::new(MAX_POINTS),
         }
+    }
+
+    fn judge(&self, floor: f64) -> Judged {
+        let points = self.series.points();
+        let looks = self.series.seen().saturating_add(u32::from(self.start.is_some()));
+        // A straight rise from the very start on needs no reading more.
+        if let Some(start) = self.start.filter(|_| points.len() <= FEW_AFTER_START) {
+            let all: Vec<Point> = std::iter::once(start).chain(points.iter().copied()).collect();
+            let judged = judge(&all, Bar::at(looks, floor));
+            if judged.kind.leaks() {
+                return judged;
+            }
+        }
+        judge(&points, Bar::at(looks, floor))
     }
 
     /// Whether the reading became a point.
@@ -272,6 +293,7 @@ impl LayerTrack {
         self.skipped = 0;
         let Some(bytes) = level.bytes else { return false };
         if !std::mem::replace(&mut self.warm, true) {
+            self.start = Some((seconds, bytes));
             return false;
         }
         self.series.push(seconds, bytes);

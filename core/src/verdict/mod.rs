@@ -1,19 +1,23 @@
 //! Decides whether a series of live bytes is a leak.
 //! Pure: no clock, no I/O, no threads; knows no wire types.
 //!
-//! A first, plain judgement: a robust slope with its interval, a noise floor, and a look at whether the growth goes on.
-//! It does not yet find change points, tell a sawtooth, acceleration or fragmentation by name, or weigh sampling errors;
-//! and it says of a heap that a generational collector has only cleaned in part that it grows, when it does.
+//! `engine` follows a session; `layers` says which series a layer is judged by; `judge` says what one series looks like,
+//! with `trend` (does it rise?), `segments` (where does it change?) and `slope` (how fast, with an interval).
+//! It says of a heap that a generational collector has only cleaned in part that it grows, when it does; and what rises
+//! straight for longer than it is looked at is a leak to it, whether or not it would have stopped.
 
 mod closer;
 mod engine;
 mod fragmentation;
+mod judge;
 mod layers;
 mod resources;
+mod segments;
 mod series;
 mod sites;
 mod slope;
 mod sources;
+mod trend;
 mod words;
 
 pub use closer::CloserLook;
@@ -42,14 +46,50 @@ pub enum Subject {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// It grows, and the interval of its rate lies above zero.
-    Leaking,
-    /// It neither grows nor shrinks by more than its noise.
-    Steady,
+    /// It leaks, about as fast all the time.
+    #[serde(rename = "steady")]
+    SteadyLeak,
+    /// It leaks, ever faster.
+    #[serde(rename = "accelerating")]
+    AcceleratingLeak,
+    /// It leaks, in jumps with rest between them: a table that is doubled, an arena at a time.
+    #[serde(rename = "steps")]
+    LeakInSteps,
+    /// It rose for a while and does so no more: a warm-up, a cache that filled.
+    Plateau,
+    /// It rises and falls again and again, and comes back to where it was.
+    Sawtooth,
+    /// It grows by what is free inside the allocator, and not by what is live.
+    Fragmentation,
+    /// It jumped once, and stayed.
+    OneOff,
     /// It shrinks, and the interval of its rate lies below zero.
     Shrinking,
+    /// Nothing of all this, beyond its noise.
+    Quiet,
     /// Too few readings, or too short a time, to say.
     NotEnoughData,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::SteadyLeak,
+        Self::AcceleratingLeak,
+        Self::LeakInSteps,
+        Self::Plateau,
+        Self::Sawtooth,
+        Self::Fragmentation,
+        Self::OneOff,
+        Self::Shrinking,
+        Self::Quiet,
+        Self::NotEnoughData,
+    ];
+
+    /// Whether memory is lost for as long as this goes on.
+    pub fn leaks(self) -> bool {
+        matches!(self, Self::SteadyLeak | Self::AcceleratingLeak | Self::LeakInSteps)
+    }
 }
 
 /// A rate with its 95 % interval, bytes per second.
@@ -61,6 +101,18 @@ pub struct Rate {
     pub low: f64,
     /// Upper end of the interval.
     pub high: f64,
+}
+
+impl Rate {
+    /// With an error of the ends' own in the interval, too: its standard error, bytes per second.
+    fn with_error(self, error: f64) -> Self {
+        let wider = |half: f64| half.hypot(slope::NORMAL_QUANTILE * error);
+        Self {
+            low: self.bytes_per_second - wider(self.bytes_per_second - self.low),
+            high: self.bytes_per_second + wider(self.high - self.bytes_per_second),
+            ..self
+        }
+    }
 }
 
 /// What leakline says of one layer or site, with the numbers that it rests on.

@@ -29,6 +29,17 @@ pub(super) struct SiteTracks {
 struct Track {
     site: Arc<Site>,
     growth: Vec<f64>,
+    /// Standard error of the newest growth, bytes; 0: counted.
+    error: f64,
+}
+
+/// A site's growth since the base at each point.
+#[derive(Debug)]
+pub(super) struct SiteSeries {
+    pub(super) site: Arc<Site>,
+    pub(super) points: Vec<Point>,
+    /// Standard error of the newest growth, bytes; 0: counted.
+    pub(super) error: f64,
 }
 
 impl Track {
@@ -63,10 +74,12 @@ impl SiteTracks {
             let id = change.site.id();
             if let Some(track) = self.sites.get_mut(&id) {
                 track.growth.push(change.bytes as f64);
+                track.error = change.standard_error_bytes as f64;
             } else if rank < MAX_SITES && change.bytes > 0 {
                 let mut growth = vec![0.0; points - 1];
                 growth.push(change.bytes as f64);
-                self.sites.insert(id, Track { site: Arc::clone(&change.site), growth });
+                let error = change.standard_error_bytes as f64;
+                self.sites.insert(id, Track { site: Arc::clone(&change.site), growth, error });
             }
         }
         // A site that is not in the list holds as much as at the base.
@@ -94,7 +107,7 @@ impl SiteTracks {
     }
 
     /// The `count` sites that gained most since the first point, with their series.
-    pub(super) fn most_grown(&self, count: usize) -> Vec<(Arc<Site>, Vec<Point>)> {
+    pub(super) fn most_grown(&self, count: usize) -> Vec<SiteSeries> {
         let mut order: Vec<(f64, SiteId, &Track)> = self
             .sites
             .iter()
@@ -106,8 +119,10 @@ impl SiteTracks {
         order
             .into_iter()
             .take(count)
-            .map(|(.., track)| {
-                (Arc::clone(&track.site), seconds.iter().copied().zip(track.growth.iter().copied()).collect())
+            .map(|(.., track)| SiteSeries {
+                site: Arc::clone(&track.site),
+                points: seconds.iter().copied().zip(track.growth.iter().copied()).collect(),
+                error: track.error,
             })
             .collect()
     }
@@ -135,7 +150,7 @@ mod tests {
         }
         let found = tracks.most_grown(1);
         let values: Vec<f64> =
-            found.first().map_or(Vec::new(), |(_, points)| points.iter().map(|p| p.1).collect());
+            found.first().map_or(Vec::new(), |found| found.points.iter().map(|p| p.1).collect());
         assert_eq!(values, expected, "{words}");
     }
 
@@ -162,7 +177,7 @@ mod tests {
             tracks.push(reading as f64, &profile(sites));
             assert!(tracks.sites.len() <= MAX_SITES);
         }
-        let (site, points) = tracks.most_grown(1).remove(0);
+        let SiteSeries { site, points, .. } = tracks.most_grown(1).remove(0);
         assert_eq!(site.holder(), Site::class("2099").holder());
         assert!(points.len() <= MAX_POINTS + 1);
         assert!(points.iter().all(|(seconds, bytes)| *bytes == seconds * 2099.0));

@@ -27,22 +27,37 @@ pub fn verdict_line(verdict: &Verdict, roots: &[String]) -> String {
 fn layer_line(layer: Layer, verdict: &Verdict) -> String {
     let of = if layer == Layer::Process { " that no layer explains" } else { "" };
     let (word, said) = match (verdict.kind, verdict.rate) {
-        (Kind::Leaking, Some(rate)) => ("LEAK", format!("{}{of}", with_interval(&rate))),
-        (Kind::Shrinking, Some(rate)) => ("ok", format!("shrinking, {}", with_interval(&rate))),
-        (Kind::Steady, Some(rate)) if rate.low > 0.0 => {
-            ("ok", format!("levelled off, or too little to tell: {}", with_interval(&rate)))
-        }
-        (Kind::Steady, Some(rate)) => ("ok", format!("steady, {}", with_interval(&rate))),
-        (Kind::Steady, None) => ("ok", "steady".to_owned()),
-        (Kind::NotEnoughData | Kind::Leaking | Kind::Shrinking, _) => {
+        (Kind::NotEnoughData, _) | (_, None) => {
             let readings = if layer == Layer::Jvm { "readings after a collection" } else { "readings" };
             ("?", format!("not enough data: {} of {MIN_POINTS} {readings}", verdict.points.min(MIN_POINTS)))
         }
+        (kind, Some(rate)) if kind.leaks() => {
+            let how = match kind {
+                Kind::AcceleratingLeak => ", accelerating",
+                Kind::LeakInSteps => ", in steps",
+                _ => "",
+            };
+            ("LEAK", format!("{}{how}{of}", with_interval(&rate)))
+        }
+        (kind, Some(rate)) => ("ok", format!("{}{}", innocent(kind, &rate), with_interval(&rate))),
     };
     let limit = verdict.seconds_to_limit.map_or(String::new(), |(at, soonest, latest)| {
         format!(", out of memory in {} ({} to {})", time(at), time(soonest), time(latest))
     });
     format!("{word:<5} {:<8} {said}{limit}", layer.name())
+}
+
+/// What a series that does not leak looks like.
+fn innocent(kind: Kind, rate: &Rate) -> &'static str {
+    match kind {
+        Kind::Plateau => "levelled off, ",
+        Kind::Sawtooth => "rises and falls back, ",
+        Kind::Fragmentation => "fragmentation, not a leak, ",
+        Kind::OneOff => "jumped once and stayed, ",
+        Kind::Shrinking => "shrinking, ",
+        _ if rate.low > 0.0 => "too little to tell: ",
+        _ => "steady, ",
+    }
 }
 
 const UNITS: [(&str, f64); 4] = [("GiB", 1_073_741_824.0), ("MiB", 1_048_576.0), ("KiB", 1024.0), ("B", 1.0)];
@@ -117,16 +132,16 @@ mod tests {
     fn each_kind_has_its_words() {
         use Kind::*;
         use Layer::*;
-        check(Python, Leaking, Some(1413.0), "LEAK  python   +1.38 MiB/min (95 %: 1.38 to 1.38)");
-        check(Jvm, Leaking, Some(100.0), "LEAK  jvm      +100.00 KiB/min (95 %: 99.71 to 100.29)");
+        check(Python, SteadyLeak, Some(1413.0), "LEAK  python   +1.38 MiB/min (95 %: 1.38 to 1.38)");
+        check(Jvm, SteadyLeak, Some(100.0), "LEAK  jvm      +100.00 KiB/min (95 %: 99.71 to 100.29)");
         check(
             Process,
-            Leaking,
+            SteadyLeak,
             Some(100.0),
             "LEAK  process  +100.00 KiB/min (95 %: 99.71 to 100.29) that no layer explains",
         );
-        check(Native, Steady, Some(0.0), "ok    native   steady, 0 B/min (95 %: -300 to 300)");
-        check(Native, Steady, Some(-0.0004), "ok    native   steady, 0 B/min (95 %: -300 to 300)");
+        check(Native, Quiet, Some(0.0), "ok    native   steady, 0 B/min (95 %: -300 to 300)");
+        check(Native, Quiet, Some(-0.0004), "ok    native   steady, 0 B/min (95 %: -300 to 300)");
         check(
             Jvm,
             Shrinking,
@@ -141,7 +156,7 @@ mod tests {
     fn the_time_that_is_left_follows() {
         let left = Verdict {
             seconds_to_limit: Some((7800.0, 45.0, 4e9)),
-            ..verdict(Layer::Python, Kind::Leaking, Some(100.0))
+            ..verdict(Layer::Python, Kind::SteadyLeak, Some(100.0))
         };
         assert_eq!(
             verdict_line(&left, &[]),
@@ -156,7 +171,7 @@ mod tests {
         let site = Verdict {
             subject: Subject::Site(Layer::Python, Arc::new(Site::call_path(frames, false))),
             share: Some(0.96),
-            ..verdict(Layer::Python, Kind::Leaking, Some(1362.0))
+            ..verdict(Layer::Python, Kind::SteadyLeak, Some(1362.0))
         };
         assert_eq!(
             verdict_line(&site, &["/app".to_owned()]),

@@ -84,7 +84,7 @@ unsafe impl GlobalAlloc for OwnHeap {
 }
 
 /// Where the blocks come from.
-#[cfg(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64"))]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod blocks {
     use std::alloc::Layout;
     use std::ptr::null_mut;
@@ -96,6 +96,15 @@ mod blocks {
 
     static HEAP: Lock<Dlmalloc<Kernel>> = Lock::new(Dlmalloc::new_with_allocator(Kernel));
 
+    #[cfg(target_pointer_width = "64")]
+    const SYS_MMAP: libc::c_long = libc::SYS_mmap;
+    /// Its offset is in pages; ours is 0.
+    #[cfg(target_pointer_width = "32")]
+    const SYS_MMAP: libc::c_long = libc::SYS_mmap2;
+
+    /// As in linux/mman.h; the crate libc does not have it for Android.
+    const MREMAP_MAYMOVE: libc::c_int = 1;
+
     /// Memory by system calls.
     struct Kernel;
 
@@ -105,13 +114,12 @@ mod blocks {
             let access = libc::PROT_READ | libc::PROT_WRITE;
             let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             // SAFETY: a new mapping at an address of the kernel's choice.
-            let region =
-                unsafe { libc::syscall(libc::SYS_mmap, 0_usize, size, access, kind, -1_isize, 0_usize) };
+            let region = unsafe { libc::syscall(SYS_MMAP, 0_usize, size, access, kind, -1_isize, 0_usize) };
             if region == -1 { (null_mut(), 0, 0) } else { (region as *mut u8, size, 0) }
         }
 
         fn remap(&self, region: *mut u8, old: usize, new: usize, can_move: bool) -> *mut u8 {
-            let flags = if can_move { libc::MREMAP_MAYMOVE } else { 0 };
+            let flags = if can_move { MREMAP_MAYMOVE } else { 0 };
             // SAFETY: a region of this heap's.
             let moved = unsafe { libc::syscall(libc::SYS_mremap, region, old, new, flags) };
             if moved == -1 { null_mut() } else { moved as *mut u8 }
@@ -136,7 +144,7 @@ mod blocks {
         }
 
         fn page_size(&self) -> usize {
-            if cfg!(target_arch = "aarch64") { 16_384 } else { 4096 }
+            if cfg!(any(target_arch = "aarch64", target_os = "android")) { 16_384 } else { 4096 }
         }
     }
 
@@ -178,7 +186,7 @@ mod blocks {
 }
 
 /// Where the blocks come from.
-#[cfg(not(all(any(target_os = "linux", target_os = "android"), target_pointer_width = "64")))]
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod blocks {
     use std::alloc::{GlobalAlloc as _, Layout};
 

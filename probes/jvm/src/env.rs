@@ -545,7 +545,8 @@ pub(crate) struct Get {
 // SAFETY: method ids belong to no thread; they live as long as their class, to which there is a global reference.
 unsafe impl Send for Get {}
 
-fn table<'a>(env: *mut sys::JNIEnv) -> &'a sys::JNINativeInterface__1_6 {
+/// The functions of an attached thread.
+pub(crate) fn table<'a>(env: *mut sys::JNIEnv) -> &'a sys::JNINativeInterface__1_6 {
     // SAFETY: `env` comes from an attached thread, where it begins with the pointer to the functions.
     let functions = unsafe { *env };
     // SAFETY: every JVM since 1.6 has at least these functions, and they stay where they are.

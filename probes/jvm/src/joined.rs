@@ -127,12 +127,12 @@ fn number_all(jvmti: Jvmti) {
     }
 }
 
-/// A method in words; `None` for one that is no more.
-fn method(jvmti: Jvmti, id: u64) -> Option<Method> {
+/// A method in words; `None` for one that is no more. Leaves a local reference, for the caller's frame to end.
+pub(crate) fn method(jvmti: Jvmti, id: u64) -> Option<Method> {
     let id = id as usize as sys::jmethodID;
     let name = jvmti.method_name(id)?;
     let class = jvmti.declaring_class(id)?;
-    // SAFETY: its frame ends in `learn`.
+    // SAFETY: it was given just now, in the caller's frame.
     let signature = unsafe { jvmti.class_signature(class) }?;
     // SAFETY: as above.
     let source = unsafe { jvmti.source_file(class) };

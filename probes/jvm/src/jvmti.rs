@@ -1,10 +1,11 @@
-//! The few functions of the tool interface (JVMTI) that give methods their numbers and tell their names, as safe
-//! functions on an environment of the probe's own. They wait for safepoints: only for threads of the agent's.
+//! The few functions of the tool interface (JVMTI) that give methods their numbers, tell their names and sample
+//! allocations, as safe functions on an environment of the probe's own. Those that wait for safepoints are only for threads
+//! of the agent's; a thread of the host's asks for its own stack, in a callback.
 //!
 //! Declared by hand, by their numbers in the specification, which are for good: a crate for it would bring a few hundred
-//! more. Asks for two capabilities that every JVM has at any time, and that cost a host nothing.
+//! more.
 //!
-//! Never here: a stack, a suspended thread, anything that changes a class, an event that is listened to.
+//! Never here: another thread's stack, a suspended thread, anything that changes a class.
 
 use std::ffi::{CStr, c_char, c_uchar, c_void};
 use std::mem::transmute;
@@ -14,6 +15,8 @@ use jni::sys;
 
 /// The oldest version that HotSpot gives.
 pub(crate) const VERSION: sys::jint = 0x3001_0200;
+/// The first that samples allocations.
+pub(crate) const VERSION_11: sys::jint = 0x300B_0000;
 /// Most entries of a method's line table that are kept: a method has at most 65,535 bytes of code.
 const MAX_LINES: usize = 4096;
 /// Longest text that is kept.
@@ -30,16 +33,30 @@ mod number {
     pub(super) const GET_METHOD_DECLARING_CLASS: usize = 65;
     pub(super) const GET_LINE_NUMBER_TABLE: usize = 70;
     pub(super) const GET_LOADED_CLASSES: usize = 78;
+    pub(super) const GET_STACK_TRACE: usize = 104;
     pub(super) const SET_EVENT_CALLBACKS: usize = 122;
+    pub(super) const DISPOSE_ENVIRONMENT: usize = 127;
     pub(super) const ADD_CAPABILITIES: usize = 142;
+    pub(super) const RELINQUISH_CAPABILITIES: usize = 143;
+    pub(super) const SET_HEAP_SAMPLING_INTERVAL: usize = 156;
 }
 
 type Env = *mut *const *const c_void;
 type Error = i32;
 type Text = *mut *mut c_char;
 
+type DisposeEnvironment = unsafe extern "system" fn(Env) -> Error;
+type GetStackTrace = unsafe extern "system" fn(
+    Env,
+    sys::jobject,
+    sys::jint,
+    sys::jint,
+    *mut StackFrame,
+    *mut sys::jint,
+) -> Error;
+type SetHeapSamplingInterval = unsafe extern "system" fn(Env, sys::jint) -> Error;
 type Deallocate = unsafe extern "system" fn(Env, *mut c_uchar) -> Error;
-type AddCapabilities = unsafe extern "system" fn(Env, *const Capabilities) -> Error;
+type ChangeCapabilities = unsafe extern "system" fn(Env, *const Capabilities) -> Error;
 type SetEventCallbacks = unsafe extern "system" fn(Env, *const Callbacks, sys::jint) -> Error;
 type SetEventNotificationMode = unsafe extern "C" fn(Env, i32, i32, sys::jobject, ...) -> Error;
 type GetLoadedClasses = unsafe extern "system" fn(Env, *mut sys::jint, *mut *mut sys::jclass) -> Error;
@@ -61,6 +78,8 @@ struct Capabilities([u32; 4]);
 const CAN_TAG_OBJECTS: u32 = 1;
 const CAN_GET_SOURCE_FILE_NAME: u32 = 1 << 11;
 const CAN_GET_LINE_NUMBERS: u32 = 1 << 12;
+/// In the second word.
+const CAN_GENERATE_SAMPLED_OBJECT_ALLOC_EVENTS: u32 = 1 << 11;
 
 /// An entry of a method's line table.
 #[repr(C)]
@@ -70,14 +89,45 @@ struct LineNumber {
     line: i32,
 }
 
-const _: () = assert!(size_of::<LineNumber>() == 16);
+// A 32-bit x86 aligns a long in a struct to 4 bytes.
+const _: () = assert!(size_of::<LineNumber>() == 8 + align_of::<i64>());
+
+/// A frame of a stack.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StackFrame {
+    pub(crate) method: sys::jmethodID,
+    /// Negative in a native method.
+    pub(crate) place: i64,
+}
+
+impl StackFrame {
+    pub(crate) const NONE: Self = Self { method: ptr::null_mut(), place: 0 };
+}
 
 const ENABLE: i32 = 1;
+const DISABLE: i32 = 0;
+/// The first event's number.
+const FIRST_EVENT: i32 = 50;
 const CLASS_LOAD: i32 = 55;
+const SAMPLED_OBJECT_ALLOC: i32 = 86;
+const EVENTS: usize = (SAMPLED_OBJECT_ALLOC - FIRST_EVENT + 1) as usize;
 
-/// Functions by event, from number 50 on: as many as are needed.
+type AnyCallback = unsafe extern "system" fn();
+
+/// Called for an allocation that the JVM has sampled, on the thread that made it.
+pub(crate) type OnSample = unsafe extern "system" fn(
+    env: *mut c_void,
+    jni: *mut sys::JNIEnv,
+    thread: sys::jobject,
+    object: sys::jobject,
+    class: sys::jclass,
+    size: i64,
+);
+
+/// Functions by event: as many as are needed.
 #[repr(C)]
-struct Callbacks([Option<unsafe extern "system" fn()>; 6]);
+struct Callbacks([Option<AnyCallback>; EVENTS]);
 
 /// Of any event: looks at none of its arguments.
 unsafe extern "system" fn ignore() {}
@@ -106,11 +156,14 @@ impl Jvmti {
     }
 
     fn add(self, wanted: Capabilities) -> bool {
-        // SAFETY: the function of this number has this type, by the specification.
-        let add =
-            unsafe { transmute::<*const c_void, AddCapabilities>(self.function(number::ADD_CAPABILITIES)) };
+        self.change(number::ADD_CAPABILITIES, &wanted)
+    }
+
+    fn change(self, function: usize, which: &Capabilities) -> bool {
+        // SAFETY: the functions of both numbers have this type, by the specification.
+        let change = unsafe { transmute::<*const c_void, ChangeCapabilities>(self.function(function)) };
         // SAFETY: the JVM reads our struct of the specified size, and these may be asked for while it lives.
-        unsafe { add(self.0.as_ptr(), &raw const wanted) == NO_ERROR }
+        unsafe { change(self.0.as_ptr(), which) == NO_ERROR }
     }
 
     /// Has it tag objects.
@@ -125,9 +178,70 @@ impl Jvmti {
 
     /// Has HotSpot's `AsyncGetCallTrace` answer: it does while somebody is told of classes that are loaded.
     pub(crate) fn watch_class_loads(self) -> bool {
-        let mut callbacks = Callbacks([None; 6]);
-        if let Some(last) = callbacks.0.last_mut() {
-            *last = Some(ignore);
+        self.listen(CLASS_LOAD, ignore)
+    }
+
+    /// Has it sample allocations. False: the JVM cannot, or somebody else has it do that already.
+    pub(crate) fn add_sampling(self) -> bool {
+        self.add(Capabilities([0, CAN_GENERATE_SAMPLED_OBJECT_ALLOC_EVENTS, 0, 0]))
+    }
+
+    /// Has `callback` called for each sampled allocation.
+    pub(crate) fn watch_samples(self, callback: OnSample) -> bool {
+        // SAFETY: the JVM calls it with the arguments that the event of this number has.
+        let callback = unsafe { transmute::<OnSample, AnyCallback>(callback) };
+        self.listen(SAMPLED_OBJECT_ALLOC, callback)
+    }
+
+    /// No more samples, of which some may still be on their way; another agent may have them.
+    pub(crate) fn give_sampling_back(self) {
+        self.notify(DISABLE, SAMPLED_OBJECT_ALLOC);
+        self.change(
+            number::RELINQUISH_CAPABILITIES,
+            &Capabilities([0, CAN_GENERATE_SAMPLED_OBJECT_ALLOC_EVENTS, 0, 0]),
+        );
+    }
+
+    /// Bytes between two samples on average, of all threads from their next sample on.
+    pub(crate) fn set_sampling_interval(self, bytes: u64) -> bool {
+        let function = self.function(number::SET_HEAP_SAMPLING_INTERVAL);
+        // SAFETY: the function of this number has this type, by the specification.
+        let set = unsafe { transmute::<*const c_void, SetHeapSamplingInterval>(function) };
+        // SAFETY: any number is allowed.
+        unsafe { set(self.0.as_ptr(), sys::jint::try_from(bytes).unwrap_or(sys::jint::MAX)) == NO_ERROR }
+    }
+
+    /// The calling thread's frames, innermost first, and how many there are.
+    pub(crate) fn own_stack(self, into: &mut [StackFrame]) -> usize {
+        let mut count = 0;
+        // SAFETY: the function of this number has this type, by the specification.
+        let get =
+            unsafe { transmute::<*const c_void, GetStackTrace>(self.function(number::GET_STACK_TRACE)) };
+        let most = sys::jint::try_from(into.len()).unwrap_or(0);
+        // SAFETY: null is the calling thread; as many frames are written as there is room for.
+        let error =
+            unsafe { get(self.0.as_ptr(), ptr::null_mut(), 0, most, into.as_mut_ptr(), &raw mut count) };
+        if error == NO_ERROR { usize::try_from(count).unwrap_or(0).min(into.len()) } else { 0 }
+    }
+
+    /// Gives the environment back, with what it was granted.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses it any more.
+    pub(crate) unsafe fn dispose(self) {
+        let function = self.function(number::DISPOSE_ENVIRONMENT);
+        // SAFETY: the function of this number has this type, by the specification.
+        let dispose = unsafe { transmute::<*const c_void, DisposeEnvironment>(function) };
+        // SAFETY: the caller's promise.
+        unsafe { dispose(self.0.as_ptr()) };
+    }
+
+    fn listen(self, event: i32, callback: AnyCallback) -> bool {
+        let mut callbacks = Callbacks([None; EVENTS]);
+        let index = usize::try_from(event - FIRST_EVENT).unwrap_or(usize::MAX);
+        if let Some(place) = callbacks.0.get_mut(index) {
+            *place = Some(callback);
         }
         let function = self.function(number::SET_EVENT_CALLBACKS);
         // SAFETY: the function of this number has this type, by the specification.
@@ -135,11 +249,15 @@ impl Jvmti {
         // SAFETY: the JVM reads as many bytes of ours as it is told, and the function in it takes what it is given.
         let error =
             unsafe { set(self.0.as_ptr(), &raw const callbacks, size_of::<Callbacks>() as sys::jint) };
+        error == NO_ERROR && self.notify(ENABLE, event)
+    }
+
+    fn notify(self, mode: i32, event: i32) -> bool {
         let function = self.function(number::SET_EVENT_NOTIFICATION_MODE);
         // SAFETY: the function of this number has this type, by the specification.
         let set = unsafe { transmute::<*const c_void, SetEventNotificationMode>(function) };
         // SAFETY: null means all threads.
-        error == NO_ERROR && unsafe { set(self.0.as_ptr(), ENABLE, CLASS_LOAD, ptr::null_mut()) } == NO_ERROR
+        unsafe { set(self.0.as_ptr(), mode, event, ptr::null_mut()) == NO_ERROR }
     }
 
     /// Local references to all classes, for the caller's frame to end.

@@ -8,10 +8,11 @@
 //!   to it then crashes it.
 //! - What the reading itself adds (its own thread) is taken off the numbers.
 //!
+//! - Allocations of Java objects are sampled (`sites`) where the JVM offers it: the one event that is listened to.
 //! - Call paths of the native heap go on in Java's frames (`joined`), by the tool interface (JVMTI): an environment
 //!   that is asked for, as JNI allows, and not an agent that is loaded, at which newer JVMs print a warning.
 //!
-//! Never here: an event of the tool interface, a class of the host's own, a class loader of the host's own, Python, or
+//! Never here: a class of the host's own, a class loader of the host's own, Python, or
 //! a destructor that enters the JVM.
 
 mod android;
@@ -29,7 +30,9 @@ mod pools;
 mod probe;
 mod ready;
 mod runtime;
+mod sites;
 mod vm;
 
 pub use histogram::HistogramOptions;
 pub use probe::{JvmOptions, JvmProbe};
+pub use sites::SitesOptions;

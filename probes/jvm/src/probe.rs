@@ -22,6 +22,7 @@ use crate::management::Management;
 use crate::places;
 use crate::ready::{Readiness, thread_names};
 use crate::runtime::Runtime;
+use crate::sites::{self, Sites, SitesOptions};
 use crate::vm::{Vm, VmSource};
 
 /// The lane's thread as the JVM's users see it.
@@ -36,6 +37,7 @@ const LOCALS_TO_ATTACH: i32 = 1024;
 pub struct JvmOptions {
     given: Option<GivenVm>,
     histogram: HistogramOptions,
+    sites: SitesOptions,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +63,12 @@ impl JvmOptions {
     pub fn with_histogram(self, histogram: HistogramOptions) -> Self {
         Self { histogram, ..self }
     }
+
+    /// Samples allocations as `sites` says.
+    #[must_use]
+    pub fn with_sites(self, sites: SitesOptions) -> Self {
+        Self { sites, ..self }
+    }
 }
 
 /// Reads the host's JVM.
@@ -77,6 +85,7 @@ pub struct JvmProbe {
     entered: bool,
     learner: Learner,
     histogram: HistogramOptions,
+    sites: SitesOptions,
 }
 
 /// What was looked up in the JVM. Its references are let go of in `detach` only: by then this is the only user, and
@@ -84,6 +93,8 @@ pub struct JvmProbe {
 struct Held {
     reader: Reader,
     histogram: Result<Histogram, String>,
+    /// `None`: not asked for.
+    sites: Option<Result<Sites, String>>,
     globals: Globals,
 }
 
@@ -145,6 +156,7 @@ impl JvmProbe {
             entered: false,
             learner: Learner::default(),
             histogram: options.histogram,
+            sites: options.sites,
         }
     }
 
@@ -178,6 +190,7 @@ impl JvmProbe {
             self.entered = false;
             places::forget();
             joined::end();
+            sites::forget();
             return Err(JvmError::Ended);
         };
         let mut attached =
@@ -215,7 +228,8 @@ impl Probe for JvmProbe {
                 let name = runtime_name(&frame).unwrap_or_else(|_| "JVM".to_owned());
                 let histogram = Histogram::find(&frame, vm, self.histogram, &mut globals);
                 let histogram = histogram.map_err(|error| error.to_string());
-                self.held = Some(Held { reader, histogram, globals });
+                let sites = (self.sites.mean_sample_bytes > 0).then(|| Sites::begin(vm, self.sites));
+                self.held = Some(Held { reader, histogram, sites, globals });
                 places::publish();
                 joined::begin(vm, &frame);
                 Ok(Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() }))
@@ -257,6 +271,11 @@ impl Probe for JvmProbe {
                 }
                 Err(error) => details.notes.push(format!("no histogram of Java's classes: {error}")),
             }
+            match &mut held.sites {
+                Some(Ok(sites)) => sites.read(frame, collections, &mut details),
+                Some(Err(error)) => details.notes.push(format!("no Java call paths: {error}")),
+                None => {}
+            }
             Ok(details)
         });
         self.learner = learner;
@@ -277,13 +296,17 @@ impl Probe for JvmProbe {
     async fn detach(&mut self) {
         places::forget();
         joined::end();
-        let (Some(source), Some(Held { reader, histogram, globals })) = (self.source, self.held.take())
+        let (Some(source), Some(Held { reader, histogram, sites, globals })) =
+            (self.source, self.held.take())
         else {
             return;
         };
-        let Some(vm) = source.vm() else { return };
+        let Some(vm) = source.vm() else { return sites::forget() };
         let Ok(attached) = vm.attach(THREAD) else { return };
         if let Ok(frame) = Frame::new(&attached, 8) {
+            if let Some(Ok(sites)) = sites {
+                sites.end(&frame);
+            }
             frame.release(globals, (reader, histogram));
         }
     }

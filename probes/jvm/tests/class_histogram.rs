@@ -185,7 +185,7 @@ fn a_jvm_that_exits_while_it_is_counted_exits_as_if_nobody_did() {
             let delay = (round % 10 * 11).to_string();
             let means: &[&str] = if round % 4 < 2 { &[] } else { &[TOOL_INTERFACE] };
             let options = [&["-Xmx64m"], means].concat();
-            let output = Host::new(&home, &options, &[scenario, &delay]).busy().run();
+            let output = Host::new(&home, &options, &[scenario, &delay]).with("HOST_BUSY", 1).run();
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(expected), "{} round {round}\n{text}", home.display());
         }

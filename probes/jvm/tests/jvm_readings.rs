@@ -115,7 +115,7 @@ fn a_jvm_that_exits_while_it_is_read_exits_as_if_nobody_read() {
         for round in 0..50 {
             let (scenario, expected) = if round % 2 == 0 { ("exit", 7) } else { ("return", 0) };
             let delay = (round % 10 * 7).to_string();
-            let output = Host::new(&home, &["-Xmx64m"], &[scenario, &delay]).busy().run();
+            let output = Host::new(&home, &["-Xmx64m"], &[scenario, &delay]).with("HOST_BUSY", 1).run();
             let text = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(expected), "{} round {round}\n{text}", home.display());
         }

@@ -553,10 +553,20 @@ pub mod verdict {
     #[repr(i32)]
     pub enum Kind {
         Unspecified = 0,
+        /// steadily
         Leaking = 1,
+        /// quiet: it does not grow
         Steady = 2,
         Shrinking = 3,
         NotEnoughData = 4,
+        /// it leaks, ever faster
+        Accelerating = 5,
+        /// it leaks, in jumps
+        Steps = 6,
+        Plateau = 7,
+        Sawtooth = 8,
+        Fragmentation = 9,
+        OneOff = 10,
     }
     impl Kind {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -570,6 +580,12 @@ pub mod verdict {
                 Self::Steady => "KIND_STEADY",
                 Self::Shrinking => "KIND_SHRINKING",
                 Self::NotEnoughData => "KIND_NOT_ENOUGH_DATA",
+                Self::Accelerating => "KIND_ACCELERATING",
+                Self::Steps => "KIND_STEPS",
+                Self::Plateau => "KIND_PLATEAU",
+                Self::Sawtooth => "KIND_SAWTOOTH",
+                Self::Fragmentation => "KIND_FRAGMENTATION",
+                Self::OneOff => "KIND_ONE_OFF",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -580,6 +596,12 @@ pub mod verdict {
                 "KIND_STEADY" => Some(Self::Steady),
                 "KIND_SHRINKING" => Some(Self::Shrinking),
                 "KIND_NOT_ENOUGH_DATA" => Some(Self::NotEnoughData),
+                "KIND_ACCELERATING" => Some(Self::Accelerating),
+                "KIND_STEPS" => Some(Self::Steps),
+                "KIND_PLATEAU" => Some(Self::Plateau),
+                "KIND_SAWTOOTH" => Some(Self::Sawtooth),
+                "KIND_FRAGMENTATION" => Some(Self::Fragmentation),
+                "KIND_ONE_OFF" => Some(Self::OneOff),
                 _ => None,
             }
         }

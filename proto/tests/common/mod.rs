@@ -114,7 +114,7 @@ pub(crate) fn fixed_records() -> Vec<Record> {
     let leaking = Verdict {
         subject: Subject::Site(Layer::Python, Arc::new(leak())),
         gauge: String::new(),
-        kind: Kind::Leaking,
+        kind: Kind::SteadyLeak,
         rate: Some(Rate { bytes_per_second: 24_117.25, low: 22_894.5, high: 25_340.0 }),
         points: 3,
         share: Some(0.96),
@@ -324,7 +324,7 @@ fn readings(probe: &'static str) -> impl Strategy<Value = Reading> {
 }
 
 fn verdicts() -> impl Strategy<Value = Verdict> {
-    let kinds = prop::sample::select(vec![Kind::Leaking, Kind::Steady, Kind::Shrinking, Kind::NotEnoughData]);
+    let kinds = prop::sample::select(Kind::ALL.to_vec());
     let rates = (numbers(), numbers(), numbers()).prop_map(|(bytes_per_second, low, high)| Rate {
         bytes_per_second,
         low,

@@ -215,7 +215,7 @@ impl Teller {
     fn verdicts(&mut self, verdicts: &[Verdict], lines: &mut Vec<Line>) {
         let mut sites_left = self.top_sites;
         for verdict in verdicts {
-            let leaks = verdict.kind == Kind::Leaking;
+            let leaks = verdict.kind.leaks();
             let layer = match &verdict.subject {
                 Subject::Layer(layer) => {
                     let before = self.judged.insert(*layer, verdict.kind);

@@ -4,9 +4,14 @@
 mod attaching;
 mod bad_input;
 mod collecting;
+mod comparing;
 mod invisible;
 mod java_classes;
+mod java_interface;
+mod java_sites;
 mod java_under_native;
+mod junit_extension;
 mod ledger_balances;
 mod native_heap;
+mod pytest_marker;
 mod surviving;

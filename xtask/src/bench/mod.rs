@@ -9,6 +9,7 @@ mod python;
 mod python_profile;
 mod skew;
 mod start;
+mod verdict;
 
 pub(crate) use python::interpreters::installed as installed_pythons;
 
@@ -45,6 +46,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("python", python::run),
     ("native", native::run),
     ("jvm", jvm::run),
+    ("verdict", |scope| verdict::run(scope.smoke, scope.only.as_deref())),
 ];
 
 /// The benchmarks' names.

@@ -123,7 +123,7 @@ fn a_leak_that_samples_do_not_explain_opens_a_window_by_itself_where_that_was_as
         vec![Verdict {
             subject: Subject::Layer(Layer::Native),
             gauge: String::new(),
-            kind: Kind::Leaking,
+            kind: Kind::SteadyLeak,
             rate: None,
             points: 9,
             share: None,

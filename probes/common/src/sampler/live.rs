@@ -70,7 +70,12 @@ impl Live {
         if self.stack & READINGS != READINGS {
             self.stack += ONE_READING;
         }
-        self.stack & READINGS == READINGS
+        self.readings() == SURVIVAL_READINGS
+    }
+
+    /// At how many readings it was live, as far as they are counted.
+    pub fn readings(self) -> u32 {
+        (self.stack & READINGS) / ONE_READING
     }
 
     /// Bytes.

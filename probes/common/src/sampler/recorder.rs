@@ -5,7 +5,7 @@
 //! beyond their number share one.
 
 use super::estimate::{Sums, Weight, probability, weight};
-use super::live::{Class, Live, LiveTable};
+use super::live::{Class, Live, LiveTable, SURVIVAL_READINGS};
 use super::stacks::Stacks;
 
 /// What a recorder is started with.
@@ -157,14 +157,30 @@ impl<P, E> Recorder<P, E> {
     pub fn grow_older(&mut self, survived: &mut Vec<Weight>) {
         survived.clear();
         survived.resize(self.stacks.len(), Weight::default());
-        let mean = self.bounds.mean;
-        self.live.each(&mut |live| {
-            if live.grow_older()
+        self.each_by_age(true, &mut |live, weight| {
+            if live.readings() == SURVIVAL_READINGS
                 && let Some(sum) = survived.get_mut(live.stack() as usize)
             {
-                sum.add(weight(live.size(), mean));
+                sum.add(weight);
             }
         });
+    }
+
+    /// Tells every live sample with what it stands for, one reading older if `older`.
+    pub fn each_by_age(&mut self, older: bool, each: &mut dyn FnMut(Live, Weight)) {
+        let mean = self.bounds.mean;
+        self.live.each(&mut |live| {
+            if older {
+                live.grow_older();
+            }
+            each(*live, weight(live.size(), mean));
+        });
+    }
+
+    /// Whether the sample at `address` is kept still.
+    pub fn holds(&mut self, address: usize) -> bool {
+        let found = self.live.remove(address);
+        found.is_some_and(|live| self.live.insert(address, live, false).is_none())
     }
 
     /// Live samples.
@@ -246,7 +262,7 @@ impl<P, E> Recorder<P, E> {
     /// Doubles the mean, and keeps each sample with the probability that it would have been one with that mean. False:
     /// everything is recorded here, or the mean cannot grow any more.
     #[cold]
-    fn thin(&mut self) -> bool {
+    pub fn thin(&mut self) -> bool {
         let old = self.bounds.mean;
         let new = old.saturating_mul(2);
         if old == 0 || new > 1 << 40 {

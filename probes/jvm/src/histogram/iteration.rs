@@ -20,7 +20,6 @@ use crate::vm::Vm;
 mod number {
     pub(super) const SET_TAG: usize = 107;
     pub(super) const ITERATE_THROUGH_HEAP: usize = 116;
-    pub(super) const DISPOSE_ENVIRONMENT: usize = 127;
 }
 
 type Env = *mut *const *const c_void;
@@ -28,7 +27,6 @@ type Error = i32;
 type SetTag = unsafe extern "system" fn(Env, sys::jobject, i64) -> Error;
 type IterateThroughHeap =
     unsafe extern "system" fn(Env, i32, sys::jclass, *const HeapCallbacks, *const c_void) -> Error;
-type DisposeEnvironment = unsafe extern "system" fn(Env) -> Error;
 type Visit = unsafe extern "system" fn(i64, i64, *mut i64, i32, *mut c_void) -> i32;
 
 /// The specification's struct: of its 16 functions, that for objects comes first.
@@ -141,11 +139,7 @@ impl Environment {
 
 impl Drop for Environment {
     fn drop(&mut self) {
-        // SAFETY: the function of this number has this type, by the specification.
-        let dispose = unsafe {
-            transmute::<*const c_void, DisposeEnvironment>(self.0.function(number::DISPOSE_ENVIRONMENT))
-        };
         // SAFETY: this is its only user; its tags and capabilities go with it.
-        unsafe { dispose(self.0.raw()) };
+        unsafe { self.0.dispose() };
     }
 }

@@ -37,6 +37,11 @@ public final class Host {
             case "count": for (int i = 0; i < 100_000; i++) KEPT.add(new byte[100]); System.out.print(histogram()); break;
             case "pending": pending(); break;
             case "churn": churn(); break;
+            case "rounds": Sites.rounds(Integer.parseInt(args[1])); break;
+            case "storm": Sites.storm(Long.parseLong(args[1])); break;
+            case "loop": Sites.loop(Integer.parseInt(args[1])); break;
+            case "exceptions": Sites.exceptions(); break;
+            case "taken": Sites.takeSampling(); System.out.print(Sites.read()); break;
             case "read": System.out.print(read()); break;
             case "exit": Thread.sleep(Long.parseLong(args[1])); System.exit(7); break;
             case "timed-exit": read(); System.out.println(System.currentTimeMillis()); System.exit(7); break;
@@ -70,6 +75,8 @@ public final class Host {
             boolean all = true;
             Set<String> missing = new TreeSet<>(before.keySet());
             for (String line : read.split("\n")) {
+                // Leakline's own estimates, which no bean has.
+                if (line.startsWith("jvm.sampled_bytes") || line.startsWith("jvm.live_samples")) continue;
                 if (line.startsWith("#")) { text.append(line).append("\n"); continue; }
                 String[] words = line.split(" ");
                 double value = Double.parseDouble(words[1]);

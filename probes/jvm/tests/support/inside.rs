@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use jni::sys;
 use leakline_core::{Attachment, Probe, SiteHolder};
-use leakline_jvm::{HistogramOptions, JvmOptions, JvmProbe};
+use leakline_jvm::{HistogramOptions, JvmOptions, JvmProbe, SitesOptions};
 use leakline_probing::loader::LoadedObject;
 
 use crate::support::{Driven, MachineClock};
@@ -26,6 +26,7 @@ type Asked = (What, SyncSender<String>);
 enum What {
     Gauges,
     Histogram,
+    Sites,
 }
 
 /// Runs `Host` as the environment says, and ends the process as it would end.
@@ -56,7 +57,12 @@ fn start_lane(busy: bool) {
         let clock = MachineClock::new();
         let every = if busy { 1 } else { HistogramOptions::default().every };
         let histogram = HistogramOptions { every, max_pause: std::time::Duration::from_secs(4) };
-        let options = JvmOptions::default().with_histogram(histogram);
+        let mean = std::env::var("HOST_SAMPLE").ok().map(|mean| mean.parse().unwrap());
+        let sites = SitesOptions {
+            mean_sample_bytes: mean.unwrap_or(SitesOptions::default().mean_sample_bytes),
+            ..SitesOptions::default()
+        };
+        let options = JvmOptions::default().with_histogram(histogram).with_sites(sites);
         let mut probe = Driven::new(clock.clone(), JvmProbe::new(clock, options));
         if busy {
             loop {
@@ -75,13 +81,20 @@ fn reading(probe: &mut Driven<JvmProbe>, what: What) -> String {
     if probe.runtime_name.is_empty() {
         loop {
             match probe.attach() {
-                Attachment::Attached(runtime) => break probe.runtime_name = runtime.name,
+                Attachment::Attached(runtime) => {
+                    probe.runtime_name = runtime.name;
+                    break if std::env::var_os("HOST_SAMPLE").is_some() {
+                        stay();
+                    };
+                }
                 Attachment::Absent { .. } => std::thread::sleep(std::time::Duration::from_millis(10)),
             }
         }
     }
-    if matches!(what, What::Histogram) {
-        return histogram_of(probe);
+    match what {
+        What::Histogram => return histogram_of(probe),
+        What::Sites => return sites_of(probe),
+        What::Gauges => {}
     }
     let gauges = probe.gauges().gauges;
     let details = probe.details();
@@ -95,6 +108,22 @@ fn reading(probe: &mut Driven<JvmProbe>, what: What) -> String {
     text
 }
 
+/// Has this thread stay in the JVM. HotSpot draws all threads' samples from one sequence, which begins anew, mostly as it
+/// began before, with each thread that comes: with a reading in each round, all rounds would have the same samples.
+fn stay() {
+    type Created = unsafe extern "system" fn(*mut *mut sys::JavaVM, sys::jsize, *mut sys::jsize) -> sys::jint;
+    let libjvm = LoadedObject::load(&PathBuf::from(std::env::var_os("HOST_LIBJVM").unwrap())).unwrap();
+    let created = libjvm.symbol(c"JNI_GetCreatedJavaVMs").unwrap();
+    let (mut vm, mut count, mut env) = (std::ptr::null_mut(), 0, std::ptr::null_mut());
+    // SAFETY: as JNI asks for.
+    unsafe {
+        let created = std::mem::transmute::<std::ptr::NonNull<c_void>, Created>(created);
+        assert_eq!((created(&raw mut vm, 1, &raw mut count), count), (sys::JNI_OK, 1));
+        let attach = ((**vm).v1_4).AttachCurrentThreadAsDaemon;
+        assert_eq!(attach(vm, &raw mut env, std::ptr::null_mut()), sys::JNI_OK);
+    }
+}
+
 fn histogram_of(probe: &mut Driven<JvmProbe>) -> String {
     probe.ask_census();
     let details = probe.details();
@@ -102,6 +131,25 @@ fn histogram_of(probe: &mut Driven<JvmProbe>) -> String {
     for stat in details.profiles.iter().flat_map(|profile| profile.sites()) {
         let SiteHolder::Class(name) = stat.site.holder() else { continue };
         writeln!(text, "{} {} {name}", stat.live.blocks, stat.live.bytes).unwrap();
+    }
+    for note in details.notes {
+        writeln!(text, "# {note}").unwrap();
+    }
+    text
+}
+
+fn sites_of(probe: &mut Driven<JvmProbe>) -> String {
+    let details = probe.details();
+    let mut text = String::new();
+    for profile in details.profiles.iter().filter(|profile| profile.source().name == "sampled") {
+        writeln!(text, "# mean {}", profile.source().mean_sample_bytes.unwrap()).unwrap();
+        for stat in profile.sites() {
+            let (survived, allocated) = (stat.survived.unwrap().bytes, stat.allocated.unwrap().bytes);
+            let frame = stat.site.frames().first().unwrap();
+            let (live, error) = (stat.live.bytes, stat.standard_error_bytes);
+            writeln!(text, "{live} {error} {survived} {allocated} {} {}", frame.function, frame.line)
+                .unwrap();
+        }
     }
     for note in details.notes {
         writeln!(text, "# {note}").unwrap();
@@ -125,6 +173,26 @@ unsafe extern "system" fn histogram(env: *mut sys::JNIEnv, _: sys::jclass) -> sy
     let text = CString::new(ask(What::Histogram)).unwrap();
     // SAFETY: called from Java with a valid interface.
     unsafe { ((**env).v1_1.NewStringUTF)(env, text.as_ptr()) }
+}
+
+unsafe extern "system" fn sites(env: *mut sys::JNIEnv, _: sys::jclass) -> sys::jstring {
+    let text = CString::new(ask(What::Sites)).unwrap();
+    // SAFETY: called from Java with a valid interface.
+    unsafe { ((**env).v1_1.NewStringUTF)(env, text.as_ptr()) }
+}
+
+unsafe extern "system" fn take_sampling(env: *mut sys::JNIEnv, _: sys::jclass) {
+    type Add = unsafe extern "system" fn(*mut c_void, *const [u32; 4]) -> i32;
+    let (mut vm, mut jvmti): (*mut sys::JavaVM, *mut c_void) = (std::ptr::null_mut(), std::ptr::null_mut());
+    // SAFETY: called from Java with a valid interface; 142 is AddCapabilities, bit 43 that of sampled allocations.
+    unsafe {
+        assert_eq!(((**env).v1_2.GetJavaVM)(env, &raw mut vm), sys::JNI_OK);
+        assert_eq!(((**vm).v1_2.GetEnv)(vm, &raw mut jvmti, 0x300B_0000), sys::JNI_OK);
+        let table = jvmti.cast::<*const *const c_void>().read();
+        let add = std::mem::transmute::<*const c_void, Add>(table.add(141).read());
+        let wanted = [0, 1 << 11, 0, 0];
+        assert_eq!(add(jvmti, &raw const wanted), 0);
+    }
 }
 
 unsafe extern "system" fn histograms_beside_jcmd(env: *mut sys::JNIEnv, _: sys::jclass) -> sys::jstring {
@@ -239,6 +307,12 @@ unsafe fn run_java(libjvm: &LoadedObject, options: &str, arguments: &str) {
             native(c"mallocLive", c"()J", malloc_live as *mut c_void),
         ];
         assert_eq!((table.RegisterNatives)(env, host, natives.as_ptr(), 7), sys::JNI_OK);
+        let other = (table.FindClass)(env, c"Sites".as_ptr());
+        let natives = [
+            native(c"read", c"()Ljava/lang/String;", sites as *mut c_void),
+            native(c"takeSampling", c"()V", take_sampling as *mut c_void),
+        ];
+        assert_eq!((table.RegisterNatives)(env, other, natives.as_ptr(), 2), sys::JNI_OK);
         let main = (table.GetStaticMethodID)(env, host, c"main".as_ptr(), c"([Ljava/lang/String;)V".as_ptr());
         let texts: Vec<CString> = arguments.lines().map(|text| CString::new(text).unwrap()).collect();
         let string = (table.FindClass)(env, c"java/lang/String".as_ptr());

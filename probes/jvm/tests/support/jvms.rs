@@ -49,12 +49,14 @@ pub(crate) fn classes(part: &str) -> PathBuf {
         let javac = jvms().into_iter().map(|home| home.join("bin/javac")).find(|javac| javac.exists());
         let javac = javac.expect("these tests need javac: install a JDK");
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java");
-        for (part, source) in [("host", "Host.java"), ("android", "android/os/Debug.java")] {
+        let parts: [(&str, &[&str]); 2] =
+            [("host", &["Host.java", "Sites.java"]), ("android", &["android/os/Debug.java"])];
+        for (part, files) in parts {
             let out = folder.path().join(part);
             let output = Command::new(&javac)
                 .args(["-nowarn", "--release", "11", "-d"])
                 .arg(&out)
-                .arg(sources.join(source))
+                .args(files.iter().map(|file| sources.join(file)))
                 .output()
                 .unwrap();
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -86,9 +88,10 @@ impl Host {
         Self { command }
     }
 
-    /// The lane reads all the time, from before the JVM was started.
-    pub(crate) fn busy(mut self) -> Self {
-        self.command.env("HOST_BUSY", "1");
+    /// `HOST_BUSY`: the lane reads all the time, from before the JVM was started; `HOST_SAMPLE`: the mean with which Java's
+    /// allocations are sampled.
+    pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
+        self.command.env(name, value.to_string());
         self
     }
 

@@ -166,6 +166,29 @@ mod kind {
     pub(super) const JUMP: u32 = 7;
 }
 
+#[cfg(target_pointer_width = "64")]
+type Header = libc::Elf64_Phdr;
+#[cfg(target_pointer_width = "32")]
+type Header = libc::Elf32_Phdr;
+
+/// An entry of a table of symbols, as elf.h has it. The crate libc does not, for Android.
+#[cfg(target_pointer_width = "64")]
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    _info: [u8; 2],
+    section: u16,
+    _value_and_size: [u64; 2],
+}
+#[cfg(target_pointer_width = "32")]
+#[repr(C)]
+struct Symbol {
+    name: u32,
+    _value_and_size: [u32; 2],
+    _info: [u8; 2],
+    section: u16,
+}
+
 impl Object {
     fn of(info: &libc::dl_phdr_info) -> Option<Self> {
         const PT_LOAD: u32 = 1;
@@ -285,20 +308,16 @@ impl Object {
 
     /// The symbol's name, and whether the object defines it.
     fn name(&self, symbol: usize) -> (Option<&CStr>, bool) {
-        #[cfg(target_pointer_width = "64")]
-        type Symbol = libc::Elf64_Sym;
-        #[cfg(target_pointer_width = "32")]
-        type Symbol = libc::Elf32_Sym;
         let symbol = (self.symbols as *const Symbol).wrapping_add(symbol);
         if !self.holds(symbol as usize, size_of::<Symbol>()) {
             return (None, true);
         }
         // SAFETY: an entry of the object's own table, in what is mapped of it.
         let symbol = unsafe { symbol.read() };
-        let name = self.strings.wrapping_add(symbol.st_name as usize);
+        let name = self.strings.wrapping_add(symbol.name as usize);
         // SAFETY: the object's own strings end with NULs.
         let name = self.holds(name, 1).then(|| unsafe { CStr::from_ptr(name as *const _) });
-        (name, symbol.st_shndx != 0)
+        (name, symbol.section != 0)
     }
 
     /// Writes to a slot that may be read-only by now. One that is not yet is still the loader's to protect: making its
@@ -352,7 +371,7 @@ fn is_writable(slot: &AtomicUsize) -> Option<bool> {
     }
 }
 
-fn is_program(base: usize, headers: &[libc::Elf64_Phdr]) -> bool {
+fn is_program(base: usize, headers: &[Header]) -> bool {
     const PT_PHDR: u32 = 6;
     // SAFETY: takes a number.
     let program = unsafe { libc::getauxval(libc::AT_PHDR) } as usize;

@@ -425,5 +425,5 @@ fn interrupted(reader: &mut Reader, sp: usize) -> Option<State> {
 /// Some processors sign return addresses in bits that no address uses.
 #[inline(always)]
 fn without_authentication(address: usize) -> usize {
-    if cfg!(target_arch = "aarch64") { address & 0xffff_ffff_ffff } else { address }
+    if cfg!(target_arch = "aarch64") { address & (0xffff_ffff_ffff_u64 as usize) } else { address }
 }

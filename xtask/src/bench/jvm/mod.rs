@@ -1,7 +1,8 @@
 //! What watching the Java heap costs: counting objects by class, beside what `jcmd` takes for the same, in the same run of
-//! the same program. The pauses are the JVM's own figures, of its log of safepoints.
+//! the same program (the pauses are the JVM's own figures, of its log of safepoints); and sampled allocations.
 
 mod histogram;
+mod sites;
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use crate::process::{root, run as run_program};
 /// Measures and prints; shortly when asked.
 type Part = fn(bool) -> anyhow::Result<()>;
 
-const PARTS: &[(&str, Part)] = &[("histogram", histogram::run)];
+const PARTS: &[(&str, Part)] = &[("histogram", histogram::run), ("sites", sites::run)];
 
 /// The whole run takes a few minutes.
 pub(super) fn run(scope: &Scope) -> anyhow::Result<()> {

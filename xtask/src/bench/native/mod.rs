@@ -8,6 +8,9 @@ mod running;
 mod ticks;
 mod variants;
 
+pub(super) use running::{Program, Running};
+pub(super) use variants::Variant;
+
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;

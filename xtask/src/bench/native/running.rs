@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
@@ -16,25 +17,28 @@ use super::variants::Variant;
 const WAIT: &str = "1000";
 
 /// How to start a program, and how to ask it.
-pub(super) struct Program {
-    pub(super) name: &'static str,
-    pub(super) file: PathBuf,
-    pub(super) arguments: Vec<String>,
+pub(in crate::bench) struct Program {
+    pub(in crate::bench) name: &'static str,
+    pub(in crate::bench) file: PathBuf,
+    pub(in crate::bench) arguments: Vec<String>,
     /// What it reads before it says that it is ready.
-    pub(super) greeting: String,
+    pub(in crate::bench) greeting: String,
     /// What asks it for a turn.
-    pub(super) turn: String,
+    pub(in crate::bench) turn: String,
 }
 
 /// What a turn took.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Took {
-    pub(super) wall: f64,
+pub(in crate::bench) struct Took {
+    pub(in crate::bench) wall: f64,
     /// Of all threads, as the kernel counts them from outside.
-    pub(super) cpu: f64,
+    pub(in crate::bench) cpu: f64,
 }
 
-pub(super) struct Running {
+/// How many were started.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+pub(in crate::bench) struct Running {
     variant: Variant,
     what: String,
     recording: PathBuf,
@@ -47,9 +51,11 @@ pub(super) struct Running {
 
 impl Running {
     /// Starts it and waits until it is warm.
-    pub(super) fn start(variant: Variant, program: &Program) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn start(variant: Variant, program: &Program) -> anyhow::Result<Self> {
         let what = format!("{}, {}", program.name, variant.name());
-        let recording = recording(&format!("native-{}-{}", program.name, variant.base() == variant))?;
+        // Two run at a time.
+        let which = STARTED.fetch_add(1, Ordering::Relaxed) % 2;
+        let recording = recording(&format!("native-{}-{which}", program.name))?;
         let mut command = variant.command(&program.file, &recording);
         command.args(&program.arguments).env("PYTHONHASHSEED", "0");
         if !matches!(variant, Variant::Plain | Variant::Jemalloc) {
@@ -67,14 +73,14 @@ impl Running {
     }
 
     /// What it answers when it is asked for a turn.
-    pub(super) fn answer(&mut self, program: &Program) -> anyhow::Result<f64> {
+    pub(in crate::bench) fn answer(&mut self, program: &Program) -> anyhow::Result<f64> {
         self.say(&program.turn)?;
         let line = self.line()?;
         line.parse().with_context(|| format!("{} said: {line}", self.what))
     }
 
     /// What a turn takes, as seen from outside.
-    pub(super) fn turn(&mut self, program: &Program) -> anyhow::Result<Took> {
+    pub(in crate::bench) fn turn(&mut self, program: &Program) -> anyhow::Result<Took> {
         let (cpu, begun) = (self.cpu_seconds()?, Instant::now());
         self.say(&program.turn)?;
         let line = self.line()?;
@@ -83,14 +89,16 @@ impl Running {
     }
 
     /// Ends it, makes sure that it was watched, and gives its recording.
-    pub(super) fn end(mut self) -> anyhow::Result<PathBuf> {
+    pub(in crate::bench) fn end(mut self) -> anyhow::Result<PathBuf> {
         drop(self.asks.take());
         // A tracer that has something to say in the end must not find a closed pipe.
         while self.line().is_ok() {}
         let status = self.child.wait().with_context(|| format!("cannot wait for {}", self.what))?;
         ensure!(status.success(), "{} failed: {status}", self.what);
-        if matches!(self.variant, Variant::Sampling(_)) {
-            check_that_it_was_watched(&self.recording)?;
+        match self.variant {
+            Variant::Sampling(_) => check_that_it_was_watched(&self.recording)?,
+            Variant::JavaSites => check_that_java_was_sampled(&self.recording)?,
+            _ => {}
         }
         Ok(self.recording.clone())
     }
@@ -151,11 +159,28 @@ fn itself(pid: u32, file: &Path) -> u32 {
 /// A program that was not watched would cost nothing.
 fn check_that_it_was_watched(recording: &Path) -> anyhow::Result<()> {
     let report = report(recording)?;
-    let rows = |name: &str| report[name].as_array().cloned().unwrap_or_default();
-    let is_there = rows("growth")
+    let is_there = rows(&report, "growth")
         .iter()
         .any(|growth| growth["probe"] == "native" && growth["mean_sample_bytes"].is_u64());
-    let notes = rows("probes").iter().map(|probe| probe["notes"].to_string()).collect::<Vec<_>>().join(", ");
-    ensure!(is_there, "the program was not watched: {notes}");
+    ensure!(is_there, "the program was not watched: {}", notes(&report));
     Ok(())
+}
+
+/// The same of a JVM, whose allocations show when they outlive collections.
+fn check_that_java_was_sampled(recording: &Path) -> anyhow::Result<()> {
+    let report = report(recording)?;
+    let probes = rows(&report, "probes");
+    // A probe that was always there, and has nothing to say, is not among them.
+    let was_absent = probes.iter().any(|probe| probe["probe"] == "jvm" && probe["ok"] == 0);
+    let notes = notes(&report);
+    ensure!(!was_absent && !notes.contains("no Java call paths"), "the program was not watched: {notes}");
+    Ok(())
+}
+
+fn rows(report: &serde_json::Value, name: &str) -> Vec<serde_json::Value> {
+    report[name].as_array().cloned().unwrap_or_default()
+}
+
+fn notes(report: &serde_json::Value) -> String {
+    rows(report, "probes").iter().map(|probe| probe["notes"].to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -9,12 +9,16 @@ use crate::dist;
 
 /// What watches a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Variant {
+pub(in crate::bench) enum Variant {
     /// Nothing, with the C library's allocator.
     Plain,
     Gauges,
     /// Mean between two samples.
     Sampling(&'static str),
+    /// A JVM's numbers only, every second.
+    JavaGauges,
+    /// The same with samples of Java's allocations.
+    JavaSites,
     Heaptrack,
     Bytehound,
     /// Nothing, with jemalloc in the C library's place.
@@ -24,7 +28,7 @@ pub(super) enum Variant {
 }
 
 /// All of them, in the order in which they are told. `Plain` measures how good the measurement is.
-pub(super) const ALL: &[Variant] = &[
+pub(in crate::bench) const ALL: &[Variant] = &[
     Variant::Plain,
     Variant::Gauges,
     Variant::Sampling("512KiB"),
@@ -35,11 +39,13 @@ pub(super) const ALL: &[Variant] = &[
 ];
 
 impl Variant {
-    pub(super) fn name(self) -> String {
+    pub(in crate::bench) fn name(self) -> String {
         match self {
             Self::Plain => "plain, once more".to_owned(),
             Self::Gauges => "leakline, gauges".to_owned(),
             Self::Sampling(mean) => format!("leakline, sampling, {mean}"),
+            Self::JavaGauges => "leakline, numbers only, once more".to_owned(),
+            Self::JavaSites => "with Java's call paths, 512 KiB".to_owned(),
             Self::Heaptrack => "heaptrack".to_owned(),
             Self::Bytehound => "bytehound".to_owned(),
             Self::Jemalloc => "jemalloc, beside plain".to_owned(),
@@ -48,24 +54,30 @@ impl Variant {
     }
 
     /// What it is beside.
-    pub(super) fn base(self) -> Self {
-        if self == Self::JemallocProfiling { Self::Jemalloc } else { Self::Plain }
+    pub(in crate::bench) fn base(self) -> Self {
+        match self {
+            Self::JemallocProfiling => Self::Jemalloc,
+            Self::JavaGauges | Self::JavaSites => Self::JavaGauges,
+            _ => Self::Plain,
+        }
     }
 
     /// Whether it is of leakline or nothing at all: those need nothing that a machine may lack.
-    pub(super) fn is_own(self) -> bool {
-        matches!(self, Self::Plain | Self::Gauges | Self::Sampling(_))
+    pub(in crate::bench) fn is_own(self) -> bool {
+        matches!(self, Self::Plain | Self::Gauges | Self::Sampling(_) | Self::JavaGauges | Self::JavaSites)
     }
 
     /// Whether it takes a multiple of the time, so that fewer and smaller runs have to do.
-    pub(super) fn is_slow(self) -> bool {
+    pub(in crate::bench) fn is_slow(self) -> bool {
         matches!(self, Self::Heaptrack | Self::Bytehound)
     }
 
     /// Why it cannot be measured here.
-    pub(super) fn missing(self) -> Option<&'static str> {
+    pub(in crate::bench) fn missing(self) -> Option<&'static str> {
         let (is_there, package) = match self {
-            Self::Plain | Self::Gauges | Self::Sampling(_) => return None,
+            Self::Plain | Self::Gauges | Self::Sampling(_) | Self::JavaGauges | Self::JavaSites => {
+                return None;
+            }
             Self::Heaptrack => (in_path("heaptrack").is_some(), "not installed: apt-get install heaptrack"),
             Self::Bytehound => (
                 library("libbytehound.so").is_some(),
@@ -79,7 +91,7 @@ impl Variant {
     }
 
     /// Up to the program's file.
-    pub(super) fn command(self, program: &Path, recording: &Path) -> Command {
+    pub(in crate::bench) fn command(self, program: &Path, recording: &Path) -> Command {
         let leakline = |options: &[&str]| {
             let mut command = Command::new(dist::folder().join("bin/leakline"));
             command.args(["run", "--quiet", "--interval", "5m"]).args(options).arg("-o").arg(recording);
@@ -95,6 +107,16 @@ impl Variant {
             Self::Plain => Command::new(program),
             Self::Gauges => leakline(&["--native", "gauges"]),
             Self::Sampling(mean) => leakline(&["--native", "sampling", "--native-sample", mean]),
+            Self::JavaGauges | Self::JavaSites => {
+                let mut command = Command::new(dist::folder().join("bin/leakline"));
+                command.args(["run", "--quiet", "--interval", "1s", "--native", "off", "-o"]).arg(recording);
+                command.arg("--").arg(program).env("LEAKLINE_PYTHON_MODE", "off");
+                command.env("LEAKLINE_JVM_HISTOGRAM", "0");
+                if self == Self::JavaGauges {
+                    command.env("LEAKLINE_JVM_SAMPLE_BYTES", "0");
+                }
+                command
+            }
             Self::Heaptrack => {
                 let mut command = Command::new("heaptrack");
                 command.arg("-o").arg(recording.with_extension("heaptrack")).arg(program);
@@ -124,7 +146,7 @@ fn library(name: &str) -> Option<PathBuf> {
     folders.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists())
 }
 
-pub(super) fn in_path(program: &str) -> Option<PathBuf> {
+pub(in crate::bench) fn in_path(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
 }

@@ -1,0 +1,12 @@
+//! `libleakline_jni.so`: what a JVM loads. Everything stands in crate `leakline-android`, which is tested on its own.
+//! Never here: anything else than the one entry and the heap.
+
+/// The agent's memory is not the host's: it never shows up in the host's malloc.
+#[global_allocator]
+static HEAP: leakline_probing::heap::OwnHeap = leakline_probing::heap::OwnHeap;
+
+/// Called by the JVM when it loads the library.
+#[unsafe(no_mangle)]
+extern "system" fn JNI_OnLoad(vm: leakline_android::RawVm, _: *mut std::ffi::c_void) -> i32 {
+    leakline_android::on_load(vm)
+}

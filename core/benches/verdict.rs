@@ -1,0 +1,179 @@
+//! How often the verdict errs and what it costs, on made-up series whose truth is known. Prints one JSON object a line:
+//! `what`, `figure`, `limit`, `unit`; `cargo xtask bench verdict` makes a table of them. Nothing here is a real program:
+//! those are in tests/leaks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use leakline_core::synthetic::{Random, Recipe, snapshot};
+use leakline_core::{Amount, Kind, Profile, ProfileSource, Rate, Site, SiteStat, Verdict, VerdictEngine};
+
+const MINUTES: f64 = 60.0;
+const INTERVAL: f64 = 5.0 * MINUTES;
+/// Ticks of a day.
+const DAY: u32 = 288;
+const MB: f64 = 1e6;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let scale: u64 = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(5000);
+    // A part by its name, or all.
+    let only = arguments.next();
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| only == name);
+    let parts: [(&str, &dyn Fn()); 5] = [
+        ("false-alarms", &|| false_alarms(scale)),
+        ("power", &|| power(scale)),
+        ("coverage", &|| coverage(scale)),
+        ("kinds", &|| kinds(scale / 10)),
+        ("cost", &cost),
+    ];
+    parts.iter().filter(|(name, _)| wanted(name)).for_each(|(_, part)| part());
+}
+
+#[expect(clippy::print_stdout, reason = "a benchmark prints")]
+fn tell(what: &str, figure: f64, limit: f64, unit: &str) {
+    println!("{}", serde_json::json!({ "what": what, "figure": figure, "limit": limit, "unit": unit }));
+}
+
+/// The verdicts about the whole of a session of `ticks` ticks, one after each snapshot.
+fn session(recipe: &Recipe, ticks: u32, seed: u64) -> impl Iterator<Item = Verdict> {
+    let mut engine = VerdictEngine::default();
+    let series = recipe.series(ticks, &mut Random::new(seed));
+    series.into_iter().filter_map(move |(tick, bytes)| {
+        engine.push(&snapshot(tick, INTERVAL, bytes), None).into_iter().next()
+    })
+}
+
+/// The share of `sessions` seeds for which it holds, on two threads.
+fn share_of(sessions: u64, holds: impl Fn(u64) -> bool + Sync) -> f64 {
+    let count = |parity: u64| (0..sessions).filter(|seed| seed % 2 == parity && holds(*seed)).count();
+    let held: usize = std::thread::scope(|scope| {
+        let other = scope.spawn(|| count(1));
+        count(0) + other.join().unwrap_or(0)
+    });
+    held as f64 / sessions.max(1) as f64
+}
+
+/// Sessions of a day that leak nothing, and in which a leak is told at any tick.
+fn false_alarms(sessions: u64) {
+    let noise = Recipe { noise: MB, ..Recipe::default() };
+    let innocent = [
+        ("noise", noise),
+        ("noise of which half lasts", Recipe { lasts: 0.5, ..noise }),
+        ("noise of which 80 % lasts", Recipe { lasts: 0.8, ..noise }),
+        ("outliers, 1 in 50", Recipe { outliers: 0.02, outlier: 20.0 * MB, ..noise }),
+        ("a third of the ticks missed", Recipe { missed: 0.33, ..noise }),
+        ("a jump by 20 MB", Recipe { jump: Some((100, 20.0 * MB)), ..noise }),
+        ("a start-up that levels off", Recipe { warm_up: Some((30.0 * MB, 2.0)), ..noise }),
+        ("a sawtooth of four ticks", Recipe { sawtooth: Some((10.0 * MB, 4)), ..noise }),
+        (
+            "all of it together",
+            Recipe {
+                lasts: 0.5,
+                outliers: 0.02,
+                outlier: 20.0 * MB,
+                missed: 0.1,
+                jump: Some((100, 20.0 * MB)),
+                warm_up: Some((30.0 * MB, 2.0)),
+                ..noise
+            },
+        ),
+    ];
+    for (name, recipe) in innocent {
+        let alarms = share_of(sessions, |seed| session(&recipe, DAY, seed).any(|found| found.kind.leaks()));
+        tell(&format!("false alarms, {name}"), alarms * 1000.0, 1.0, "of 1,000 days");
+    }
+}
+
+fn power(sessions: u64) {
+    let fast = Recipe { per_tick: 7.0 * MB, noise: MB, ..Recipe::default() };
+    let slow = Recipe { per_tick: 0.36 * MB, noise: 0.72 * MB, ..Recipe::default() };
+    let late = Recipe { begins: 100, ..fast };
+    for (name, recipe, ticks) in [
+        ("1.4 MB/min, noise of 1 MB, 4 ticks", fast, 4),
+        ("0.36 MB a tick, half of the noise, 24 ticks", slow, 24),
+        ("the same, of whose noise half lasts", Recipe { lasts: 0.5, ..slow }, 24),
+        ("the same, a fifth of the ticks missed", Recipe { missed: 0.2, ..slow }, 24),
+        ("1.4 MB/min that begins at tick 100, 8 ticks later", late, 108),
+    ] {
+        let found = share_of(sessions, |seed| {
+            session(&recipe, ticks, seed).last().is_some_and(|verdict| verdict.kind.leaks())
+        });
+        tell(&format!("missed leaks, {name}"), (1.0 - found) * 100.0, 5.0, "%");
+    }
+}
+
+/// By how much the 95 % intervals are wrong about how often they cover the truth.
+fn coverage(sessions: u64) {
+    for lasts in [0.0, 0.5] {
+        for ticks in [6, 12, 24, 48, 96, 288] {
+            let recipe = Recipe { per_tick: 0.36 * MB, noise: 0.72 * MB, lasts, ..Recipe::default() };
+            let truth = recipe.per_tick / INTERVAL;
+            let covers = |rate: Rate| rate.low <= truth && truth <= rate.high;
+            let covered = share_of(sessions, |seed| {
+                session(&recipe, ticks, seed).last().and_then(|found| found.rate).is_some_and(covers)
+            });
+            let name = format!("coverage less 95 %, {ticks} ticks, {:.0} % of noise lasts", lasts * 100.0);
+            tell(
+                &format!("{name} ({:.1} %)", covered * 100.0),
+                (covered - 0.95).abs() * 100.0,
+                2.0,
+                "points",
+            );
+        }
+    }
+}
+
+fn kinds(sessions: u64) {
+    let noise = Recipe { noise: MB, ..Recipe::default() };
+    for (kind, recipe) in [
+        (Kind::SteadyLeak, Recipe { per_tick: 2.0 * MB, ..noise }),
+        (Kind::SteadyLeak, Recipe { per_tick: 2.0 * MB, begins: 30, ..noise }),
+        (Kind::AcceleratingLeak, Recipe { faster_per_tick: 0.1 * MB, ..noise }),
+        (Kind::LeakInSteps, Recipe { per_tick: 4.0 * MB, in_steps_of: 8, ..noise }),
+        (Kind::Plateau, Recipe { warm_up: Some((100.0 * MB, 8.0)), ..noise }),
+        (Kind::Sawtooth, Recipe { sawtooth: Some((60.0 * MB, 8)), ..noise }),
+        (Kind::OneOff, Recipe { jump: Some((30, 60.0 * MB)), ..noise }),
+        (Kind::Shrinking, Recipe { per_tick: -2.0 * MB, ..noise }),
+        (Kind::Quiet, noise),
+    ] {
+        let right = share_of(sessions, |seed| {
+            session(&recipe, 64, seed).last().is_some_and(|verdict| verdict.kind == kind)
+        });
+        tell(&format!("wrong kind after 64 ticks, {kind:?}"), (1.0 - right) * 100.0, 5.0, "%");
+    }
+}
+
+/// A tick with 20,000 sites that all move.
+fn cost() {
+    let sites: Vec<Arc<Site>> = (0..20_000).map(|site| Arc::new(Site::class(format!("{site}")))).collect();
+    let profile = |tick: u64| {
+        let stat = |(index, site): (usize, &Arc<Site>)| {
+            let bytes = 10_000 + tick * (index as u64 % 97) + if index == 0 { tick * 500_000 } else { 0 };
+            SiteStat::exact(Arc::clone(site), Amount { bytes, blocks: 1 })
+        };
+        Arc::new(Profile::new(ProfileSource::exact("test"), sites.iter().enumerate().map(stat).collect()))
+    };
+    let mut engine = VerdictEngine::default();
+    let mut took = Vec::new();
+    let before = resident();
+    for tick in 0..200_u32 {
+        let mut snapshot = snapshot(tick, INTERVAL, f64::from(tick) * MB);
+        snapshot.readings[0].profiles = vec![profile(u64::from(tick))];
+        let begun = Instant::now();
+        let verdicts = engine.push(&snapshot, None);
+        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        assert!(tick < 20 || verdicts.len() > 1, "sites are judged, too");
+    }
+    took.sort_by(f64::total_cmp);
+    tell("a tick with 20,000 sites, median", took[took.len() / 2], 20.0, "ms");
+    tell("a tick with 20,000 sites, worst", took[took.len() - 1], 20.0, "ms");
+    // The baseline's profile and what the allocator keeps of the others are in it.
+    tell("resident size after 200 such ticks", (resident() - before) / MB, 10.0, "MB");
+}
+
+/// Resident bytes of this process; 0 where the system does not tell.
+fn resident() -> f64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    pages.split_whitespace().nth(1).and_then(|pages| pages.parse::<f64>().ok()).unwrap_or(0.0) * 4096.0
+}

@@ -1,0 +1,274 @@
+//! What one series looks like: leak or not, of which kind, how fast. A series is looked at again at each tick, and every look
+//! is a chance to err; so the looks share one small chance of a false alarm (`allowed`), however long the session.
+//! Never knows what the series is about.
+//!
+//! It leaks when a straight line through all of it, or through its last stretch, rises, which is that
+//! - the chance of such a slope without growth is below what this look is allowed (`trend`: noise that lasts is reckoned
+//!   with). As long as too few points tell whether noise lasts, a level that wanders must not explain it either;
+//! - it rose by more than `floor` bytes in that time;
+//! - it still rises: the later half by at least a quarter of the whole's slope.
+
+use super::segments::{SHORTEST, changes};
+use super::slope::{MIN_POINTS, Point, rate, slope};
+use super::trend::{Trend, increments_chance, trend, without_spikes};
+use super::{Kind, Rate};
+
+/// The first look's share of the false alarms, and how fast the later ones' shares fall. All together: below 1 in 1,000.
+const FIRST_LOOK: f64 = 5e-4;
+const FALL: f64 = 3.0;
+/// With fewer points, whether noise lasts cannot be told.
+const TOO_FEW_TO_TELL_NOISE: usize = 9;
+/// With this many or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
+/// this, and the series is so straight (a start-up is a curve).
+const WANDERING: [(usize, f64, f64); 2] = [(8, 2e-3, 0.985), (16, 2e-2, 0.0)];
+/// The same for the first look, whose power is wanted more than any other's.
+const WANDERING_AT_FIRST: (usize, f64, f64) = (5, 8e-3, 0.978);
+/// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself.
+const SLOWS: f64 = -3.0;
+const LATER_HALF_RISES: f64 = 0.01;
+/// A stretch that was chosen by its looks is believed less.
+const CHOSEN: f64 = 0.1;
+/// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
+const STILL_GROWING: f64 = 0.25;
+/// The same while so few points tell little of a bend.
+const STILL_GROWING_EARLY: f64 = 0.7;
+/// Bends in standard errors: beyond this, growth accelerates.
+const BENT: f64 = 5.0;
+/// Jumps make up this share of the growth of a series that rises in steps, or jumped once.
+const MOST_OF_IT: f64 = 0.7;
+/// A jump is so many times the typical change.
+const JUMP: f64 = 6.0;
+
+/// How a series is judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bar {
+    /// Growth of less is nothing, bytes.
+    pub(super) floor: f64,
+    /// The chance of a false alarm that this look is allowed.
+    pub(super) allowed: f64,
+}
+
+impl Bar {
+    /// For the `look`-th look at a series, from 1.
+    pub(super) fn at(look: u32, floor: f64) -> Self {
+        let first = f64::from(MIN_POINTS);
+        Self { floor, allowed: FIRST_LOOK * (first / f64::from(look).max(first)).powf(FALL) }
+    }
+}
+
+/// What a series looks like.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Judged {
+    pub(super) kind: Kind,
+    pub(super) rate: Option<Rate>,
+    /// The chance of a slope like that of the stretch that `rate` is about, if there were no growth.
+    pub(super) chance: Option<f64>,
+    /// Since when the series is as it is now, seconds; `None`: all the time.
+    pub(super) since: Option<f64>,
+}
+
+/// Judges `points`, of which there are never more than a bound.
+pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
+    let unsure = Judged { kind: Kind::NotEnoughData, rate: None, chance: None, since: None };
+    if points.len() < MIN_POINTS as usize {
+        return unsure;
+    }
+    let clean = without_spikes(points);
+    let Some(whole) = trend(&clean) else { return unsure };
+    let cuts = changes(&clean);
+    let last = cuts.last().map_or(&clean[..], |cut| &clean[*cut..]);
+    let now = trend(last).unwrap_or(whole);
+
+    if !cuts.is_empty() && last.len() >= SHORTEST {
+        let chosen = Bar { allowed: bar.allowed * CHOSEN, ..bar };
+        let before = &clean[cuts.iter().rev().nth(1).copied().unwrap_or(0)..clean.len() - last.len()];
+        let now = now.with_noise_of(before, last);
+        if rises(last, &now, chosen) && still_rises(last, &now) {
+            return told(leak_kind(last, &now), last, &now, true);
+        }
+    }
+    if rises(&clean, &whole, bar) {
+        if in_steps(&clean) {
+            return told(Kind::LeakInSteps, &clean, &whole, false);
+        }
+        if still_rises(&clean, &whole) && (cuts.is_empty() || now.slope > STILL_GROWING * whole.slope) {
+            return told(leak_kind(&clean, &whole), &clean, &whole, false);
+        }
+    }
+    let kind = innocent(&clean, last, &whole, bar);
+    let (stretch, trend) = if last.len() >= SHORTEST { (last, &now) } else { (&clean[..], &whole) };
+    told(kind, stretch, trend, !cuts.is_empty())
+}
+
+fn told(kind: Kind, stretch: &[Point], trend: &Trend, is_part: bool) -> Judged {
+    let Some(rate) = rate(stretch) else {
+        return Judged { kind: Kind::NotEnoughData, rate: None, chance: None, since: None };
+    };
+    let since = stretch.first().filter(|_| is_part).map(|point| point.0);
+    Judged { kind, rate: Some(rate), chance: Some(trend.chance), since }
+}
+
+/// Whether `points` rise beyond chance and beyond what is nothing.
+fn rises(points: &[Point], trend: &Trend, bar: Bar) -> bool {
+    trend.slope > 0.0
+        && trend.slope * span(points) > bar.floor
+        && trend.chance <= bar.allowed
+        && is_no_wandering(points, trend, bar)
+}
+
+fn is_no_wandering(points: &[Point], trend: &Trend, bar: Bar) -> bool {
+    let at_first = Some(&WANDERING_AT_FIRST).filter(|_| bar.allowed >= FIRST_LOOK);
+    let bar = at_first.into_iter().chain(&WANDERING).find(|(most, ..)| points.len() <= *most);
+    bar.is_none_or(|(_, chance, straight)| {
+        trend.straight >= *straight && increments_chance(points) <= *chance
+    })
+}
+
+fn still_rises(points: &[Point], trend: &Trend) -> bool {
+    let whole = slope(points).unwrap_or(0.0);
+    let later = &points[points.len() / 2..];
+    let least = if points.len() < TOO_FEW_TO_TELL_NOISE { STILL_GROWING_EARLY } else { STILL_GROWING };
+    let slows = trend.bend < SLOWS;
+    slope(later).unwrap_or(0.0) > least * whole
+        && (!slows
+            || self::trend(later).is_some_and(|later| later.slope > 0.0 && later.chance <= LATER_HALF_RISES))
+}
+
+fn leak_kind(points: &[Point], trend: &Trend) -> Kind {
+    let half = points.len() / 2;
+    let (early, late) = (slope(&points[..=half]).unwrap_or(0.0), slope(&points[half..]).unwrap_or(0.0));
+    if trend.bend > BENT && late > 1.5 * early { Kind::AcceleratingLeak } else { Kind::SteadyLeak }
+}
+
+/// What a series that does not leak looks like.
+fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
+    let rise = level(last.len().min(SHORTEST), points.iter().rev()) - level(2, points.iter());
+    if whole.slope < 0.0 && -whole.slope * span(points) > bar.floor && whole.chance < 5e-3 {
+        return Kind::Shrinking;
+    }
+    if is_sawtooth(points, bar.floor) {
+        return Kind::Sawtooth;
+    }
+    let range = range(points);
+    if rise < bar.floor || rise < 0.5 * range || rise < 4.0 * typical_change(points) {
+        return Kind::Quiet;
+    }
+    // It may still rise, too little to be sure.
+    let later = if last.len() < points.len() { last } else { &points[points.len() / 2..] };
+    if slope(later).unwrap_or(0.0) * span(points) > STILL_GROWING * rise {
+        return Kind::Quiet;
+    }
+    let highest = changes_of(points).fold(0.0, f64::max);
+    if highest > MOST_OF_IT * rise { Kind::OneOff } else { Kind::Plateau }
+}
+
+/// The mean of the first `count` of `points`.
+fn level<'a>(count: usize, points: impl Iterator<Item = &'a Point>) -> f64 {
+    points.take(count).map(|point| point.1).sum::<f64>() / count.max(1) as f64
+}
+
+/// Three jumps or more, with rest between them, make up the growth.
+fn in_steps(points: &[Point]) -> bool {
+    let far = JUMP * typical_change(points);
+    let (mut jumps, mut bytes, mut back) = (0_usize, 0.0, 0.0);
+    let mut latest = 0;
+    for (at, change) in changes_of(points).enumerate() {
+        if change > far {
+            jumps += 1;
+            bytes += change;
+            latest = at;
+        } else if change < -far {
+            back -= change;
+        }
+    }
+    let rise = points.last().zip(points.first()).map_or(0.0, |(last, first)| last.1 - first.1);
+    let goes_on = latest >= points.len() / 2;
+    jumps >= 3 && 3 * jumps <= points.len() && goes_on && bytes > MOST_OF_IT * rise && back < 0.2 * bytes
+}
+
+/// Rises for some points and falls at once, twice at least, each time by half of all that it moves in. Noise rises as often
+/// as it falls.
+pub(super) fn is_sawtooth(points: &[Point], floor: f64) -> bool {
+    let range = range(points);
+    if range <= floor {
+        return false;
+    }
+    let falls = changes_of(points).filter(|change| -change >= 0.5 * range).count();
+    let (down, up) = (
+        changes_of(points).filter(|change| *change < -0.05 * range).count(),
+        changes_of(points).filter(|change| *change > 0.05 * range).count(),
+    );
+    falls >= 2 && up >= 2 * down
+}
+
+fn range(points: &[Point]) -> f64 {
+    let ends = points.iter().fold((f64::MAX, f64::MIN), |ends, p| (ends.0.min(p.1), ends.1.max(p.1)));
+    (ends.1 - ends.0).max(0.0)
+}
+
+fn changes_of(points: &[Point]) -> impl Iterator<Item = f64> {
+    points.windows(2).map(|pair| pair[1].1 - pair[0].1)
+}
+
+/// The median change from one point to the next, whichever way.
+fn typical_change(points: &[Point]) -> f64 {
+    let mut changes: Vec<f64> = changes_of(points).map(f64::abs).collect();
+    let middle = changes.len() / 2;
+    if changes.is_empty() { 0.0 } else { *changes.select_nth_unstable_by(middle, f64::total_cmp).1 }
+}
+
+pub(super) fn span(points: &[Point]) -> f64 {
+    points.last().zip(points.first()).map_or(0.0, |(last, first)| last.0 - first.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Values at 0, 1, 2, … seconds, at the last of as many looks; anything above a hundred is growth.
+    fn check(values: &str, expected: Kind) {
+        let points: Vec<Point> = values
+            .split_whitespace()
+            .enumerate()
+            .map(|(at, value)| (at as f64, value.parse().unwrap()))
+            .collect();
+        let judged = judge(&points, Bar::at(points.len() as u32, 100.0));
+        assert_eq!(judged.kind, expected, "{judged:?}: {values}");
+    }
+
+    fn series(of: impl Fn(u32) -> u32) -> String {
+        (0..24).map(|at| format!("{} ", of(at) + at * 7 % 5)).collect()
+    }
+
+    #[test]
+    fn each_kind_is_told() {
+        check("1 2 3 4", Kind::NotEnoughData);
+        check(&series(|_| 5000), Kind::Quiet);
+        check(&series(|at| 100 * at), Kind::SteadyLeak);
+        check(&series(|at| at * at * 10), Kind::AcceleratingLeak);
+        check(&series(|at| at / 4 * 1000), Kind::LeakInSteps);
+        check(&series(|at| if at < 9 { 100 * at } else { 900 }), Kind::Plateau);
+        check(&series(|at| if at < 9 { 100 } else { 9000 }), Kind::OneOff);
+        check(&series(|at| 1000 + at % 6 * 500), Kind::Sawtooth);
+        check(&series(|at| 9000 - 100 * at), Kind::Shrinking);
+    }
+
+    #[test]
+    fn a_leak_that_begins_late_is_told_with_its_own_rate() {
+        let values = series(|at| 500 + at.saturating_sub(12) * 300);
+        let points: Vec<Point> = values
+            .split_whitespace()
+            .enumerate()
+            .map(|(at, value)| (at as f64, value.parse().unwrap()))
+            .collect();
+        let judged = judge(&points, Bar::at(24, 100.0));
+        assert_eq!(judged.kind, Kind::SteadyLeak, "{judged:?}");
+        assert!((judged.rate.unwrap().bytes_per_second - 300.0).abs() < 10.0, "{judged:?}");
+        assert!((11.0..=13.0).contains(&judged.since.unwrap()), "{judged:?}");
+    }
+
+    #[test]
+    fn one_odd_reading_is_no_jump() {
+        check(&series(|at| if at == 9 { 9000 } else { 100 }), Kind::Quiet);
+    }
+}

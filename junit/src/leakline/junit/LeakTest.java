@@ -1,0 +1,32 @@
+package leakline.junit;
+
+import java.lang.annotation.ElementType;
+import java.lang.annotation.Retention;
+import java.lang.annotation.RetentionPolicy;
+import java.lang.annotation.Target;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.extension.ExtendWith;
+
+/**
+ * A test that is run many times, and fails when live objects grow by it, with their classes. In place of {@code @Test}:
+ *
+ * <pre>
+ * &#64;LeakTest
+ * void reconnectKeepsNothing() {
+ *     client.reconnect();
+ * }
+ * </pre>
+ *
+ * Looks at the Java heap only; for native memory, and for call paths, run the program under {@code leakline run}.
+ */
+@Target(ElementType.METHOD)
+@Retention(RetentionPolicy.RUNTIME)
+@Test
+@ExtendWith(LeakExtension.class)
+public @interface LeakTest {
+    /** How often the test is run, beside some rounds in which caches fill. */
+    int rounds() default 200;
+
+    /** What a round may leave behind. The default allows for chance: no object is smaller than 16 bytes. */
+    long maxBytes() default 8;
+}

@@ -1,0 +1,39 @@
+package io.leakline.runtime;
+
+import io.leakline.Config;
+
+/** What kind of program leakline is started in, and what that adds to the settings or forbids. */
+public interface HostRules {
+    /** The settings to start with, a line each; or why there is no start. */
+    String settings(Config config) throws Refused;
+
+    /** The rules of an app when there is a context, of any JVM otherwise. */
+    static HostRules of(Object context) {
+        if (context == null) {
+            return new AnyJvm();
+        }
+        try {
+            Class<?> found = Class.forName("io.leakline.android.AppRules");
+            return (HostRules) found.getDeclaredConstructor(Object.class).newInstance(context);
+        } catch (ReflectiveOperationException | LinkageError error) {
+            throw new IllegalArgumentException("a context, but no Android: " + error, error);
+        }
+    }
+
+    /** A JVM that is no app: what is asked for. */
+    final class AnyJvm implements HostRules {
+        @Override
+        public String settings(Config config) {
+            return AnyConfig.lines(config.settings());
+        }
+    }
+
+    /** Why there is no start, in words for the log. */
+    final class Refused extends Exception {
+        private static final long serialVersionUID = 1;
+
+        public Refused(String reason) {
+            super(reason);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Which lines of Java keep memory: allocations that HotSpot samples (JVMTI, Java 11 and later), each kept by a weak
+//! reference until it was collected, as call paths with what they hold.
+//!
+//! Told is what was there at two readings or more with a collection between them: what is only not collected yet says
+//! nothing of a leak, and nobody had to be asked for a collection.
+//!
+//! - `sampling`: the callback, on the host's threads, and the table that it fills;
+//! - here: the probe's lane, which sweeps the table and makes a reading of it.
+//!
+//! Never here: a collection that somebody asks for, a strong reference to an object of the host's.
+
+mod sampling;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use leakline_core::{Amount, Details, Gauge, Profile, ProfileSource, Site, SiteStat, names};
+use leakline_probing::sampler::estimate::Sums;
+use leakline_probing::sampler::live::SURVIVAL_READINGS;
+
+use self::sampling::Path;
+use crate::env::Frame;
+use crate::joined;
+use crate::jvmti::{self, Jvmti};
+use crate::methods::{Method, Methods};
+use crate::vm::Vm;
+
+const _: () = assert!(SURVIVAL_READINGS == leakline_core::SURVIVAL_TICKS, "core says what survival means");
+
+/// Readings, with a collection between them, from which on an object is told of.
+const TOLD_READINGS: u32 = 2;
+/// Methods between two frames of local references; each takes one.
+const LOCALS: i32 = 256;
+/// Stands where no frame is known.
+const UNKNOWN: &str = "<no Java frame>";
+/// And for paths that there was no room for.
+const TOO_MANY: &str = "<more call paths than leakline keeps>";
+
+/// How allocations of Java objects are sampled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SitesOptions {
+    /// Mean bytes between two samples; 0: none are taken.
+    pub mean_sample_bytes: u64,
+    /// Frames of each call path at most, to [`SitesOptions::MAX_FRAMES`].
+    pub max_frames: u16,
+    /// Live samples that are kept; with more, the mean doubles and about half of them go.
+    pub max_samples: u32,
+    /// Call paths that are kept.
+    pub max_paths: u32,
+}
+
+impl SitesOptions {
+    /// The deepest call paths.
+    pub const MAX_FRAMES: u16 = sampling::MAX_FRAMES as u16;
+}
+
+impl Default for SitesOptions {
+    fn default() -> Self {
+        Self { mean_sample_bytes: 512 << 10, max_frames: 48, max_samples: 20_000, max_paths: 20_000 }
+    }
+}
+
+/// The lane's side.
+pub(crate) struct Sites {
+    jvmti: Jvmti,
+    epoch: u64,
+    max_paths: usize,
+    collections: Option<u64>,
+    methods: Methods,
+    frames: HashMap<u64, Arc<leakline_core::Frame>>,
+    /// By the path's index; made when it is told of first.
+    sites: Vec<Option<Arc<Site>>>,
+}
+
+/// What one reading copies.
+#[derive(Default)]
+struct Copied {
+    kept: Vec<Sums>,
+    survived: Vec<Sums>,
+    allocated: Vec<Sums>,
+    new: Vec<(usize, Path)>,
+    samples: u64,
+    sampled_bytes: u64,
+    mean: u64,
+    fault: Option<String>,
+}
+
+impl Sites {
+    /// Begins to sample in `vm`, which the calling thread is in.
+    pub(crate) fn begin(vm: Vm, options: SitesOptions) -> Result<Self, String> {
+        let env = vm.environment(jvmti::VERSION_11);
+        // SAFETY: it was asked for by a version that has all that the older one has.
+        let jvmti = env.and_then(|env| unsafe { Jvmti::from_raw(env) });
+        let jvmti = jvmti.ok_or("this JVM does not sample allocations (HotSpot does, from Java 11 on)")?;
+        if !jvmti.add_sampling() || !jvmti.add_capabilities() {
+            // SAFETY: nobody else has it.
+            unsafe { jvmti.dispose() };
+            return Err("this JVM does not sample allocations, or does so for another agent, and it does for one only".into());
+        }
+        let epoch = sampling::start(jvmti, options).inspect_err(|_| {
+            // SAFETY: its callback was refused.
+            unsafe { jvmti.dispose() };
+        })?;
+        Ok(Self {
+            jvmti,
+            epoch,
+            max_paths: options.max_paths as usize,
+            collections: None,
+            methods: Methods::new(),
+            frames: HashMap::new(),
+            sites: Vec::new(),
+        })
+    }
+
+    /// Adds what is kept. `collections`: how many there were so far; `None` where nobody tells.
+    pub(crate) fn read(&mut self, frame: &Frame<'_>, collections: Option<u64>, details: &mut Details) {
+        sampling::sweep(frame.raw());
+        let older = collections.is_none() || collections != self.collections;
+        self.collections = collections;
+        let begun = Instant::now();
+        let copied = self.copy(older);
+        details.longest_stall = details.longest_stall.max(begun.elapsed());
+        for (index, path) in &copied.new {
+            let site = self.site(frame, path);
+            if let Some(place) = self.sites.get_mut(*index) {
+                *place = Some(site);
+            }
+        }
+        details.gauges.push(Gauge::bytes(names::JVM_SAMPLED, copied.sampled_bytes));
+        details.gauges.push(Gauge::count(names::JVM_SAMPLES, copied.samples));
+        let fault = copied.fault.clone();
+        let fault = fault.map(|fault| format!("leakline's tables are wrong, please report this: {fault}"));
+        details.notes.extend(fault);
+        if sampling::has_failed() {
+            details
+                .notes
+                .push("no Java call paths: the sampling failed and rests, please report this".into());
+        }
+        details.profiles.push(Arc::new(self.profile(&copied)));
+    }
+
+    fn copy(&mut self, older: bool) -> Copied {
+        let mut copied = Copied::default();
+        let (sites, most) = (&mut self.sites, self.max_paths / 2);
+        sampling::with_recorder(|recorder| {
+            if recorder.compact(most, &mut |_, ()| {}) {
+                sites.clear();
+            }
+            let count = recorder.stacks.len();
+            sites.resize(count, None);
+            copied.kept.resize(count, Sums::default());
+            copied.survived.resize(count, Sums::default());
+            recorder.each_by_age(older, &mut |live, weight| {
+                copied.sampled_bytes = copied.sampled_bytes.wrapping_add(weight.bytes);
+                for (sums, readings) in
+                    [(&mut copied.kept, TOLD_READINGS), (&mut copied.survived, SURVIVAL_READINGS)]
+                {
+                    if live.readings() >= readings
+                        && let Some(sums) = sums.get_mut(live.stack() as usize)
+                    {
+                        sums.add_back(weight);
+                    }
+                }
+            });
+            copied.allocated.extend(recorder.stacks.all().iter().map(|stack| stack.sums));
+            let told = recorder.stacks.all().iter().enumerate().zip(&copied.kept).zip(&*sites);
+            let new = told.filter(|((_, kept), site)| kept.samples > 0 && site.is_none());
+            copied.new = new.map(|(((index, stack), _), _)| (index, stack.path.clone())).collect();
+            copied.samples = recorder.samples() as u64;
+            copied.mean = recorder.mean();
+            copied.fault = recorder.check();
+        });
+        copied
+    }
+
+    fn profile(&self, copied: &Copied) -> Profile {
+        let sums = copied.kept.iter().zip(&copied.survived).zip(&copied.allocated);
+        let stats = self.sites.iter().zip(sums).filter_map(|(site, ((kept, survived), allocated))| {
+            let site = site.as_ref().filter(|_| kept.samples > 0)?;
+            Some(SiteStat {
+                site: Arc::clone(site),
+                live: Amount { bytes: kept.live.bytes, blocks: kept.live_blocks() },
+                standard_error_bytes: kept.standard_error(copied.mean),
+                allocated: Some(Amount {
+                    bytes: allocated.allocated_bytes,
+                    blocks: allocated.allocated_blocks(),
+                }),
+                survived: Some(Amount { bytes: survived.live.bytes, blocks: survived.live_blocks() }),
+            })
+        });
+        let source = ProfileSource::sampled(ProfileSource::SAMPLED, copied.mean).in_epoch(self.epoch);
+        Profile::new(source, stats.collect())
+    }
+
+    fn site(&mut self, frame: &Frame<'_>, path: &Path) -> Arc<Site> {
+        self.learn(frame, path);
+        let Self { methods, frames, .. } = self;
+        let found = path.frames.iter().filter_map(|[id, place]| {
+            let number = methods.number(*id, *place as i64);
+            if let Some(known) = frames.get(&number) {
+                return Some(Arc::clone(known));
+            }
+            let told = methods.tell(number)?;
+            let new = Arc::new(leakline_core::Frame::new(told.function, told.file, told.line));
+            frames.insert(number, Arc::clone(&new));
+            Some(new)
+        });
+        let mut found: Vec<_> = found.collect();
+        if found.is_empty() {
+            let name = if path.is_shared { TOO_MANY } else { UNKNOWN };
+            found.push(Arc::new(leakline_core::Frame::new("", name, 0)));
+        }
+        Arc::new(Site::call_path(found, path.truncated))
+    }
+
+    /// Looks up the methods of a path that are new.
+    fn learn(&mut self, frame: &Frame<'_>, path: &Path) {
+        let unknown: Vec<u64> =
+            path.frames.iter().map(|[id, _]| *id).filter(|id| !self.methods.knows(*id)).collect();
+        if unknown.is_empty() {
+            return;
+        }
+        let Ok(_frame) = frame.inner(LOCALS) else { return };
+        for id in unknown {
+            let method = joined::method(self.jvmti, id).unwrap_or_else(Method::nameless);
+            self.methods.add(id, Some(method));
+        }
+    }
+
+    /// Stops in a JVM that is there.
+    pub(crate) fn end(self, frame: &Frame<'_>) {
+        self.jvmti.give_sampling_back();
+        // The environment itself stays: callbacks that are on their way use it.
+        sampling::stop(Some(frame.raw()));
+    }
+}
+
+/// Forgets everything of a JVM that has ended.
+pub(crate) fn forget() {
+    sampling::stop(None);
+}

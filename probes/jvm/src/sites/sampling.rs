@@ -1,0 +1,371 @@
+//! The callback for sampled allocations, and the table that it fills: on whatever thread of the host allocates.
+//!
+//! HotSpot draws, for each thread, how many bytes it allocates until its next sample, from an exponential distribution: an
+//! object of `s` bytes is sampled with probability 1 - exp(-s/interval), which is what the recorder's estimates rest on.
+//! It draws for all threads from one sequence of random numbers, and each new thread begins that anew, often at the same
+//! number: a program in a loop would have the same object of the loop sampled each time. So the interval that it draws
+//! with is itself random, at most the mean, and samples that came of a shorter one are thinned to the mean. That also
+//! lets the mean grow, when there are too many samples.
+//!
+//! A sample is kept by a weak reference. Each callback looks at a few of the oldest, so that what was collected goes out
+//! at least as fast as new ones come in, without a thread for it.
+//!
+//! Never holds the lock while it calls the JVM: any such call may wait for a collection. Never makes a Java object, never
+//! leaves an exception behind, never lets a panic out.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+
+use jni::sys;
+use leakline_probing::joined::RawFrame;
+use leakline_probing::sampler::estimate::probability;
+use leakline_probing::sampler::live::Class;
+use leakline_probing::sampler::lock::Lock;
+use leakline_probing::sampler::recorder::{Block, Bounds, Recorded, Recorder};
+
+use super::SitesOptions;
+use crate::env::table;
+use crate::jvmti::{Jvmti, StackFrame};
+
+/// Most frames of a path.
+pub(super) const MAX_FRAMES: usize = 64;
+/// Older samples that each new one looks at.
+const LOOKED_AT: usize = 4;
+/// Samples that are swept at a time under the lock.
+const SWEPT: usize = 256;
+/// An interval is at least this part of the mean; less would spread the samples better, and cost more that are thinned.
+const LEAST_INTERVAL: f64 = 0.75;
+/// The longest interval that HotSpot takes is 2 GiB.
+const MAX_INTERVAL: u64 = 1 << 30;
+/// More samples than that in a window, and the mean doubles: 2,000 a second, at some 2 to 4 µs each.
+const MOST_IN_WINDOW: u32 = 4_000;
+const WINDOW_NANOS: u64 = 2_000_000_000;
+
+static ON: AtomicBool = AtomicBool::new(false);
+static FAILED: AtomicBool = AtomicBool::new(false);
+/// What HotSpot draws with. It draws a thread's next sample before it tells of the last one.
+static INTERVAL: AtomicU64 = AtomicU64::new(0);
+static MOST_FRAMES: AtomicU64 = AtomicU64::new(0);
+static STATE: Lock<State> = Lock::new(State {
+    recorder: Recorder::new(()),
+    entries: VecDeque::new(),
+    last_id: 0,
+    random: 0x9E37_79B9_7F4A_7C15,
+    window_began: 0,
+    in_window: 0,
+});
+
+thread_local! {
+    /// The interval that this thread's next sample was drawn with; 0: before its first one.
+    static DRAWN: Cell<u64> = const { Cell::new(0) };
+    /// Whether this thread is leakline's.
+    static IS_OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A call path as it was met.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Path {
+    /// Methods by the JVM's numbers, with the place in their code; innermost first.
+    pub(super) frames: Box<[RawFrame]>,
+    pub(super) truncated: bool,
+    /// It stands for the paths that there was no room for.
+    pub(super) is_shared: bool,
+}
+
+struct State {
+    recorder: Recorder<Path, ()>,
+    /// The live samples, the one that was looked at longest ago first.
+    entries: VecDeque<Entry>,
+    last_id: usize,
+    random: u64,
+    window_began: u64,
+    in_window: u32,
+}
+
+/// A sample: its number in the recorder, where it stands for an address, and its object.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    id: usize,
+    weak: sys::jweak,
+}
+
+// SAFETY: a weak global reference belongs to no thread.
+unsafe impl Send for Entry {}
+
+impl State {
+    fn next_random(&mut self) -> f64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// Whether a sample that was drawn with another interval counts at the mean that is in force.
+    fn accepts(&mut self, size: u64, drawn: u64) -> bool {
+        let mean = self.recorder.mean();
+        drawn >= mean || self.next_random() < probability(size, mean) / probability(size, drawn)
+    }
+
+    /// What HotSpot is to draw with next; `None`: stopped.
+    fn next_interval(&mut self) -> Option<u64> {
+        let part = LEAST_INTERVAL + (1.0 - LEAST_INTERVAL) * self.next_random();
+        let mean = self.recorder.mean().min(MAX_INTERVAL);
+        (mean > 0).then(|| ((mean as f64 * part) as u64).max(1))
+    }
+
+    /// Counts a sample; too many of them in too short a time double the mean.
+    fn count(&mut self, now: u64) {
+        if now.saturating_sub(self.window_began) > WINDOW_NANOS {
+            (self.window_began, self.in_window) = (now, 0);
+        }
+        self.in_window += 1;
+        if self.in_window > MOST_IN_WINDOW {
+            self.recorder.thin();
+            (self.window_began, self.in_window) = (now, 0);
+        }
+    }
+
+    /// Takes those out that were collected, and puts the others back; `unused` gets what nobody needs any more.
+    fn settle(&mut self, looked_at: &[(Entry, bool)], mut unused: impl FnMut(Entry)) {
+        for (entry, is_collected) in looked_at {
+            if *is_collected {
+                let _ = self.recorder.freed(entry.id);
+                unused(*entry);
+            } else if self.recorder.holds(entry.id) {
+                self.entries.push_back(*entry);
+            } else {
+                // Thinned out.
+                unused(*entry);
+            }
+        }
+    }
+}
+
+/// Begins. Gives the epoch of what is recorded from now on.
+pub(super) fn start(jvmti: Jvmti, options: SitesOptions) -> Result<u64, String> {
+    IS_OWN.set(true);
+    let mean = options.mean_sample_bytes.clamp(1, MAX_INTERVAL);
+    let bounds =
+        Bounds { mean, max_live: options.max_samples as usize, max_stacks: options.max_paths as usize };
+    let shared = Path { is_shared: true, ..Path::default() };
+    let epoch = STATE.with(|state| {
+        state.entries.clear();
+        state.in_window = 0;
+        state.recorder.start(bounds, (), shared);
+        state.recorder.epoch
+    });
+    MOST_FRAMES.store(u64::from(options.max_frames.clamp(1, SitesOptions::MAX_FRAMES)), Relaxed);
+    INTERVAL.store(mean, Relaxed);
+    FAILED.store(false, Relaxed);
+    ON.store(true, Release);
+    if jvmti.set_sampling_interval(mean) && jvmti.watch_samples(sampled) {
+        Ok(epoch)
+    } else {
+        ON.store(false, Release);
+        Err("the JVM refused to tell of sampled allocations".to_owned())
+    }
+}
+
+/// Forgets everything. `env` is the calling thread's, of the JVM that was sampled; `None`: that has ended.
+pub(super) fn stop(env: Option<*mut sys::JNIEnv>) {
+    ON.store(false, Release);
+    let entries = STATE.with(|state| {
+        state.recorder.stop(());
+        std::mem::take(&mut state.entries)
+    });
+    for entry in env.into_iter().flat_map(|env| entries.iter().map(move |entry| (env, entry))) {
+        // SAFETY: the caller's promise, and the entry was taken out: nobody else deletes it.
+        unsafe { delete(entry.0, *entry.1) };
+    }
+}
+
+/// Whether a callback panicked.
+pub(super) fn has_failed() -> bool {
+    FAILED.load(Relaxed)
+}
+
+/// The recorder, for as long as `work` runs: the host's threads wait meanwhile if they have a sample.
+pub(super) fn with_recorder<R>(work: impl FnOnce(&mut Recorder<Path, ()>) -> R) -> R {
+    STATE.with(|state| work(&mut state.recorder))
+}
+
+/// Looks at all samples once. `env` is the calling thread's.
+pub(super) fn sweep(env: *mut sys::JNIEnv) {
+    let mut left = STATE.with(|state| state.entries.len());
+    while left > 0 {
+        let taken: Vec<Entry> = STATE.with(|state| {
+            let count = state.entries.len().min(SWEPT).min(left);
+            state.entries.drain(..count).collect()
+        });
+        if taken.is_empty() {
+            break;
+        }
+        left -= taken.len();
+        // SAFETY: they were taken out, so nobody else deletes them.
+        let looked_at: Vec<_> =
+            taken.into_iter().map(|entry| (entry, unsafe { is_collected(env, entry) })).collect();
+        let mut unused = Vec::new();
+        STATE.with(|state| state.settle(&looked_at, |entry| unused.push(entry)));
+        for entry in unused {
+            // SAFETY: as above.
+            unsafe { delete(env, entry) };
+        }
+    }
+}
+
+/// Called by the JVM.
+///
+/// # Safety
+///
+/// As the specification says.
+unsafe extern "system" fn sampled(
+    env: *mut c_void,
+    jni: *mut sys::JNIEnv,
+    _thread: sys::jobject,
+    object: sys::jobject,
+    _class: sys::jclass,
+    size: i64,
+) {
+    if !ON.load(Acquire) || IS_OWN.get() {
+        return;
+    }
+    // SAFETY: the JVM gave this environment, and it is never disposed of while it has a callback.
+    let Some(jvmti) = (unsafe { Jvmti::from_raw(env) }) else { return };
+    // SAFETY: the JVM's own arguments.
+    let taken = catch_unwind(|| unsafe { take(jvmti, jni, object, u64::try_from(size).unwrap_or(0)) });
+    if taken.is_err() {
+        ON.store(false, Release);
+        FAILED.store(true, Relaxed);
+    }
+}
+
+/// # Safety
+///
+/// `jni` is the calling thread's, and `object` a reference that is alive.
+unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: u64) {
+    let interval = INTERVAL.load(Relaxed);
+    let drawn = match DRAWN.replace(interval) {
+        0 => interval,
+        drawn => drawn,
+    };
+    let mut looked_at = [(Entry { id: 0, weak: std::ptr::null_mut() }, false); LOOKED_AT];
+    let (count, is_wanted) = STATE.with(|state| {
+        state.count(now());
+        let is_wanted = state.accepts(size, drawn);
+        let count = state.entries.len().min(LOOKED_AT);
+        for (place, entry) in looked_at.iter_mut().zip(state.entries.drain(..count)) {
+            place.0 = entry;
+        }
+        (count, is_wanted)
+    });
+    let looked_at = looked_at.get_mut(..count).unwrap_or_default();
+    for (entry, collected) in looked_at.iter_mut() {
+        // SAFETY: it was taken out, so nobody else deletes it.
+        *collected = unsafe { is_collected(jni, *entry) };
+    }
+    // SAFETY: the caller's promise.
+    let weak = if is_wanted { unsafe { new_weak(jni, object) } } else { std::ptr::null_mut() };
+    let mut frames = [StackFrame::NONE; MAX_FRAMES + 1];
+    let most = usize::try_from(MOST_FRAMES.load(Relaxed)).unwrap_or(0).min(MAX_FRAMES);
+    let found = if weak.is_null() { 0 } else { jvmti.own_stack(frames.get_mut(..=most).unwrap_or_default()) };
+    let frames = frames.get(..found.min(most)).unwrap_or_default();
+
+    let mut unused = [std::ptr::null_mut(); LOOKED_AT + 1];
+    let mut places = unused.iter_mut();
+    let mut discard = |entry: Entry| {
+        if let Some(place) = places.next() {
+            *place = entry.weak;
+        }
+    };
+    let next = STATE.with(|state| {
+        state.settle(looked_at, &mut discard);
+        if !weak.is_null() {
+            let entry = Entry { id: state.last_id + 1, weak };
+            if ON.load(Acquire) && state.keep(entry, size, frames, found > most) {
+                state.last_id = entry.id;
+                state.entries.push_back(entry);
+            } else {
+                discard(entry);
+            }
+        }
+        state.next_interval()
+    });
+    for weak in unused.into_iter().filter(|weak| !weak.is_null()) {
+        // SAFETY: it was taken out of the table, or never came into it.
+        unsafe { delete(jni, Entry { id: 0, weak }) };
+    }
+    if let Some(next) = next {
+        INTERVAL.store(next, Relaxed);
+        jvmti.set_sampling_interval(next);
+    }
+}
+
+impl State {
+    fn keep(&mut self, entry: Entry, size: u64, frames: &[StackFrame], truncated: bool) -> bool {
+        let block = Block {
+            address: entry.id,
+            size: usize::try_from(size).unwrap_or(usize::MAX),
+            class: Class::Large,
+            was_marked: false,
+        };
+        let path = |(): &mut ()| Path {
+            frames: frames.iter().map(|frame| [frame.method as u64, frame.place as u64]).collect(),
+            truncated,
+            is_shared: false,
+        };
+        self.recorder.allocated(block, hash(frames, truncated), path) == Recorded::Kept
+    }
+}
+
+/// Of a path; never that of the shared one.
+fn hash(frames: &[StackFrame], truncated: bool) -> u64 {
+    let mix = |hash: u64, word: u64| {
+        let mixed = (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed ^ mixed >> 29
+    };
+    let start = 0x2545_F491_4F6C_DD1D ^ u64::from(truncated);
+    frames.iter().fold(start, |hash, frame| mix(mix(hash, frame.method as u64), frame.place as u64)) | 1
+}
+
+/// Nanoseconds, to a few milliseconds.
+fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one `timespec` into ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// # Safety
+///
+/// `jni` is the calling thread's, and `object` a reference that is alive.
+unsafe fn new_weak(jni: *mut sys::JNIEnv, object: sys::jobject) -> sys::jweak {
+    let functions = table(jni);
+    // SAFETY: the caller's promise.
+    let weak = unsafe { (functions.NewWeakGlobalRef)(jni, object) };
+    // SAFETY: as above.
+    if weak.is_null() && unsafe { (functions.ExceptionCheck)(jni) } {
+        // No memory for it: the host's allocation succeeded, and must not fail for us.
+        // SAFETY: as above.
+        unsafe { (functions.ExceptionClear)(jni) };
+    }
+    weak
+}
+
+/// # Safety
+///
+/// `jni` is the calling thread's, and nobody deletes the entry's reference meanwhile.
+unsafe fn is_collected(jni: *mut sys::JNIEnv, entry: Entry) -> bool {
+    // SAFETY: the caller's promise; a weak reference that was collected is the same as null.
+    unsafe { (table(jni).IsSameObject)(jni, entry.weak, std::ptr::null_mut()) }
+}
+
+/// # Safety
+///
+/// As for [`is_collected`], and nobody uses the entry any more.
+unsafe fn delete(jni: *mut sys::JNIEnv, entry: Entry) {
+    // SAFETY: the caller's promise.
+    unsafe { (table(jni).DeleteWeakGlobalRef)(jni, entry.weak) };
+}

@@ -1,0 +1,177 @@
+//! leakline by its Java interface, as an app has it: a real JVM, and a real CPython that is loaded privately.
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use leakline_core::Cause;
+use leakline_proto::Event;
+use leakline_tests::{Python, built_host, dist, jdks, pythons, read_recording};
+use tempfile::TempDir;
+
+/// One run of the program `AppHost`.
+struct App {
+    folder: TempDir,
+    output: Output,
+}
+
+impl App {
+    /// Runs `steps`; `$file` in them is the recording.
+    #[track_caller]
+    fn run(java: &PathBuf, steps: &[String]) -> Self {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("app.leak");
+        let mut command = Command::new("timeout");
+        command.arg("60").arg(java).arg("-Xcheck:jni");
+        command.arg(format!("-Dleakline.library={}", dist().libraries.join("libleakline_jni.so").display()));
+        let classes = [built_host("leakline"), built_host("android")];
+        command.arg("-cp").arg(std::env::join_paths(classes).expect("paths")).arg("com.example.AppHost");
+        command.arg(format!("load={}", built_host("libpython_host.so").display()));
+        command.args(steps.iter().map(|step| step.replace("$file", &file.display().to_string())));
+        let output = command.output().expect("java");
+        Self { folder, output }
+    }
+
+    fn lines(&self) -> Vec<String> {
+        String::from_utf8_lossy(&self.output.stdout).lines().map(str::to_owned).collect()
+    }
+
+    #[track_caller]
+    fn says(&self, wanted: &[&str]) {
+        let lines = self.lines();
+        for wanted in wanted {
+            let found = lines.iter().any(|line| line.starts_with(wanted));
+            assert!(found, "no `{wanted}` in {lines:#?} {}", String::from_utf8_lossy(&self.output.stderr));
+        }
+        // What -Xcheck:jni has to say goes to standard output.
+        let complaint = lines.iter().find(|line| line.contains("WARNING") || line.contains("FATAL"));
+        assert_eq!(complaint, None, "{lines:#?}");
+    }
+
+    fn events(&self) -> Vec<Event> {
+        read_recording(&self.folder.path().join("app.leak"))
+    }
+}
+
+const START: &str = "start=interval:200ms,logcat.target:off,file.path:$file,final_wait:2s";
+
+fn steps(text: &[&str]) -> Vec<String> {
+    text.iter().map(|step| (*step).to_owned()).collect()
+}
+
+/// The library of an interpreter that has one.
+fn libpython(python: &Python) -> Option<PathBuf> {
+    let script =
+        "import sysconfig as s; print(s.get_config_var('LIBDIR') + '/' + s.get_config_var('INSTSONAME'))";
+    let output = Command::new(&python.path).args(["-S", "-c", script]).output().ok()?;
+    let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+    (path.is_file() && path.to_string_lossy().contains(".so")).then_some(path)
+}
+
+#[test]
+fn an_app_starts_is_read_in_all_its_layers_stops_and_starts_again() {
+    for java in jdks() {
+        for library in pythons().iter().filter_map(libpython) {
+            let mut all = steps(&["probes", START, "mark=early"]);
+            all.push(format!("python={}", library.display()));
+            all.extend(steps(&[
+                "run=kept = [bytes(100) for _ in range(50000)]",
+                "until-python",
+                "cache=5000",
+                "cache=7000",
+                "mark=reconnect",
+                "snapshot",
+                "stats",
+                "reset",
+                "sleep=500",
+                "stop",
+                "stop",
+                START,
+                "snapshot",
+                "stop",
+            ]));
+            let app = App::run(&java, &all);
+            app.says(&[
+                "start true",
+                "python true",
+                "run 0",
+                "probe python ok",
+                "probe jvm ok",
+                "probe native ok",
+                "probe process ok",
+                "probe app ok",
+                "gauge jvm.cache_entries 2",
+                "gauge jvm.cache_bytes 12000",
+                "gauge jvm.heap_used_bytes ",
+                "gauge python.allocated_blocks ",
+                "gauge process.resident_bytes ",
+                "peaks true",
+                "stopped true",
+                "end",
+            ]);
+            assert!(!app.lines().iter().any(|line| line.contains("never_seen") || line == "start false"));
+        }
+    }
+}
+
+#[test]
+fn marks_ticks_and_a_broken_probe_are_in_the_recording() {
+    let java = jdks().remove(0);
+    let app = App::run(
+        &java,
+        &steps(&["probes", START, "mark=early", "snapshot", "sleep=900", "mark=late", "stop"]),
+    );
+    app.says(&["start true", "end"]);
+    let events = app.events();
+    let marks: Vec<String> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Mark(mark) => Some(mark.name.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(marks, ["early", "late"]);
+    let snapshots: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Snapshot { snapshot, .. } => Some(snapshot),
+            _ => None,
+        })
+        .collect();
+    assert!(snapshots.iter().filter(|snapshot| snapshot.tick.cause == Cause::Tick).count() >= 3);
+    let app_reading = snapshots.iter().filter_map(|snapshot| snapshot.reading("app")).next_back().unwrap();
+    assert_eq!(app_reading.notes, ["broken: java.lang.IllegalStateException: no luck"]);
+}
+
+#[test]
+fn a_second_start_and_a_wrong_setting_are_refused_with_one_line() {
+    let java = jdks().remove(0);
+    let app = App::run(&java, &steps(&["start=intervall:1s", "snapshot", START, START, "stop"]));
+    app.says(&["no snapshot", "start true", "start false", "end"]);
+    let said = String::from_utf8_lossy(&app.output.stderr).into_owned();
+    let lines: Vec<_> = said.lines().filter(|line| line.starts_with("W/Leakline: not started")).collect();
+    assert_eq!(
+        lines,
+        [
+            "W/Leakline: not started: unknown setting `intervall` (did you mean `interval`?): Leakline.start",
+            "W/Leakline: not started: leakline runs in this process already",
+        ]
+    );
+}
+
+#[test]
+fn an_app_may_end_python_or_itself_while_it_is_read() {
+    for java in jdks() {
+        let library = pythons().iter().find_map(libpython).unwrap();
+        let python = format!("python={}", library.display());
+        for (last, status) in [("python-end", 0), ("exit=3", 3), ("halt=4", 4)] {
+            let app = App::run(&java, &steps(&[START, &python, "until-python", last, "snapshot"]));
+            assert_eq!(
+                app.output.status.code(),
+                Some(status),
+                "{last} {:#?} {}",
+                app.lines(),
+                String::from_utf8_lossy(&app.output.stderr)
+            );
+        }
+    }
+}
