@@ -15,8 +15,8 @@ use anyhow::{Context as _, Result};
 
 use self::model::Comparison;
 use crate::gate::{self, FailOn, MaxRate};
-use crate::report::{self, Range, Report};
-use crate::{folder, symbols};
+use crate::report::{self, Range, Report, Shown};
+use crate::symbols;
 
 /// Sites of each list that are looked up and matched: those that grew most.
 const MAX_SITES: usize = 1000;
@@ -46,21 +46,8 @@ pub(crate) struct Options {
     #[arg(value_name = "AFTER")]
     after: PathBuf,
 
-    /// The collector's folder [default: leakline/sessions in the user's data folder]
-    #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
-
-    /// Print one JSON object, as docs/compare-json.md describes it
-    #[arg(long)]
-    json: bool,
-
-    /// Sites shown
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
-    top: usize,
-
-    /// Look for symbols of native code in this folder first, by build id; may be given several times
-    #[arg(long, value_name = "DIR")]
-    symbols: Vec<PathBuf>,
+    #[command(flatten)]
+    shown: Shown,
 
     /// Also end with exit status 3 when there is one after the change
     #[arg(long, value_name = "WHAT", value_enum)]
@@ -73,20 +60,20 @@ pub(crate) struct Options {
 
 /// Prints the comparison.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let folder = options.folder.clone().unwrap_or_else(folder::default);
+    let folder = options.shown.folder();
     let side = |what: &Path| {
         let path = report::find(&folder, what)?;
-        read(&path, &options.symbols).with_context(|| format!("cannot compare with {}", what.display()))
+        read(&path, &options.shown.symbols).with_context(|| format!("cannot compare with {}", what.display()))
     };
     let (before, after) = (side(&options.before)?, side(&options.after)?);
     let compared = Comparison::of(&before, &after);
     let mut out = anstream::stdout().lock();
-    if options.json {
-        serde_json::to_writer_pretty(&mut out, &json::show(&before, &after, &compared, options.top))
+    if options.shown.json {
+        serde_json::to_writer_pretty(&mut out, &json::show(&before, &after, &compared, options.shown.top))
             .map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
-        out.write_all(text::show(&before, &after, &compared, options.top).as_bytes())?;
+        out.write_all(text::show(&before, &after, &compared, options.shown.top).as_bytes())?;
     }
     out.flush()?;
     let still_leaks = (options.fail_on.is_some() || options.max_rate.is_some())

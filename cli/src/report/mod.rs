@@ -44,6 +44,32 @@ its last whole entry.
 Exit status: 0 when there is a report, whatever it says, 1 when there is none. With --fail-on or
 --max-rate: 3 when a layer leaks (faster than that), 4 when too little was recorded to tell.";
 
+/// Where recordings are found, and how they are printed: options of all commands that read some.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Shown {
+    /// The collector's folder [default: leakline/sessions in the user's data folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+
+    /// Print one JSON object, as docs/ describes it
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Sites shown of each list
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    pub(crate) top: usize,
+
+    /// Look for symbols of native code in this folder first, by build id; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub(crate) symbols: Vec<PathBuf>,
+}
+
+impl Shown {
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.clone().unwrap_or_else(folder::default)
+    }
+}
+
 /// Options of `leakline report`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -52,21 +78,8 @@ pub(crate) struct Options {
     #[arg(value_name = "FILE-or-SESSION")]
     what: Option<PathBuf>,
 
-    /// The collector's folder [default: leakline/sessions in the user's data folder]
-    #[arg(long, value_name = "DIR")]
-    folder: Option<PathBuf>,
-
-    /// Print one JSON object, as docs/report-json.md describes it
-    #[arg(long)]
-    json: bool,
-
-    /// Sites shown of each list
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
-    top: usize,
-
-    /// Look for symbols of native code in this folder first, by build id; may be given several times
-    #[arg(long, value_name = "DIR")]
-    symbols: Vec<PathBuf>,
+    #[command(flatten)]
+    shown: Shown,
 
     /// Begin with this snapshot, and count growth from it
     #[arg(long, value_name = "NUMBER")]
@@ -95,25 +108,25 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         ));
         return Ok(ExitCode::from(crate::USAGE));
     }
-    let folder = options.folder.clone().unwrap_or_else(folder::default);
+    let folder = options.shown.folder();
     let Some(what) = &options.what else {
         anstream::stdout().lock().write_all(open::list(&folder)?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     };
-    if let Some(none) = options.symbols.iter().find(|folder| !folder.is_dir()) {
+    if let Some(none) = options.shown.symbols.iter().find(|folder| !folder.is_dir()) {
         crate::style::error(&format!("--symbols names no folder: {}", none.display()));
         return Ok(ExitCode::from(crate::USAGE));
     }
     let path = open::find(&folder, what)?;
     let mut report = open::report(&path, Range { from: options.from, to: options.to })?;
-    symbols::resolve(&mut report, options.top, &options.symbols);
+    symbols::resolve(&mut report, options.shown.top, &options.shown.symbols);
     let mut out = anstream::stdout().lock();
-    if options.json {
-        serde_json::to_writer_pretty(&mut out, &json::show(&report, options.top))
+    if options.shown.json {
+        serde_json::to_writer_pretty(&mut out, &json::show(&report, options.shown.top))
             .map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
-        out.write_all(text::show(&report, options.top).as_bytes())?;
+        out.write_all(text::show(&report, options.shown.top).as_bytes())?;
     }
     out.flush()?;
     if options.fail_on.is_some() || options.max_rate.is_some() {

@@ -76,6 +76,10 @@ impl Hooked {
                     "no call paths of malloc: the hook failed and rests, please report this".to_owned(),
                 );
             }
+            Some(Ok(_)) if !hook::sees_mappings() => details.notes.push(
+                "no call paths of mappings: leakline is linked into a program whose malloc it would call from within"
+                    .to_owned(),
+            ),
             _ => {}
         }
         let Some(reader) = &mut self.reader else { return };

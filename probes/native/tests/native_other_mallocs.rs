@@ -55,7 +55,9 @@ fn follow() {
     let clock = MachineClock::new();
     let mut probe = Driven::new(clock.clone(), NativeProbe::new(clock, NativeOptions::default()));
     probe.attach();
-    assert_eq!(probe.details().notes.len(), 0);
+    // This program's own allocations are the other malloc's, whose locks are held when it asks for a mapping.
+    let notes = probe.details().notes;
+    assert!(notes.len() == 1 && notes[0].starts_with("no call paths of mappings: "), "{notes:?}");
     let mut live = || value(&probe.gauges().gauges, names::MALLOC_LIVE).unwrap() as f64;
     let before = live();
     let mut blocks: Vec<Vec<u8>> = (0..65_536).map(|_| vec![1; 1024]).collect();

@@ -121,7 +121,7 @@ fn build_one(tools: &Tools, abi: &Abi, grpc: bool) -> anyhow::Result<PathBuf> {
         "--quiet",
         "--locked",
         "--profile",
-        "dist",
+        "android",
         "--package",
         "leakline-android-library",
     ]);
@@ -148,7 +148,7 @@ fn build_one(tools: &Tools, abi: &Abi, grpc: bool) -> anyhow::Result<PathBuf> {
     };
     fs::create_dir_all(to.parent().unwrap_or(&to))
         .with_context(|| format!("cannot make the folder of {}", to.display()))?;
-    fs::copy(target.join(abi.target).join("dist").join(LIBRARY), &to)
+    fs::copy(target.join(abi.target).join("android").join(LIBRARY), &to)
         .with_context(|| format!("cannot write {}", to.display()))?;
     Ok(to)
 }

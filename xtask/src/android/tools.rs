@@ -76,6 +76,8 @@ impl Tools {
     pub(crate) fn flags(&self, abi: &Abi) -> anyhow::Result<Vec<String>> {
         let mut link = vec![
             "-Wl,-z,defs".to_owned(),
+            // All that the list lacks, at once.
+            "-Wl,--error-limit=0".to_owned(),
             format!("-Wl,-soname,{LIBRARY}"),
             format!("-Wl,-z,max-page-size={}", abi.alignment),
         ];

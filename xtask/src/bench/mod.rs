@@ -38,6 +38,9 @@ pub(crate) struct Scope {
 /// Measures and prints.
 type Bench = fn(&Scope) -> anyhow::Result<()>;
 
+/// One question of several that a benchmark answers, by its name; shortly when asked.
+type Part = (&'static str, fn(bool) -> anyhow::Result<()>);
+
 const BENCHES: &[(&str, Bench)] = &[
     ("start", |scope| start::run(scope.smoke)),
     ("idle", |scope| idle::run(scope.smoke)),
@@ -70,6 +73,14 @@ pub(crate) fn run(name: Option<&str>, scope: &Scope) -> anyhow::Result<()> {
     let over = OVER.load(Ordering::Relaxed);
     ensure!(scope.smoke || over == 0, "{over} figures are over their limits");
     Ok(())
+}
+
+/// Runs the parts that are asked for.
+fn run_parts(scope: &Scope, parts: &[Part]) -> anyhow::Result<()> {
+    let wanted = |name: &str| scope.only.as_deref().is_none_or(|only| only == name);
+    let names = parts.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    ensure!(parts.iter().any(|(name, _)| wanted(name)), "--only is one of: {names}");
+    parts.iter().filter(|(name, _)| wanted(name)).try_for_each(|(_, part)| part(scope.smoke))
 }
 
 /// Figures over their limits so far.

@@ -17,6 +17,7 @@ pub mod estimate;
 pub mod live;
 pub mod lock;
 pub mod marks;
+pub mod random;
 pub mod recorder;
 pub mod stacks;
 pub mod thread;

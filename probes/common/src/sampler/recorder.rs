@@ -6,6 +6,7 @@
 
 use super::estimate::{Sums, Weight, probability, weight};
 use super::live::{Class, Live, LiveTable, SURVIVAL_READINGS};
+use super::random::Random;
 use super::stacks::Stacks;
 
 /// What a recorder is started with.
@@ -58,7 +59,7 @@ pub struct Recorder<P, E> {
     live: LiveTable,
     bounds: Bounds,
     first_mean: u64,
-    random: u64,
+    random: Random,
 }
 
 /// An allocation that was taken out.
@@ -81,7 +82,7 @@ impl<P, E> Recorder<P, E> {
             live: LiveTable::new(),
             bounds: Bounds { mean: 0, max_live: 0, max_stacks: 0 },
             first_mean: 0,
-            random: 0x2545_F491_4F6C_DD1D,
+            random: Random::new(0x2545_F491_4F6C_DD1D),
         }
     }
 
@@ -270,11 +271,7 @@ impl<P, E> Recorder<P, E> {
         }
         let mut random = self.random;
         self.live.retain(&mut |live| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            let kept = probability(live.size(), new) / probability(live.size(), old);
-            ((random >> 11) as f64) < kept * (1_u64 << 53) as f64
+            random.uniform() <= probability(live.size(), new) / probability(live.size(), old)
         });
         self.random = random;
         self.bounds.mean = new;

@@ -8,14 +8,16 @@
 
 use std::cell::Cell;
 
+use super::random::Random;
+
 /// One thread's state.
 #[derive(Debug)]
 #[repr(C, align(8))]
 pub struct Thread {
     /// Bytes until the next sample; negative when it is due.
     left: Cell<i64>,
-    /// State of the random numbers; 0: this thread has not begun.
-    random: Cell<u64>,
+    /// Has not begun where this thread has not.
+    random: Cell<Random>,
     /// The mean with which the interval that runs was drawn.
     mean: Cell<u64>,
     /// Whether this thread is inside a hook.
@@ -59,8 +61,8 @@ impl Thread {
     /// Draws the next interval.
     #[cold]
     pub fn is_due(&self, size: usize, mean: u64) -> bool {
-        if self.random.get() == 0 {
-            self.random.set(seed());
+        if !self.random.get().has_begun() {
+            self.random.set(Random::new(seed()));
             let first = self.draw(mean);
             self.left.set(first.wrapping_sub(size as i64));
             if self.left.get() >= 0 {
@@ -130,15 +132,12 @@ impl Thread {
         interval.min(1e18) as i64
     }
 
-    /// Above 0, at most 1 (xorshift64*, whose low bits are thrown away).
+    /// Above 0, at most 1.
     fn uniform(&self) -> f64 {
-        let mut x = self.random.get();
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.random.set(x);
-        let high = x.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11;
-        (high + 1) as f64 / (1_u64 << 53) as f64
+        let mut random = self.random.get();
+        let drawn = random.uniform();
+        self.random.set(random);
+        drawn
     }
 }
 
@@ -245,7 +244,7 @@ mod place {
         static THREAD: Thread = const {
             Thread {
                 left: Cell::new(0),
-                random: Cell::new(0),
+                random: Cell::new(super::Random::new(0)),
                 mean: Cell::new(0),
                 busy: Cell::new(0),
                 reached: Cell::new(0),
@@ -290,7 +289,7 @@ mod tests {
         // Of the first allocation after the change, one in 64 is to be sampled, as if the mean had always been so.
         let runs = 20_000;
         let found = on_a_thread(move |thread| {
-            thread.random.set(seed());
+            thread.random.set(Random::new(seed()));
             (0..runs)
                 .filter(|_| {
                     thread.left.set(-1);

@@ -24,6 +24,7 @@ use leakline_probing::joined::RawFrame;
 use leakline_probing::sampler::estimate::probability;
 use leakline_probing::sampler::live::Class;
 use leakline_probing::sampler::lock::Lock;
+use leakline_probing::sampler::random::Random;
 use leakline_probing::sampler::recorder::{Block, Bounds, Recorded, Recorder};
 
 use super::SitesOptions;
@@ -53,7 +54,7 @@ static STATE: Lock<State> = Lock::new(State {
     recorder: Recorder::new(()),
     entries: VecDeque::new(),
     last_id: 0,
-    random: 0x9E37_79B9_7F4A_7C15,
+    random: Random::new(0x9E37_79B9_7F4A_7C15),
     window_began: 0,
     in_window: 0,
 });
@@ -80,7 +81,7 @@ struct State {
     /// The live samples, the one that was looked at longest ago first.
     entries: VecDeque<Entry>,
     last_id: usize,
-    random: u64,
+    random: Random,
     window_began: u64,
     in_window: u32,
 }
@@ -96,22 +97,15 @@ struct Entry {
 unsafe impl Send for Entry {}
 
 impl State {
-    fn next_random(&mut self) -> f64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        (self.random >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
     /// Whether a sample that was drawn with another interval counts at the mean that is in force.
     fn accepts(&mut self, size: u64, drawn: u64) -> bool {
         let mean = self.recorder.mean();
-        drawn >= mean || self.next_random() < probability(size, mean) / probability(size, drawn)
+        drawn >= mean || self.random.uniform() <= probability(size, mean) / probability(size, drawn)
     }
 
     /// What HotSpot is to draw with next; `None`: stopped.
     fn next_interval(&mut self) -> Option<u64> {
-        let part = LEAST_INTERVAL + (1.0 - LEAST_INTERVAL) * self.next_random();
+        let part = LEAST_INTERVAL + (1.0 - LEAST_INTERVAL) * self.random.uniform();
         let mean = self.recorder.mean().min(MAX_INTERVAL);
         (mean > 0).then(|| ((mean as f64 * part) as u64).max(1))
     }

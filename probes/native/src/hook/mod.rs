@@ -27,7 +27,7 @@ use next::Functions;
 use record::Path;
 
 pub(crate) use next::behind;
-pub(crate) use patch::{Patched, come_in_front, is_unfinished};
+pub(crate) use patch::{Patched, come_in_front, is_unfinished, sees_mappings};
 pub(crate) use profile::Reader;
 
 /// What the hook knows.

@@ -7,11 +7,13 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
+use leakline_probing::heap::OwnHeap;
 use leakline_probing::loader;
 
 use super::{next, shims};
+use crate::allocator::Kind;
 
 /// How the hook came in front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +90,16 @@ struct Function {
     ours: usize,
 }
 
+/// Whether mappings can be recorded. An allocator asks for them with its locks held, where it must not be called: so only
+/// from a heap of leakline's own, or beside glibc's malloc, which asks the kernel without a call that could be hooked.
+pub(crate) fn sees_mappings() -> bool {
+    static SEES: LazyLock<bool> =
+        LazyLock::new(|| OwnHeap::held_bytes() > 0 || Kind::of_host() == Kind::Glibc);
+    *SEES
+}
+
 fn functions() -> Vec<Function> {
+    let sees_mappings = sees_mappings();
     let ours = |name: &CStr| match name.to_bytes() {
         b"malloc" => shims::malloc as *const () as usize,
         b"calloc" => shims::calloc as *const () as usize,
@@ -100,6 +111,7 @@ fn functions() -> Vec<Function> {
         b"memalign" => shims::memalign as *const () as usize,
         b"valloc" => shims::valloc as *const () as usize,
         b"pvalloc" => shims::pvalloc as *const () as usize,
+        b"mmap" | b"mmap64" | b"munmap" | b"mremap" if !sees_mappings => 0,
         b"mmap" | b"mmap64" => shims::mmap as *const () as usize,
         b"munmap" => shims::munmap as *const () as usize,
         b"mremap" => shims::mremap as *const () as usize,

@@ -72,14 +72,14 @@ impl Registers {
 /// Why a walk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
+    /// The next frame could not be found. The first, so that what was not walked yet is zero, and takes no room in a file.
+    Unknown,
     /// There is no caller.
     Root,
     /// There was no more room.
     Depth,
     /// In the code of a runtime, by its place among those that joined; its frame is the last.
     Runtime(u32),
-    /// The next frame could not be found.
-    Unknown,
 }
 
 /// What a walk found.

@@ -8,28 +8,18 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
-use super::Scope;
+use super::{Part, Scope, run_parts};
 use crate::dist;
 use crate::hosts;
 use crate::process::{root, run as run_program};
 
-/// Measures and prints; shortly when asked.
-type Part = fn(bool) -> anyhow::Result<()>;
-
-const PARTS: &[(&str, Part)] = &[("histogram", histogram::run), ("sites", sites::run)];
+const PARTS: &[Part] = &[("histogram", histogram::run), ("sites", sites::run)];
 
 /// The whole run takes a few minutes.
 pub(super) fn run(scope: &Scope) -> anyhow::Result<()> {
-    let wanted = |name: &str| scope.only.as_deref().is_none_or(|only| only == name);
-    let parts: Vec<_> = PARTS.iter().filter(|(name, _)| wanted(name)).collect();
-    let names = PARTS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-    ensure!(!parts.is_empty(), "--only is one of: {names}");
-    for (_, part) in parts {
-        part(scope.smoke)?;
-    }
-    Ok(())
+    run_parts(scope, PARTS)
 }
 
 /// The JDK's programs, and the folder with this folder's classes, compiled.
