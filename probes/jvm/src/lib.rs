@@ -22,16 +22,15 @@ mod gc;
 mod histogram;
 mod hotspot;
 mod joined;
-mod jvmti;
 mod management;
 mod methods;
 mod places;
 mod pools;
 mod probe;
-mod ready;
 mod runtime;
 mod sites;
-mod vm;
+
+use leakline_probing::java::{jvmti, ready, vm};
 
 pub use histogram::HistogramOptions;
 pub use probe::{JvmOptions, JvmProbe};

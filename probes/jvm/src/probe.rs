@@ -193,8 +193,9 @@ impl JvmProbe {
             sites::forget();
             return Err(JvmError::Ended);
         };
-        let mut attached =
-            vm.attach(THREAD).map_err(|error| if source.vm().is_none() { JvmError::Ended } else { error })?;
+        let mut attached = vm
+            .attach(THREAD)
+            .map_err(|error| if source.vm().is_none() { JvmError::Ended } else { error.into() })?;
         if std::mem::take(&mut self.entered) {
             attached.leave();
         }
@@ -220,7 +221,7 @@ impl Probe for JvmProbe {
             Ok(vm) => vm,
             Err(reason) => return Ok(Attachment::Absent { reason: reason.into() }),
         };
-        let attached = vm.attach(THREAD)?;
+        let attached = vm.attach(THREAD).map_err(JvmError::from)?;
         let frame = Frame::new(&attached, LOCALS_TO_ATTACH)?;
         let mut globals = Globals::default();
         match Reader::find(&frame, &mut globals) {
