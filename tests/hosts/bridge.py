@@ -27,6 +27,7 @@ def let_go(held, queue, before):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, nargs="*", default=[])
+    parser.add_argument("--keep", type=int, default=0, help="Java objects that Python keeps, more at each step")
     parser.add_argument("--stay", type=float, default=1)
     parser.add_argument("--end", choices=["jvm", "python", "at-once"], default="python")
     parser.add_argument("--java", nargs="*", default=[], help="further options of the JVM, without their -")
@@ -34,17 +35,19 @@ def main():
     jpype.startJVM("-Xmx64m", "-XX:+UseSerialGC", *["-" + option for option in options.java])
     held = jpype.JClass("java.util.ArrayList")()
     queue = jpype.JClass("org.jpype.ref.JPypeReferenceQueue").getInstance()
+    kept = []
     before = queue.getQueueSize()
     print("begins with", before, flush=True)
     for step in options.steps:
         for _ in range(step):
             held.add(jpype.JProxy("java.lang.Runnable", inst=Listener()))
+        kept.extend(jpype.JClass("java.lang.StringBuilder")() for _ in range(options.keep))
         if step == 0:
             let_go(held, queue, before)
         print("holds", queue.getQueueSize(), flush=True)
         time.sleep(options.stay)
     if options.end == "jvm":
-        del held, queue
+        del held, queue, kept
         jpype.shutdownJVM()
         time.sleep(1)
     print("ends", flush=True)

@@ -250,7 +250,8 @@ pub mod names {
     /// Java threads now.
     pub const JVM_THREADS: &str = "jvm.threads";
 
-    /// Objects that native code holds in Java's heap by global references; a JVM has some hundred of its own.
+    /// Objects that native code holds in Java's heap by global references; a JVM has some hundred of its own. With `.` and the
+    /// name of a class after it: those to objects of a class of which there are more and more.
     pub const JVM_GLOBAL_REFS: &str = "jvm.jni_global_refs";
 
     /// References to Python objects that Java holds through JPype or jep, by the bridge's own table: until the Java objects

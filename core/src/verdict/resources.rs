@@ -90,7 +90,7 @@ impl ResourceWatch {
 
 /// The gauge's name, where it counts a resource that leakline itself does not hold.
 fn resource(name: &str) -> Option<&str> {
-    let is_part = [names::DESCRIPTORS, names::THREADS]
+    let is_part = [names::DESCRIPTORS, names::THREADS, names::JVM_GLOBAL_REFS]
         .iter()
         .any(|whole| name.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.')));
     let is_own = name.ends_with(".leakline");

@@ -19,6 +19,7 @@ mod android;
 mod env;
 mod error;
 mod gc;
+mod global_refs;
 mod histogram;
 mod hotspot;
 mod joined;
@@ -29,6 +30,7 @@ mod pools;
 mod probe;
 mod runtime;
 mod sites;
+mod tagged;
 
 use leakline_probing::java::{jvmti, ready, vm};
 

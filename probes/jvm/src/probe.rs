@@ -16,6 +16,7 @@ use leakline_probing::loader::Watch;
 use crate::android::Android;
 use crate::env::{Frame, Globals};
 use crate::error::JvmError;
+use crate::global_refs::GlobalRefs;
 use crate::histogram::{Histogram, HistogramOptions};
 use crate::joined::{self, Learner};
 use crate::management::Management;
@@ -93,6 +94,7 @@ pub struct JvmProbe {
 struct Held {
     reader: Reader,
     histogram: Result<Histogram, String>,
+    global_refs: GlobalRefs,
     /// `None`: not asked for.
     sites: Option<Result<Sites, String>>,
     globals: Globals,
@@ -229,8 +231,9 @@ impl Probe for JvmProbe {
                 let name = runtime_name(&frame).unwrap_or_else(|_| "JVM".to_owned());
                 let histogram = Histogram::find(&frame, vm, self.histogram, &mut globals);
                 let histogram = histogram.map_err(|error| error.to_string());
+                let global_refs = GlobalRefs::new(vm, self.histogram);
                 let sites = (self.sites.mean_sample_bytes > 0).then(|| Sites::begin(vm, self.sites));
-                self.held = Some(Held { reader, histogram, sites, globals });
+                self.held = Some(Held { reader, histogram, global_refs, sites, globals });
                 places::publish();
                 joined::begin(vm, &frame);
                 Ok(Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() }))
@@ -272,6 +275,7 @@ impl Probe for JvmProbe {
                 }
                 Err(error) => details.notes.push(format!("no histogram of Java's classes: {error}")),
             }
+            held.global_refs.read(frame, tick, &mut details);
             match &mut held.sites {
                 Some(Ok(sites)) => sites.read(frame, collections, &mut details),
                 Some(Err(error)) => details.notes.push(format!("no Java call paths: {error}")),
@@ -286,8 +290,9 @@ impl Probe for JvmProbe {
 
     async fn request(&mut self, request: &ProbeRequest) -> Result<Asked, ProbeError> {
         match (request, &mut self.held) {
-            (ProbeRequest::Census, Some(Held { histogram: Ok(histogram), .. })) => {
+            (ProbeRequest::Census, Some(Held { histogram: Ok(histogram), global_refs, .. })) => {
                 histogram.ask();
+                global_refs.ask();
                 Ok(Asked::Done)
             }
             _ => Ok(Asked::NotForThis),
@@ -297,7 +302,7 @@ impl Probe for JvmProbe {
     async fn detach(&mut self) {
         places::forget();
         joined::end();
-        let (Some(source), Some(Held { reader, histogram, sites, globals })) =
+        let (Some(source), Some(Held { reader, histogram, sites, globals, .. })) =
             (self.source, self.held.take())
         else {
             return;

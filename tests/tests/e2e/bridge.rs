@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::Command;
 
 use leakline_core::{ReadingStatus, names};
-use leakline_tests::{Host, Outcome, dist, venv_python, workspace};
+use leakline_tests::{Host, Outcome, built_host, dist, jdks, venv_python, workspace};
 
 fn python(program: &str) -> Vec<OsString> {
     vec![venv_python().into(), workspace().join("tests/hosts").join(program).into()]
@@ -66,7 +66,7 @@ fn the_python_objects_that_java_holds_are_told_to_the_object() {
 fn one_runtime_may_end_while_the_bridge_is_read() {
     for end in ["jvm", "python", "at-once"] {
         for _ in 0..3 {
-            let words = format!("--steps 300 --stay 0.5 --java Xcheck:jni --end {end}");
+            let words = format!("--steps 300 --stay 2 --java Xcheck:jni --end {end}");
             let outcome = bridge(&words, "100ms").run().succeeded();
             check_silent(&outcome);
             assert!(outcome.stdout.ends_with("ends\n"), "{end}: {}", outcome.stdout);
@@ -82,4 +82,31 @@ fn without_a_bridge_there_is_no_word_of_it() {
     let readings: Vec<_> = snapshots.iter().filter_map(|snapshot| snapshot.reading("bridge")).collect();
     assert!(readings.iter().all(|reading| reading.notes.is_empty()));
     assert!(readings.iter().all(|reading| matches!(reading.status, ReadingStatus::Absent { .. })));
+}
+
+#[test]
+fn the_python_objects_that_java_holds_through_jep_are_told_to_the_object() {
+    let java = jdks().into_iter().next().expect("a JDK");
+    let mut arguments = OsString::from("@");
+    arguments.push(built_host("jep_host.arguments"));
+    let own = ["--leak", "bridge", "--seconds", "4"].map(OsString::from);
+    let command = [java.into_os_string(), arguments].into_iter().chain(own);
+    let outcome = Host::new(command).options(["--interval", "200ms"]).run().succeeded();
+    assert!(outcome.stdout.contains("Java holds 1000 Python objects"), "{}", outcome.stdout);
+    let read = changes(&outcome, names::BRIDGE_JAVA_HOLDS_PYTHON);
+    for exact in [0, 500, 1000] {
+        assert!(read.contains(&exact), "{exact}: {read:?}");
+    }
+}
+
+/// A Java object that Python keeps is a global reference of JPype's.
+#[test]
+fn the_java_objects_that_python_holds_are_global_references_by_class() {
+    let outcome = bridge("--keep 500 --steps 1 1 --stay 2 --java Xcheck:jni --end at-once", "200ms");
+    let outcome = outcome.run().succeeded();
+    check_silent(&outcome);
+    let of_class = format!("{}.java.lang.StringBuilder", names::JVM_GLOBAL_REFS);
+    assert_eq!(changes(&outcome, &of_class).last(), Some(&1000));
+    let all = changes(&outcome, names::JVM_GLOBAL_REFS);
+    assert!(all.last().is_some_and(|last| (1000..4000).contains(last)), "{all:?}");
 }
