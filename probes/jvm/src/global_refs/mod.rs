@@ -6,20 +6,18 @@
 //!
 //! Never here: weak global references, which are no roots; the JVM tells those in words only.
 
+mod cost;
 mod growing;
 mod roots;
 
-use std::time::{Duration, Instant};
-
 use leakline_core::{Cause, Details, Gauge, Tick, names};
 
+use self::cost::Cost;
 use self::growing::Growing;
 use crate::env::Frame;
 use crate::histogram::HistogramOptions;
 use crate::vm::Vm;
 
-/// What is reckoned with before it was measured: most JVMs take less than a millisecond.
-const GUESS: Duration = Duration::from_millis(5);
 /// Failures in a row after which nobody tries again.
 const MAX_FAILURES: u32 = 3;
 
@@ -30,16 +28,15 @@ pub(crate) struct GlobalRefs {
     growing: Growing,
     readings: u32,
     asked: bool,
-    /// What the next count will take.
-    reckoned: Duration,
+    cost: Cost,
     failures: u32,
 }
 
 impl GlobalRefs {
     /// Counts nothing yet.
     pub(crate) fn new(vm: Vm, options: HistogramOptions) -> Self {
-        let growing = Growing::default();
-        Self { vm, options, growing, readings: 0, asked: false, reckoned: GUESS, failures: 0 }
+        let (growing, cost) = (Growing::default(), Cost::default());
+        Self { vm, options, growing, readings: 0, asked: false, cost, failures: 0 }
     }
 
     /// The next reading counts, whatever the cadence.
@@ -56,22 +53,22 @@ impl GlobalRefs {
         if !(due || std::mem::take(&mut self.asked)) || self.failures >= MAX_FAILURES {
             return;
         }
-        if self.reckoned > self.options.max_pause {
+        let threads = threads();
+        let reckoned = self.cost.reckon(threads);
+        if reckoned > self.options.max_pause {
             details.notes.push(format!(
                 "global references were not counted: it would stop the program for about {} ms, and {} ms are \
                  allowed (jvm.histogram_pause)",
-                self.reckoned.as_millis(),
+                reckoned.as_millis(),
                 self.options.max_pause.as_millis(),
             ));
-            // That may have been a bad moment.
-            self.reckoned = self.reckoned * 9 / 10;
+            self.cost.left_out();
             return;
         }
-        let begun = Instant::now();
         match roots::count(frame, self.vm) {
             Ok(counted) => {
                 self.failures = 0;
-                self.reckoned = counted.pause;
+                self.cost.measured(threads, counted.pause);
                 details.longest_stall = details.longest_stall.max(counted.pause);
                 details.gauges.push(Gauge::count(names::JVM_GLOBAL_REFS, counted.total));
                 for (class, count) in self.growing.follow(counted.classes) {
@@ -80,9 +77,13 @@ impl GlobalRefs {
             }
             Err(error) => {
                 self.failures += 1;
-                self.reckoned = begun.elapsed();
                 details.notes.push(format!("no global references: {error}"));
             }
         }
     }
+}
+
+/// How many threads the process has: most of the time goes into their stacks.
+fn threads() -> u64 {
+    std::fs::read_dir("/proc/self/task").map_or(1, |threads| threads.count() as u64)
 }

@@ -1,5 +1,8 @@
 //! Has the JVM tell its roots by the tool interface, and counts those that are global references, by their objects' class.
 //! Follows no reference from there: what the roots hold is not visited.
+//!
+//! HotSpot tells the stacks' roots, then all global references, then those of its system classes. There the count ends it:
+//! if it went on to the end, HotSpot up to 17 would walk the whole heap afterwards, to clean up marks that it did not make.
 
 use std::ffi::c_void;
 use std::mem::transmute;
@@ -24,8 +27,12 @@ const MAX_CLASSES: usize = 1 << 20;
 const MAX_TOLD: usize = 2000;
 /// A reference's kind.
 const JNI_GLOBAL: i32 = 21;
+/// The kind that comes after it.
+const SYSTEM_CLASS: i32 = 22;
 /// Not to go on from this object.
 const VISIT_NOTHING: i32 = 0;
+/// Not to go on at all.
+const VISIT_ABORT: i32 = 0x8000;
 
 type FollowReferences =
     unsafe extern "system" fn(Env, i32, sys::jclass, sys::jobject, *const Callbacks, *const c_void) -> Error;
@@ -59,8 +66,12 @@ pub(super) struct Counted {
     pub(super) pause: Duration,
 }
 
-/// References by the tags of their objects' classes; 0 for classes that have none.
-struct Sums(Vec<u64>);
+struct Sums {
+    /// References by the tags of their objects' classes; 0 for classes that have none.
+    counts: Vec<u64>,
+    /// Whether there was one.
+    seen: bool,
+}
 
 /// Counts, on the lane's thread, which is in the JVM.
 pub(super) fn count(frame: &Frame<'_>, vm: Vm) -> Result<Counted, JvmError> {
@@ -72,19 +83,19 @@ pub(super) fn count(frame: &Frame<'_>, vm: Vm) -> Result<Counted, JvmError> {
         // SAFETY: the reference is alive until the frame ends. A class that cannot be tagged is among the others.
         unsafe { tagged.tag(*class, index as i64 + 1) };
     }
-    let mut sums = Sums(vec![0; classes.len() + 1]);
+    let mut sums = Sums { counts: vec![0; classes.len() + 1], seen: false };
     let begun = Instant::now();
     follow(&tagged, &mut sums)?;
     let pause = begun.elapsed();
     let mut counts: Vec<(u64, sys::jclass)> =
-        sums.0.iter().skip(1).copied().zip(classes).filter(|(count, _)| *count > 0).collect();
+        sums.counts.iter().skip(1).copied().zip(classes).filter(|(count, _)| *count > 0).collect();
     counts.sort_unstable_by_key(|(count, _)| std::cmp::Reverse(*count));
     let named = counts.into_iter().take(MAX_TOLD).filter_map(|(count, class)| {
         // SAFETY: the reference is alive until the frame ends.
         let signature = unsafe { tagged.jvmti().class_signature(class) }?;
         Some((names::of_signature(&signature), count))
     });
-    Ok(Counted { total: sums.0.iter().sum(), classes: named.collect(), pause })
+    Ok(Counted { total: sums.counts.iter().sum(), classes: named.collect(), pause })
 }
 
 fn follow(tagged: &Tagged, sums: &mut Sums) -> Result<(), JvmError> {
@@ -117,14 +128,15 @@ unsafe extern "system" fn visit(
     _: i32,
     sums: *mut c_void,
 ) -> i32 {
+    // SAFETY: the caller's promise; nobody else uses it meanwhile.
+    let sums = unsafe { &mut *sums.cast::<Sums>() };
     if kind == JNI_GLOBAL {
-        // SAFETY: the caller's promise; nobody else uses it meanwhile.
-        let sums = unsafe { &mut *sums.cast::<Sums>() };
+        sums.seen = true;
         let index = usize::try_from(class).unwrap_or(0);
-        let index = if index < sums.0.len() { index } else { 0 };
-        if let Some(count) = sums.0.get_mut(index) {
+        let index = if index < sums.counts.len() { index } else { 0 };
+        if let Some(count) = sums.counts.get_mut(index) {
             *count = count.wrapping_add(1);
         }
     }
-    VISIT_NOTHING
+    if kind == SYSTEM_CLASS && sums.seen { VISIT_ABORT } else { VISIT_NOTHING }
 }
