@@ -267,15 +267,16 @@ impl Probe for JvmProbe {
             learner.learn(frame);
             // Its references end before objects are counted.
             let mut details = held.reader.details(&frame.inner(LOCALS)?)?;
-            let left = tick.deadline_boot_nanos.saturating_sub(clock.now().boot_nanos);
+            let left =
+                || Duration::from_nanos(tick.deadline_boot_nanos.saturating_sub(clock.now().boot_nanos));
             let collections = held.reader.collections(frame);
             match &mut held.histogram {
                 Ok(histogram) => {
-                    histogram.read(frame, tick, Duration::from_nanos(left), collections, &mut details);
+                    histogram.read(frame, tick, left(), collections, &mut details);
                 }
                 Err(error) => details.notes.push(format!("no histogram of Java's classes: {error}")),
             }
-            held.global_refs.read(frame, tick, &mut details);
+            held.global_refs.read(frame, tick, left(), &mut details);
             match &mut held.sites {
                 Some(Ok(sites)) => sites.read(frame, collections, &mut details),
                 Some(Err(error)) => details.notes.push(format!("no Java call paths: {error}")),

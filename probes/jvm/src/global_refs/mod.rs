@@ -10,6 +10,8 @@ mod cost;
 mod growing;
 mod roots;
 
+use std::time::Duration;
+
 use leakline_core::{Cause, Details, Gauge, Tick, names};
 
 use self::cost::Cost;
@@ -44,8 +46,8 @@ impl GlobalRefs {
         self.asked = true;
     }
 
-    /// Counts if it is time to.
-    pub(crate) fn read(&mut self, frame: &Frame<'_>, tick: &Tick, details: &mut Details) {
+    /// Counts if it is time to. `left` is the time until the tick's deadline.
+    pub(crate) fn read(&mut self, frame: &Frame<'_>, tick: &Tick, left: Duration, details: &mut Details) {
         let every = self.options.every;
         let regular = matches!(tick.cause, Cause::Baseline | Cause::Tick);
         let due = every > 0 && regular && self.readings.is_multiple_of(every);
@@ -55,12 +57,14 @@ impl GlobalRefs {
         }
         let threads = threads();
         let reckoned = self.cost.reckon(threads);
-        if reckoned > self.options.max_pause {
+        // A reading that comes too late is lost: the pause may be twice what was reckoned.
+        let most = self.options.max_pause.min(left / 2);
+        if reckoned > most {
             details.notes.push(format!(
-                "global references were not counted: it would stop the program for about {} ms, and {} ms are \
-                 allowed (jvm.histogram_pause)",
+                "global references were not counted: it would stop the program for about {} ms, and {} ms are left of \
+                 this reading and of jvm.histogram_pause",
                 reckoned.as_millis(),
-                self.options.max_pause.as_millis(),
+                most.as_millis(),
             ));
             self.cost.left_out();
             return;
