@@ -70,7 +70,7 @@ pub(crate) fn status(verdicts: &[Verdict], most: Option<MaxRate>) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use leakline_core::{Layer, Rate};
+    use leakline_core::{Evidence, Layer, Rate};
 
     use super::*;
 
@@ -98,6 +98,7 @@ mod tests {
             points: 9,
             share: None,
             seconds_to_limit: None,
+            evidence: Evidence::default(),
         };
         let verdicts: Vec<Verdict> = verdicts.iter().map(verdict).collect();
         let most = most.map(|most| max_rate(most).unwrap());

@@ -8,6 +8,7 @@ mod duration;
 mod folder;
 mod gate;
 mod heapdump;
+mod holders;
 mod report;
 mod run;
 mod style;
@@ -60,6 +61,8 @@ enum Command {
     Compare(compare::Options),
     /// Have the JVM in a process write its heap dump (HPROF) to a file (Linux)
     Heapdump(heapdump::Options),
+    /// Read a JVM's heap dump: who holds the objects of the growing classes
+    Holders(holders::Options),
     /// Print a completion script for a shell
     ///
     /// For bash:  leakline completions bash > ~/.local/share/bash-completion/completions/leakline
@@ -89,6 +92,7 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         Command::Report(options) => report::run(&options),
         Command::Compare(options) => compare::run(&options),
         Command::Heapdump(options) => heapdump::run(&options),
+        Command::Holders(options) => holders::run(&options),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -3,10 +3,14 @@
 
 #![cfg(target_os = "linux")]
 
+mod java;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use java::{Running, jdks};
 
 const HOLDER: &str = "\
 import java.util.*;
@@ -20,52 +24,6 @@ public class Holder {
     }
 }
 ";
-
-/// The JDKs of this machine.
-fn jdks() -> Vec<PathBuf> {
-    let Ok(folders) = fs::read_dir("/usr/lib/jvm") else { return Vec::new() };
-    let mut found: Vec<_> = folders
-        .flatten()
-        .filter(|folder| folder.path().join("bin/javac").is_file())
-        .filter_map(|folder| folder.path().canonicalize().ok())
-        .collect();
-    found.sort();
-    found.dedup();
-    found
-}
-
-/// A program that is ended with the test.
-struct Running(Child);
-
-impl Running {
-    fn java(jdk: &Path, folder: &Path, options: &[&str]) -> Self {
-        let source = folder.join("Holder.java");
-        fs::write(&source, HOLDER).expect("written");
-        let mut child = Command::new(jdk.join("bin/java"))
-            .args(options)
-            .arg(&source)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("java runs");
-        let mut line = String::new();
-        let output = child.stdout.take().expect("piped");
-        BufReader::new(output).read_line(&mut line).expect("a line");
-        assert_eq!(line, "ready\n", "{jdk:?} {options:?}");
-        Self(child)
-    }
-
-    fn is_alive(&mut self) -> bool {
-        self.0.try_wait().is_ok_and(|ended| ended.is_none())
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Status and what was written, to both.
 fn heapdump(pid: u32, file: &Path, options: &[&str]) -> (bool, String) {
@@ -83,12 +41,9 @@ fn heapdump(pid: u32, file: &Path, options: &[&str]) -> (bool, String) {
 
 #[test]
 fn the_dump_holds_what_was_planted_and_overwrites_nothing() {
-    if jdks().is_empty() {
-        eprintln!("skipped: no JDK in /usr/lib/jvm");
-    }
     for jdk in jdks() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut java = Running::java(&jdk, folder.path(), &["-XX:+UseSerialGC", "-Xmx64m"]);
+        let mut java = Running::java(&jdk, folder.path(), &["-XX:+UseSerialGC", "-Xmx64m"], "Holder", HOLDER);
         for (name, options) in [("all.hprof", &[][..]), ("live.hprof", &["--live"][..])] {
             let file = folder.path().join(name);
             let (done, said) = heapdump(java.0.id(), &file, options);
@@ -108,11 +63,61 @@ fn the_dump_holds_what_was_planted_and_overwrites_nothing() {
     }
 }
 
+/// A collector that listens, with its address.
+fn collector(folder: &Path) -> (Running, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_leakline"))
+        .args(["collect", "--listen", "127.0.0.1:0", "--folder"])
+        .arg(folder)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("leakline runs");
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut first).expect("a line");
+    (Running(child), first.split_whitespace().nth(2).expect("an address").to_owned())
+}
+
+#[test]
+fn a_dump_comes_to_the_collector_and_stays_here_only_when_asked_for() {
+    for jdk in jdks() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let kept = folder.path().join("kept");
+        let (_collector, address) = collector(&kept);
+        let java = Running::java(&jdk, folder.path(), &["-XX:+UseSerialGC", "-Xmx64m"], "Holder", HOLDER);
+        let words = ["heapdump", &java.0.id().to_string(), "--to", &address];
+        let output = Command::new(env!("CARGO_BIN_EXE_leakline")).args(words).output().expect("runs");
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let prefix = format!("process-{}-", java.0.id());
+        assert!(said.starts_with(&prefix) && said.contains("of no session"), "{jdk:?}: {said}");
+        let name = said.split_whitespace().next().expect("a name");
+        let dump = fs::read(kept.join(name)).expect("it is there");
+        assert!(dump.starts_with(b"JAVA PROFILE 1.0.2\0"), "{jdk:?}");
+        assert_eq!(left_in_passing(java.0.id()), 0, "{jdk:?}");
+
+        let file = folder.path().join("here.hprof");
+        let (done, said) = heapdump(java.0.id(), &file, &["--to", &address]);
+        assert!(done && file.exists(), "{jdk:?}: {said}");
+        assert_eq!(fs::read_dir(&kept).expect("a folder").count(), 2, "{jdk:?}");
+
+        let file = folder.path().join("unsent.hprof");
+        let (done, said) = heapdump(java.0.id(), &file, &["--to", "127.0.0.1:1"]);
+        assert!(!done && said.contains("nobody answers") && said.contains("unsent.hprof"), "{jdk:?}: {said}");
+        assert!(file.exists(), "{jdk:?}");
+    }
+}
+
+/// Dumps of a process in the folder for temporary files.
+fn left_in_passing(pid: u32) -> usize {
+    let prefix = format!("leakline-{pid}-");
+    let all = fs::read_dir(std::env::temp_dir()).expect("a folder").flatten();
+    all.filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix)).count()
+}
+
 #[test]
 fn a_jvm_that_would_die_of_the_signal_is_left_alone() {
     for jdk in jdks() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut java = Running::java(&jdk, folder.path(), &["-Xrs", "-XX:+DisableAttachMechanism"]);
+        let mut java =
+            Running::java(&jdk, folder.path(), &["-Xrs", "-XX:+DisableAttachMechanism"], "Holder", HOLDER);
         let (done, said) = heapdump(java.0.id(), &folder.path().join("no.hprof"), &[]);
         assert!(!done && said.contains("handles no SIGQUIT"), "{jdk:?}: {said}");
         assert!(java.is_alive());

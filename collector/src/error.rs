@@ -99,6 +99,14 @@ pub enum CollectorError {
         /// The collector's address.
         address: String,
     },
+    /// A heap dump that the collector did not take.
+    #[error("cannot send the heap dump: {reason}: {address}")]
+    Dump {
+        /// What came of it.
+        reason: String,
+        /// The collector's address.
+        address: String,
+    },
     /// A command that the host's agent does not know.
     #[error("the host's agent does not know the command {command}: session {session}")]
     NotObeyed {

@@ -53,6 +53,15 @@ pub enum CollectorEvent {
         /// How many.
         missing_entries: u64,
     },
+    /// A heap dump is on disk.
+    Dump {
+        /// Whose it is, if that session is connected.
+        session: Option<SessionId>,
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
     /// A host's stream ended.
     SessionEnded {
         /// The session.

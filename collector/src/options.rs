@@ -18,6 +18,12 @@ pub struct CollectorOptions {
     /// A recording that has grown past this is renamed to `FILE.1`, in place of an older one, and begun anew at the
     /// session's next epoch. 1 GiB: months of most hosts.
     pub max_recording_bytes: u64,
+    /// Heap dumps above this are refused. 32 GiB: larger heaps are rarely dumped whole.
+    pub max_dump_bytes: u64,
+    /// Heap dumps that are received at the same time; further ones are refused. 2: each keeps a disk busy.
+    pub max_dumps: usize,
+    /// A heap dump of which nothing more comes for this long is given up. 60 s, since it is read from a disk.
+    pub dump_patience: Duration,
     /// Events that wait for whoever shows them; further ones are missed. 1024: a screenful many times over.
     pub event_capacity: usize,
     /// An HTTP/2 ping after this long without traffic, so that a peer that vanished is noticed. 30 s, as the agent's.
@@ -34,6 +40,9 @@ impl Default for CollectorOptions {
             hello_timeout: Duration::from_secs(10),
             sync_delay: Duration::from_millis(20),
             max_recording_bytes: 1 << 30,
+            max_dump_bytes: 32 << 30,
+            max_dumps: 2,
+            dump_patience: Duration::from_secs(60),
             event_capacity: 1024,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),

@@ -127,6 +127,14 @@ impl Registry {
         sessions
     }
 
+    /// The connected session of a process, which its number and start tell from all others.
+    pub(crate) fn of_process(&self, pid: u32, started_boot_nanos: u64) -> Option<SessionId> {
+        let is_it = |session: &&Session| {
+            (session.host.pid, session.host.started_boot_nanos) == (pid, started_boot_nanos)
+        };
+        self.connected().iter().rfind(is_it).map(|session| session.id).filter(|_| started_boot_nanos != 0)
+    }
+
     /// The one connected session that `query` means: an id or its beginning, a host's name, or nothing for the only one.
     pub(crate) fn meant(&self, query: &str) -> Result<Session, CollectorError> {
         let connected = self.connected();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use leakline_proto::v1::collector_server::CollectorServer;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tonic::transport::Server;
 
@@ -55,7 +55,8 @@ impl Collector {
         let bound = listener.local_addr().map_err(error)?;
         let (events, receiver) = Events::new(options.event_capacity);
         let registry = Registry::new(options.max_sessions);
-        let service = Service { store: Arc::new(store), registry, events, options: Arc::new(options) };
+        let dumps = Arc::new(Semaphore::new(options.max_dumps));
+        let service = Service { store: Arc::new(store), registry, events, options: Arc::new(options), dumps };
         Ok(Bound { listener, address: bound, service, events: Some(receiver) })
     }
 }

@@ -1,4 +1,4 @@
-//! The folder of recordings: which session has which file.
+//! The folder of recordings: which session has which file, and what stands beside it.
 //! Blocking. Never deletes a recording.
 
 use std::collections::HashMap;
@@ -56,6 +56,14 @@ impl Store {
         let recording = Recording::open(path, session, self.max_recording_bytes)?;
         self.lock().insert(session.id, recording.path().to_owned());
         Ok(recording)
+    }
+
+    /// Where heap dumps are kept, and the beginning of a name for one: that of the session's recording.
+    pub(crate) fn dump_name(&self, session: Option<SessionId>, pid: u32) -> (&Path, String) {
+        let recording = session.and_then(|session| self.lock().get(&session).cloned());
+        let stem =
+            recording.as_deref().and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
+        (&self.folder, stem.unwrap_or_else(|| format!("process-{pid}")))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, PathBuf>> {

@@ -12,13 +12,14 @@ use leakline_proto::v1::collector_message::Body as Out;
 use leakline_proto::v1::collector_server::Collector as Rpc;
 use leakline_proto::v1::entry::Body;
 use leakline_proto::{Event, PROTOCOL_VERSION, v1};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::ask;
+use crate::dump;
 use crate::error::CollectorError;
 use crate::event::{CollectorEvent, EndReason, Events};
 use crate::options::CollectorOptions;
@@ -39,6 +40,8 @@ pub(crate) struct Service {
     pub(crate) registry: Arc<Registry>,
     pub(crate) events: Events,
     pub(crate) options: Arc<CollectorOptions>,
+    /// A permit for each heap dump that may be under way.
+    pub(crate) dumps: Arc<Semaphore>,
 }
 
 type Incoming = Streaming<v1::AgentMessage>;
@@ -58,6 +61,18 @@ impl Rpc for Service {
 
     async fn ask(&self, request: Request<v1::AskRequest>) -> Result<Response<v1::AskReply>, Status> {
         ask::answer(&self.registry, request)
+    }
+
+    async fn dump(
+        &self,
+        request: Request<Streaming<v1::DumpPart>>,
+    ) -> Result<Response<v1::DumpReply>, Status> {
+        let peer = request.remote_addr();
+        let taken = dump::take(self, request.into_inner()).await;
+        if let Err(status) = &taken {
+            self.events.refused(peer, status.message());
+        }
+        taken.map(Response::new)
     }
 }
 

@@ -37,6 +37,6 @@ pub use request::{Asked, ProbeRequest, Window, WindowSource};
 pub use scheduler::{Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};
 pub use sink::{Record, Sink, SinkError, SinkStats};
 pub use verdict::{
-    CloserLook, Fragmentation, FragmentationWatch, GrowingResource, Kind, Rate, Remedy, ResourceWatch,
-    Subject, Verdict, VerdictEngine, verdict_line,
+    CloserLook, Evidence, Fragmentation, FragmentationWatch, GrowingResource, GrowthPerMark, Kind, Rate,
+    Remedy, ResourceWatch, Subject, Verdict, VerdictEngine, growth_per_mark, verdict_line,
 };

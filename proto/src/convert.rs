@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core as model;
-use leakline_core::{Host, Kind, Loss, Mark, Rate, Session, SessionId, Subject, Timestamp};
+use leakline_core::{Evidence, Host, Kind, Loss, Mark, Rate, Session, SessionId, Subject, Timestamp};
 
 use crate::error::DecodeError;
 use crate::limits::MAX_STRING_BYTES;
@@ -422,6 +422,9 @@ pub(crate) fn verdict_to_wire(verdict: &model::Verdict, site: Option<u32>) -> v1
         points: verdict.points,
         share: verdict.share,
         to_limit: verdict.seconds_to_limit.map(|(seconds, low, high)| v1::TimeToLimit { seconds, low, high }),
+        chance: verdict.evidence.chance,
+        lasting_seconds: verdict.evidence.lasting_seconds,
+        explained: verdict.evidence.explained,
     }
 }
 
@@ -456,5 +459,10 @@ pub(crate) fn verdict_from_wire(
         points: verdict.points,
         share: verdict.share,
         seconds_to_limit: verdict.to_limit.map(|time| (time.seconds, time.low, time.high)),
+        evidence: Evidence {
+            chance: verdict.chance,
+            lasting_seconds: verdict.lasting_seconds,
+            explained: verdict.explained,
+        },
     })
 }

@@ -279,6 +279,7 @@ fn after_a_gap_gauges_are_told_without_profiles_until_the_next_epoch() {
             points: 1,
             share: None,
             seconds_to_limit: None,
+            evidence: leakline_core::Evidence::default(),
         };
         of(snapshot(number, vec![reading(Some(vec![stat(Site::class("C"), 5, 1)]))]), vec![verdict])
     };

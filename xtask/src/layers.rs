@@ -47,10 +47,11 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         &["android-bridge", "probes/common"],
         "the library that a JVM loads is one entry and a heap",
     ),
+    ("hprof", &[], "heap dumps are read by whoever has one; the reader knows nothing of ours"),
     ("collector", &["core", "proto"], "the collector runs on a workstation: no probe, no sink, no agent"),
     (
         "cli",
-        &["core", "proto", "agent", "collector"],
+        &["core", "proto", "agent", "hprof", "collector"],
         "the program talks to hosts through the agent's library only",
     ),
     ("xtask", &[], "tasks start the programs, they do not link them"),

@@ -3,6 +3,7 @@
 
 #![expect(clippy::print_stdout, reason = "a task talks to whoever started it")]
 
+mod aar;
 mod android;
 mod bench;
 mod check_libs;
@@ -54,6 +55,8 @@ enum Task {
         #[arg(value_name = "ABI", help = "Only these: arm64-v8a, x86_64, armeabi-v7a, x86")]
         only: Vec<String>,
     },
+    /// Pack the Java side: the facade as a JAR, the runtime as an AAR, in a Maven repository in a folder; test and check both
+    Aar,
     /// Check what the built libraries need and export, and that no path of this machine is in them
     CheckLibs,
     /// Compile the host programs of the demo and of the end-to-end tests into .leakline/hosts
@@ -107,6 +110,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Style => style::check(),
         Task::Build { install } => dist::build(install.as_deref()),
         Task::Android { only } => android::build(&only),
+        Task::Aar => aar::build(),
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
         Task::Demo => demo::run_all(),

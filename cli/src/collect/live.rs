@@ -63,6 +63,13 @@ impl Live {
                 vec![self.gap(*session, now, *missing_entries)]
             }
             CollectorEvent::SessionEnded { session, reason } => vec![self.ended(*session, now, reason)],
+            CollectorEvent::Dump { session, path, bytes } => {
+                let path = path.display().to_string();
+                let size = text::bytes(*bytes as f64);
+                let words = format!("keeps a heap dump of {size}: {}", clean(&path));
+                let object = json!({ "event": "heap_dump", "path": path, "bytes": bytes });
+                vec![self.line(*session, now, &words, object)]
+            }
             CollectorEvent::Refused { peer, why } => {
                 let object =
                     json!({ "event": "refused", "peer": peer.map(|peer| peer.to_string()), "why": why });

@@ -6,8 +6,8 @@ use std::time::Duration;
 use expect_test::{Expect, expect};
 use leakline_collector::{CollectorEvent, EndReason};
 use leakline_core::{
-    Cause, Gauge, Host, Kind, Layer, Loss, Mark, OwnCost, Rate, ReadCost, Reading, ReadingStatus, Session,
-    SessionId, Snapshot, Subject, Tick, Timestamp, Verdict, names,
+    Cause, Evidence, Gauge, Host, Kind, Layer, Loss, Mark, OwnCost, Rate, ReadCost, Reading, ReadingStatus,
+    Session, SessionId, Snapshot, Subject, Tick, Timestamp, Verdict, names,
 };
 
 use super::live::Live;
@@ -47,6 +47,7 @@ fn snapshot(number: u64, kind: Kind) -> CollectorEvent {
         points: 9,
         share: None,
         seconds_to_limit: None,
+        evidence: Evidence::default(),
     };
     CollectorEvent::Snapshot {
         session: ID,

@@ -1,8 +1,10 @@
-//! `leakline heapdump`: has a running JVM write its own heap dump (HPROF) to a file.
+//! `leakline heapdump`: has a running JVM write its own heap dump (HPROF) to a file, and sends it to a collector.
 //! Goes through the JVM's attach mechanism and needs no JDK; never overwrites a file, never signals what is no JVM.
 
 #[cfg(target_os = "linux")]
 mod attach;
+#[cfg(target_os = "linux")]
+mod send;
 #[cfg(target_os = "linux")]
 mod target;
 
@@ -16,10 +18,14 @@ Examples:
       Every object of the heap of process 4711, with those that are not collected yet.
 
   leakline heapdump 4711 -o app.hprof --live
-      Collects first: what is in the file then is held by somebody.
+      Collects first: what is in the file then is held by somebody. `leakline holders` tells by whom.
+
+  leakline heapdump 4711 --live --to workstation:7474
+      The collector there keeps the dump beside the session's recording; none is left here.
 
 The program stands still while its JVM writes, some seconds for each GB. The JVM writes the file itself, as its own user.
-The process need not run under leakline. A JVM with -XX:+DisableAttachMechanism refuses.";
+The process need not run under leakline. A JVM with -XX:+DisableAttachMechanism refuses. A heap holds
+secrets: the file is its owner's alone, but what goes to a collector goes unencrypted.";
 
 /// What HotSpot says when the file is complete.
 #[cfg(target_os = "linux")]
@@ -34,8 +40,12 @@ pub(crate) struct Options {
     pid: u32,
 
     /// Where to write the dump; must not be there yet
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "to")]
+    output: Option<PathBuf>,
+
+    /// Send it to this collector; without --output it is written to the folder for temporary files and removed again
+    #[arg(long, value_name = "HOST:PORT")]
+    to: Option<String>,
 
     /// Have the JVM collect garbage first, and write only what is still reachable
     #[arg(long)]
@@ -46,7 +56,7 @@ pub(crate) struct Options {
     timeout: Duration,
 }
 
-/// Asks for the dump, and waits until it is written.
+/// Asks for the dump, waits until it is written, and sends it where it shall be.
 #[cfg(target_os = "linux")]
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     use anyhow::{Context, bail};
@@ -55,7 +65,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         bail!("no time to wait: --timeout 5m");
     }
     let target = target::Target::find(options.pid)?;
-    let place = target.place(&options.output)?;
+    let output = options.output.clone().unwrap_or_else(|| send::passing(options.pid));
+    let place = target.place(&output)?;
     let mut jvm = attach::connect(&target, options.timeout)?;
     let answer = jvm.ask("dumpheap", &place.for_jvm, if options.live { "-live" } else { "-all" })?;
     // The answer's code is 0 even where the file could not be written, or not to its end.
@@ -68,13 +79,22 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     }
     let file = place.keep().context("the heap dump is written, but cannot be brought here")?;
     let bytes = std::fs::metadata(&file).with_context(|| file.display().to_string())?.len();
-    anstream::println!("{}: {bytes} bytes", file.display());
+    if let Some(to) = &options.to {
+        // What could not be sent stays: writing it cost the program a pause.
+        let kept = || format!("the heap dump is here: {}", file.display());
+        let sent = send::send(to, &file, &target).with_context(kept)?;
+        anstream::println!("{sent}: {bytes} bytes");
+    }
+    match &options.output {
+        Some(_) => anstream::println!("{}: {bytes} bytes", file.display()),
+        None => std::fs::remove_file(&file).with_context(|| file.display().to_string())?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Elsewhere nobody knows how to reach a JVM.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let _ = (options.pid, &options.output, options.live, options.timeout);
+    let _ = (options.pid, &options.output, &options.to, options.live, options.timeout);
     anyhow::bail!("leakline heapdump needs Linux; elsewhere: jcmd PID GC.heap_dump FILE")
 }

@@ -17,6 +17,8 @@ pub(super) struct Target {
     pub(super) pid: u32,
     /// What it calls itself: its number in its own PID namespace.
     pub(super) own_pid: u32,
+    /// When it started, in boot-time nanoseconds; 0: unknown.
+    pub(super) started_boot_nanos: u64,
     /// Its effective user.
     pub(super) user: u32,
     /// Whether it would handle SIGQUIT, which kills otherwise.
@@ -56,7 +58,8 @@ impl Target {
         if !maps.lines().any(|line| line.ends_with("/libjvm.so") || line.ends_with("/libjvm.so (deleted)")) {
             bail!("process {pid} has no JVM in it");
         }
-        Ok(Self { pid, own_pid, user, catches_quit })
+        let started_boot_nanos = started_boot_nanos(pid).unwrap_or_default();
+        Ok(Self { pid, own_pid, started_boot_nanos, user, catches_quit })
     }
 
     /// A path as the process sees it, for us to open.
@@ -121,6 +124,17 @@ impl Place {
         removed?;
         Ok(self.output)
     }
+}
+
+/// As the agent in the process tells it, so that a collector finds its session.
+fn started_boot_nanos(pid: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The program's name stands in parentheses and may hold anything.
+    let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+    // SAFETY: takes no pointers.
+    let per_second =
+        u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|rate| *rate > 0)?;
+    Some(ticks.saturating_mul(1_000_000_000 / per_second))
 }
 
 /// Whether a file begins as a heap dump does.

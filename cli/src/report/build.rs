@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use leakline_core::{
-    FragmentationWatch, Growth, Holder, Layer, Ledger, Loss, Mark, Profile, ReadingStatus, ResourceWatch,
-    Session, Snapshot, Timestamp, Verdict, VerdictEngine,
+    FragmentationWatch, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark, Profile, ReadingStatus,
+    ResourceWatch, Session, Snapshot, Subject, Timestamp, Verdict, VerdictEngine, growth_per_mark,
 };
 use leakline_proto::Event;
 
@@ -252,11 +252,12 @@ impl Builder {
             (Some(first), Some(last)) => (first.at.boot_nanos, last.at.boot_nanos),
             _ => return Err(NoReport::NoSnapshot),
         };
-        let marks =
-            self.marks.into_iter().filter(|mark| whole || (begin..=end).contains(&mark.at.boot_nanos));
+        let is_meant = |mark: &Mark| whole || (begin..=end).contains(&mark.at.boot_nanos);
+        let marks: Vec<Mark> = self.marks.into_iter().filter(is_meant).collect();
         let roots = self.runtimes.values().flat_map(|(_, _, roots)| roots.iter().cloned()).collect();
         let runtimes = self.runtimes.into_values().map(|(layer, name, _)| (layer, name)).collect();
         let remarks = [self.resources.line(), self.fragmentation.line()].into_iter().flatten().collect();
+        let per_mark = per_mark(&marks, &self.verdicts, &self.rows);
         Ok(Report {
             growing: self.resources.growing(),
             fragmentation: self.fragmentation.mark(),
@@ -269,7 +270,8 @@ impl Builder {
             verdicts: self.verdicts,
             growths: self.growth.finish(),
             holders: self.holders,
-            marks: marks.collect(),
+            per_mark,
+            marks,
             probes: self.probes,
             lost: self.lost,
             missing_entries: self.missing_entries,
@@ -280,6 +282,30 @@ impl Builder {
             without_symbols: Vec::new(),
         })
     }
+}
+
+/// Which leaking layers grow with which marks.
+fn per_mark(marks: &[Mark], verdicts: &[Verdict], rows: &[Row]) -> Vec<(String, Layer, GrowthPerMark)> {
+    let mut times: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for mark in marks {
+        times.entry(&mark.name).or_default().push(mark.at.boot_nanos as f64 / 1e9);
+    }
+    let mut found = Vec::new();
+    for verdict in verdicts.iter().filter(|verdict| verdict.kind.leaks()) {
+        let Subject::Layer(layer) = verdict.subject else { continue };
+        let points: Vec<(f64, f64)> = rows
+            .iter()
+            .filter_map(|row| {
+                let value = row.gauges.iter().find(|(name, _)| **name == *verdict.gauge)?.1;
+                Some((row.at.boot_nanos as f64 / 1e9, value))
+            })
+            .collect();
+        let told = times
+            .iter()
+            .filter_map(|(name, times)| Some(((*name).to_owned(), layer, growth_per_mark(&points, times)?)));
+        found.extend(told);
+    }
+    found
 }
 
 fn name_once(names: &mut BTreeSet<Arc<str>>, name: &str) -> Arc<str> {

@@ -54,6 +54,14 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
             "name": mark.name,
             "at": instant(mark.at.unix_nanos),
         })).collect::<Vec<_>>(),
+        "growth_per_mark": report.per_mark.iter().map(|(name, layer, found)| json!({
+            "name": name,
+            "layer": layer.name(),
+            "count": found.count,
+            "bytes": found.bytes,
+            "bytes_low": found.low,
+            "bytes_high": found.high,
+        })).collect::<Vec<_>>(),
         "probes": report.probes.iter().map(|(probe, health)| json!({
             "probe": probe,
             "ok": health.ok,
@@ -100,6 +108,9 @@ fn verdict_object(verdict: &Verdict, report: &Report) -> Value {
         "seconds_to_limit": verdict.seconds_to_limit.map(|(seconds, _, _)| seconds),
         "seconds_to_limit_low": verdict.seconds_to_limit.map(|(_, low, _)| low),
         "seconds_to_limit_high": verdict.seconds_to_limit.map(|(_, _, high)| high),
+        "chance": verdict.evidence.chance,
+        "lasting_seconds": verdict.evidence.lasting_seconds,
+        "explained": verdict.evidence.explained,
     })
 }
 

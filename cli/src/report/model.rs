@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Cause, Fragmentation, GrowingResource, Growth, Holder, Layer, Ledger, Loss, Mark, OwnCost, ProfileSource,
-    ReadCost, Session, Timestamp, Verdict,
+    Cause, Fragmentation, GrowingResource, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark, OwnCost,
+    ProfileSource, ReadCost, Session, Timestamp, Verdict,
 };
 
 use crate::symbols::WithoutSymbols;
@@ -39,6 +39,8 @@ pub(crate) struct Report {
     pub(crate) holders: BTreeMap<String, Vec<Holder>>,
     /// Named events within the rows' time.
     pub(crate) marks: Vec<Mark>,
+    /// Leaking layers whose growth goes with a mark: the mark's name, the layer.
+    pub(crate) per_mark: Vec<(String, Layer, GrowthPerMark)>,
     /// What went wrong while reading the host, per probe.
     pub(crate) probes: BTreeMap<String, ProbeHealth>,
     /// Snapshots that were taken but are not here.

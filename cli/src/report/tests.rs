@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use leakline_core::{
-    Amount, Cause, Frame, Gauge, Host, Kind, Layer, Loss, Mark, OwnCost, Profile, ProfileSource, Rate,
-    ReadCost, Reading, ReadingStatus, Record, RuntimeInfo, Session, SessionId, Site, SiteStat, Snapshot,
-    Subject, Tick, Timestamp, Verdict, names,
+    Amount, Cause, Evidence, Frame, Gauge, Host, Kind, Layer, Loss, Mark, OwnCost, Profile, ProfileSource,
+    Rate, ReadCost, Reading, ReadingStatus, Record, RuntimeInfo, Session, SessionId, Site, SiteStat,
+    Snapshot, Subject, Tick, Timestamp, Verdict, names,
 };
 use leakline_proto::{Encoder, recording};
 
@@ -146,6 +146,7 @@ fn verdicts(tick: u64) -> Vec<Verdict> {
         points: tick as u32 + 1,
         share: None,
         seconds_to_limit: None,
+        evidence: Evidence::default(),
     };
     if tick < 3 {
         let subject = Subject::Layer(Layer::Python);
@@ -456,15 +457,18 @@ fn the_json_object_has_the_documented_fields() {
         all.iter().filter(|name| !documented.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "not in docs/report-json.md: {missing:?}");
     assert_eq!(value["growth"][0]["sites"].as_array().unwrap().len(), 1);
-    expect![[r#"["coverage", "format", "fragmentation", "growing_resources", "growth", "marks", "own", "probes", "session", "snapshots", "types", "verdicts", "without_symbols"]"#]]
+    expect![[r#"["coverage", "format", "fragmentation", "growing_resources", "growth", "growth_per_mark", "marks", "own", "probes", "session", "snapshots", "types", "verdicts", "without_symbols"]"#]]
     .assert_eq(&format!("{keys:?}"));
     expect![[r#"
         {
           "bytes_per_second": 23152.0,
           "bytes_per_second_high": 24309.6,
           "bytes_per_second_low": 21994.4,
+          "chance": null,
+          "explained": null,
           "gauge": null,
           "kind": "steady",
+          "lasting_seconds": null,
           "layer": "python",
           "leaks": true,
           "points": 4,

@@ -280,6 +280,10 @@ fn marks(report: &Report) -> String {
             count => format!("{count} times, {} to {}", time(times.first()), time(times.last())),
         };
         let _ = writeln!(out, "  {}  {words}", clean(name));
+        for (_, layer, found) in report.per_mark.iter().filter(|(of, ..)| of == name) {
+            let [bytes, low, high] = [found.bytes, found.low, found.high].map(text::signed_bytes);
+            let _ = writeln!(out, "    {} {bytes} with each (95 %: {low} to {high})", layer.name());
+        }
     }
     out
 }

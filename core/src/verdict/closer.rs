@@ -127,7 +127,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Amount, ProfileSource, SiteStat, testing::snapshot_of};
-    use crate::verdict::Kind;
+    use crate::verdict::{Evidence, Kind};
 
     const WINDOW: Window = Window {
         source: crate::request::WindowSource::Exact,
@@ -167,6 +167,7 @@ mod tests {
                 points: 9,
                 share,
                 seconds_to_limit: None,
+                evidence: Evidence::default(),
             };
             let kind = if share == "-" { Kind::Quiet } else { Kind::SteadyLeak };
             let mut verdicts = vec![verdict(Subject::Layer(Layer::Python), kind, None)];

@@ -21,7 +21,7 @@ use super::sites::{SiteSeries, SiteTracks};
 use super::slope::{Point, rate, slope};
 use super::sources::Sources;
 use super::{Kind, Rate, Subject, Verdict};
-use crate::model::{Layer, Snapshot, names};
+use crate::model::{Layer, ProfileSource, Snapshot, names};
 
 const MAX_POINTS: usize = 144;
 const JUDGED_SITES: usize = 40;
@@ -36,6 +36,8 @@ const JAVA_FLOOR_BYTES: f64 = 1024.0 * 1024.0;
 const SITE_FLOOR_BYTES: f64 = 4.0 * 1024.0;
 /// A site that explains less than this of its layer's growth is not worth a line.
 const WORTH_NAMING: f64 = 0.01;
+/// Mappings that make up so much of what no layer explains are to blame for it.
+const MOST_OF_IT: f64 = 0.5;
 /// With more points after the start, the start is no longer asked.
 const FEW_AFTER_START: usize = 5;
 /// Sites are judged only below a layer that leaks: they need not be as sure as that.
@@ -134,13 +136,16 @@ impl VerdictEngine {
             .iter()
             .map(|(layer, track)| (*layer, self.judge_layer(*layer, track, limit)))
             .collect();
+        self.blame_mappings(&mut layers);
         // The map has the layers in their own order already, and the sort is stable.
         layers.sort_by(|a, b| worst_first(&a.1).total_cmp(&worst_first(&b.1)));
         layers
             .into_iter()
-            .flat_map(|(layer, verdict)| {
+            .flat_map(|(layer, mut verdict)| {
                 let rate = verdict.rate.filter(|_| verdict.kind.leaks());
-                let sites = rate.map_or(Vec::new(), |rate| self.judge_sites(layer, rate));
+                let sites = rate.map_or(Vec::new(), |rate| self.judge_sites(layer, rate, |_| true));
+                let explained = || sites.iter().filter_map(|site| site.share).sum::<f64>().min(1.0);
+                verdict.evidence.explained = rate.map(|_| explained());
                 std::iter::once(verdict).chain(sites)
             })
             .collect()
@@ -158,6 +163,7 @@ impl VerdictEngine {
             points: track.series.seen(),
             share: None,
             seconds_to_limit: if judged.kind.leaks() { self.time_to_limit(layer, limit) } else { None },
+            evidence: judged.evidence(),
         }
     }
 
@@ -184,12 +190,44 @@ impl VerdictEngine {
         }
     }
 
-    fn judge_sites(&self, layer: Layer, whole: Rate) -> Vec<Verdict> {
+    /// Growth that no layer explains is native's where call paths of mappings make up most of it.
+    fn blame_mappings(&self, layers: &mut [(Layer, Verdict)]) {
+        let position = |wanted| layers.iter().position(|(layer, _)| *layer == wanted);
+        let (Some(native), Some(process)) = (position(Layer::Native), position(Layer::Process)) else {
+            return;
+        };
+        let whole = layers[process].1.rate.filter(|_| layers[process].1.kind.leaks());
+        let Some(rate) = whole.filter(|_| !layers[native].1.kind.leaks()) else { return };
+        let is_mapped = |tracks: &SiteTracks| tracks.source().name == ProfileSource::MAPPED;
+        let sites = self.judge_sites(Layer::Native, rate, is_mapped);
+        let explained = sites.iter().filter_map(|site| site.share).sum::<f64>().min(1.0);
+        if explained < MOST_OF_IT {
+            return;
+        }
+        let told = layers[process].1.clone();
+        layers[native].1 = Verdict {
+            subject: Subject::Layer(Layer::Native),
+            gauge: names::NATIVE_MAPPED.to_owned(),
+            ..told
+        };
+        let rest = &mut layers[process].1;
+        let taken = explained * rate.bytes_per_second;
+        rest.kind = Kind::Quiet;
+        rest.seconds_to_limit = None;
+        rest.rate = Some(Rate {
+            bytes_per_second: rate.bytes_per_second - taken,
+            low: rate.low - taken,
+            high: rate.high - taken,
+        });
+    }
+
+    /// The leaking sites of the sources that are `meant`.
+    fn judge_sites(&self, layer: Layer, whole: Rate, meant: impl Fn(&SiteTracks) -> bool) -> Vec<Verdict> {
         let judge_site = |SiteSeries { site, points, error }: SiteSeries| {
-            let Judged { kind, rate, .. } =
-                judge(&points, Bar { floor: SITE_FLOOR_BYTES, allowed: SITE_ALLOWED });
+            let judged = judge(&points, Bar { floor: SITE_FLOOR_BYTES, allowed: SITE_ALLOWED });
+            let (kind, evidence) = (judged.kind, judged.evidence());
             // Samples that a point shares with the one before err alike: what that adds is not seen beside the line.
-            let rate = rate.map(|rate| rate.with_error(error / span(&points).max(f64::MIN_POSITIVE)));
+            let rate = judged.rate.map(|rate| rate.with_error(error / span(&points).max(f64::MIN_POSITIVE)));
             let share = (rate?.bytes_per_second / whole.bytes_per_second).clamp(0.0, 1.0);
             (kind.leaks() && rate?.low > 0.0 && share >= WORTH_NAMING).then(|| Verdict {
                 subject: Subject::Site(layer, site),
@@ -199,10 +237,12 @@ impl VerdictEngine {
                 points: u32::try_from(points.len()).unwrap_or(u32::MAX),
                 share: Some(share),
                 seconds_to_limit: None,
+                evidence,
             })
         };
         let judge_source = |tracks: &SiteTracks| {
-            tracks.most_grown(JUDGED_SITES).into_iter().filter_map(judge_site).collect()
+            let grown = if meant(tracks) { tracks.most_grown(JUDGED_SITES) } else { Vec::new() };
+            grown.into_iter().filter_map(judge_site).collect()
         };
         let explained = |verdict: &Verdict| verdict.share.unwrap_or(0.0);
         let mut verdicts: Vec<Verdict> = self.sites.best(layer, judge_source, explained);

@@ -3,19 +3,23 @@
 //! Never knows what the series is about.
 //!
 //! It leaks when a straight line through all of it, or through its last stretch, rises, which is that
-//! - the chance of such a slope without growth is below what this look is allowed (`trend`: noise that lasts is reckoned
-//!   with). As long as too few points tell whether noise lasts, a level that wanders must not explain it either;
+//! - the chance of such a slope without growth is below what this look is allowed (`lasting`: an unknown share of the
+//!   noise lasts). As long as too few points tell whether noise lasts, a level that wanders must not explain it either;
 //! - it rose by more than `floor` bytes in that time;
 //! - it still rises: the later half by at least a quarter of the whole's slope.
 
+use super::lasting::Slopes;
 use super::segments::{SHORTEST, changes};
 use super::slope::{MIN_POINTS, Point, rate, slope};
-use super::trend::{Trend, increments_chance, trend, without_spikes};
-use super::{Kind, Rate};
+use super::trend::{Trend, increments_chance, straightened, trend, without_spikes};
+use super::{Evidence, Kind, Rate};
 
-/// The first look's share of the false alarms, and how fast the later ones' shares fall. All together: below 1 in 1,000.
-const FIRST_LOOK: f64 = 5e-4;
-const FALL: f64 = 3.0;
+/// The chance of a false alarm that the first look is allowed, and what each later one is: as much up to so many looks, and
+/// from then on ever less, this fast. A leak that is as fast as the first look can see is seen by the next one, too.
+const FIRST_LOOK: f64 = 1.1e-3;
+const LATER_LOOK: f64 = 7e-5;
+const MANY_LOOKS: f64 = 24.0;
+const FALL: f64 = 6.0;
 /// With fewer points, whether noise lasts cannot be told.
 const TOO_FEW_TO_TELL_NOISE: usize = 9;
 /// With this many or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
@@ -26,6 +30,8 @@ const WANDERING_AT_FIRST: (usize, f64, f64) = (5, 8e-3, 0.978);
 /// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself.
 const SLOWS: f64 = -3.0;
 const LATER_HALF_RISES: f64 = 0.01;
+/// The chance of a fall that is none, for a series to be called shrinking.
+const SHRINKS: f64 = 5e-3;
 /// A stretch that was chosen by its looks is believed less.
 const CHOSEN: f64 = 0.1;
 /// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
@@ -51,8 +57,8 @@ pub(super) struct Bar {
 impl Bar {
     /// For the `look`-th look at a series, from 1.
     pub(super) fn at(look: u32, floor: f64) -> Self {
-        let first = f64::from(MIN_POINTS);
-        Self { floor, allowed: FIRST_LOOK * (first / f64::from(look).max(first)).powf(FALL) }
+        let later = LATER_LOOK * (MANY_LOOKS / f64::from(look)).min(1.0).powf(FALL);
+        Self { floor, allowed: if look <= MIN_POINTS { FIRST_LOOK } else { later } }
     }
 }
 
@@ -63,18 +69,25 @@ pub(super) struct Judged {
     pub(super) rate: Option<Rate>,
     /// The chance of a slope like that of the stretch that `rate` is about, if there were no growth.
     pub(super) chance: Option<f64>,
-    /// Since when the series is as it is now, seconds; `None`: all the time.
-    pub(super) since: Option<f64>,
+    /// For how many seconds the series has been as it is now; `None`: all the time.
+    pub(super) lasting: Option<f64>,
+}
+
+impl Judged {
+    const UNSURE: Self = Self { kind: Kind::NotEnoughData, rate: None, chance: None, lasting: None };
+
+    pub(super) fn evidence(&self) -> Evidence {
+        Evidence { chance: self.chance, lasting_seconds: self.lasting, explained: None }
+    }
 }
 
 /// Judges `points`, of which there are never more than a bound.
 pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
-    let unsure = Judged { kind: Kind::NotEnoughData, rate: None, chance: None, since: None };
     if points.len() < MIN_POINTS as usize {
-        return unsure;
+        return Judged::UNSURE;
     }
     let clean = without_spikes(points);
-    let Some(whole) = trend(&clean) else { return unsure };
+    let Some(whole) = trend(&clean) else { return Judged::UNSURE };
     let cuts = changes(&clean);
     let last = cuts.last().map_or(&clean[..], |cut| &clean[*cut..]);
     let now = trend(last).unwrap_or(whole);
@@ -82,38 +95,39 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
     if !cuts.is_empty() && last.len() >= SHORTEST {
         let chosen = Bar { allowed: bar.allowed * CHOSEN, ..bar };
         let before = &clean[cuts.iter().rev().nth(1).copied().unwrap_or(0)..clean.len() - last.len()];
-        let now = now.with_noise_of(before, last);
-        if rises(last, &now, chosen) && still_rises(last, &now) {
-            return told(leak_kind(last, &now), last, &now, true);
+        if rises(last, &now, before, chosen) && still_rises(last, &now) {
+            return told(leak_kind(last, &now), last, true);
         }
     }
-    if rises(&clean, &whole, bar) {
+    if rises(&clean, &whole, &[], bar) {
         if in_steps(&clean) {
-            return told(Kind::LeakInSteps, &clean, &whole, false);
+            return told(Kind::LeakInSteps, &clean, false);
         }
-        if still_rises(&clean, &whole) && (cuts.is_empty() || now.slope > STILL_GROWING * whole.slope) {
-            return told(leak_kind(&clean, &whole), &clean, &whole, false);
+        // A few points at the end that may as well rise as the whole does are no plateau.
+        let goes_on = || rate(last).is_some_and(|rate| rate.high >= whole.slope);
+        if still_rises(&clean, &whole) && (now.slope > STILL_GROWING * whole.slope || goes_on()) {
+            return told(leak_kind(&clean, &whole), &clean, false);
         }
     }
     let kind = innocent(&clean, last, &whole, bar);
-    let (stretch, trend) = if last.len() >= SHORTEST { (last, &now) } else { (&clean[..], &whole) };
-    told(kind, stretch, trend, !cuts.is_empty())
+    let stretch = if last.len() >= SHORTEST { last } else { &clean[..] };
+    told(kind, stretch, !cuts.is_empty())
 }
 
-fn told(kind: Kind, stretch: &[Point], trend: &Trend, is_part: bool) -> Judged {
-    let Some(rate) = rate(stretch) else {
-        return Judged { kind: Kind::NotEnoughData, rate: None, chance: None, since: None };
-    };
-    let since = stretch.first().filter(|_| is_part).map(|point| point.0);
-    Judged { kind, rate: Some(rate), chance: Some(trend.chance), since }
+fn told(kind: Kind, stretch: &[Point], is_part: bool) -> Judged {
+    let Some(rate) = rate(stretch) else { return Judged::UNSURE };
+    let chance = Slopes::of(stretch).map(|slopes| slopes.chance_of_none());
+    Judged { kind, rate: Some(rate), chance, lasting: is_part.then(|| span(stretch)) }
 }
 
 /// Whether `points` rise beyond chance and beyond what is nothing.
-fn rises(points: &[Point], trend: &Trend, bar: Bar) -> bool {
+fn rises(points: &[Point], trend: &Trend, before: &[Point], bar: Bar) -> bool {
     trend.slope > 0.0
         && trend.slope * span(points) > bar.floor
-        && trend.chance <= bar.allowed
         && is_no_wandering(points, trend, bar)
+        && Slopes::beside(&straightened(points), before)
+            .is_some_and(|slopes| slopes.chance_of_none() <= bar.allowed)
+        && rate(points).is_some_and(|rate| rate.low > 0.0)
 }
 
 fn is_no_wandering(points: &[Point], trend: &Trend, bar: Bar) -> bool {
@@ -130,8 +144,7 @@ fn still_rises(points: &[Point], trend: &Trend) -> bool {
     let least = if points.len() < TOO_FEW_TO_TELL_NOISE { STILL_GROWING_EARLY } else { STILL_GROWING };
     let slows = trend.bend < SLOWS;
     slope(later).unwrap_or(0.0) > least * whole
-        && (!slows
-            || self::trend(later).is_some_and(|later| later.slope > 0.0 && later.chance <= LATER_HALF_RISES))
+        && (!slows || Slopes::of(later).is_some_and(|slopes| slopes.chance_of_none() <= LATER_HALF_RISES))
 }
 
 fn leak_kind(points: &[Point], trend: &Trend) -> Kind {
@@ -143,7 +156,8 @@ fn leak_kind(points: &[Point], trend: &Trend) -> Kind {
 /// What a series that does not leak looks like.
 fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
     let rise = level(last.len().min(SHORTEST), points.iter().rev()) - level(2, points.iter());
-    if whole.slope < 0.0 && -whole.slope * span(points) > bar.floor && whole.chance < 5e-3 {
+    let shrinks = || Slopes::of(points).is_some_and(|slopes| 1.0 - slopes.chance_of_none() < SHRINKS);
+    if whole.slope < 0.0 && -whole.slope * span(points) > bar.floor && shrinks() {
         return Kind::Shrinking;
     }
     if is_sawtooth(points, bar.floor) {
@@ -174,7 +188,8 @@ fn in_steps(points: &[Point]) -> bool {
     let mut latest = 0;
     for (at, change) in changes_of(points).enumerate() {
         if change > far {
-            jumps += 1;
+            // One jump may take some readings, as a start-up does.
+            jumps += usize::from(jumps == 0 || at > latest + 1);
             bytes += change;
             latest = at;
         } else if change < -far {
@@ -264,7 +279,7 @@ mod tests {
         let judged = judge(&points, Bar::at(24, 100.0));
         assert_eq!(judged.kind, Kind::SteadyLeak, "{judged:?}");
         assert!((judged.rate.unwrap().bytes_per_second - 300.0).abs() < 10.0, "{judged:?}");
-        assert!((11.0..=13.0).contains(&judged.since.unwrap()), "{judged:?}");
+        assert!((10.0..=12.0).contains(&judged.lasting.unwrap()), "{judged:?}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! Pure: no clock, no I/O, no threads; knows no wire types.
 //!
 //! `engine` follows a session; `layers` says which series a layer is judged by; `judge` says what one series looks like,
-//! with `trend` (does it rise?), `segments` (where does it change?) and `slope` (how fast, with an interval).
+//! with `trend` (does it rise?), `segments` (where does it change?), `slope` (how fast, with an interval) and `lasting`
+//! (what noise that lasts leaves of that).
 //! It says of a heap that a generational collector has only cleaned in part that it grows, when it does; and what rises
 //! straight for longer than it is looked at is a leak to it, whether or not it would have stopped.
 
@@ -10,7 +11,9 @@ mod closer;
 mod engine;
 mod fragmentation;
 mod judge;
+mod lasting;
 mod layers;
+mod marks;
 mod resources;
 mod segments;
 mod series;
@@ -23,6 +26,7 @@ mod words;
 pub use closer::CloserLook;
 pub use engine::VerdictEngine;
 pub use fragmentation::{Fragmentation, FragmentationWatch, Remedy};
+pub use marks::{GrowthPerMark, growth_per_mark};
 pub use resources::{GrowingResource, ResourceWatch};
 pub use words::verdict_line;
 
@@ -135,4 +139,19 @@ pub struct Verdict {
     /// resident size, or the Java heap's maximum at the heap's own rate, whichever comes first. Only of layers that leak;
     /// `None` without a limit, and where the resident size does not surely rise.
     pub seconds_to_limit: Option<(f64, f64, f64)>,
+    /// What `kind` rests on.
+    pub evidence: Evidence,
+}
+
+/// The numbers behind a verdict's kind.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The chance that what does not grow looks like this: of the stretch that the rate is about, with an unknown share of its
+    /// noise lasting from one reading to the next. `None` where there is not enough data.
+    pub chance: Option<f64>,
+    /// Seconds for which it has been as it is now; `None`: for as long as it was watched. Before that, it grew otherwise.
+    pub lasting_seconds: Option<f64>,
+    /// The share of a leaking layer's rate that the leaking sites named below it make up, from 0 to 1; `None` of sites, and of
+    /// layers that do not leak.
+    pub explained: Option<f64>,
 }

@@ -5,7 +5,7 @@
 //! lasts (see `trend`), beyond [`CUT`]. The best cut is taken first, then the best inside of each half.
 
 use super::slope::Point;
-use super::trend::{DOUBT, Line, inflation};
+use super::trend::{Line, inflation};
 
 /// Shorter stretches have no slope to speak of.
 pub(super) const SHORTEST: usize = 5;
@@ -37,7 +37,7 @@ fn cut(points: &[Point], offset: usize, depth: u32, found: &mut Vec<usize>) {
     let rests = [rest(early), rest(late)].concat();
     let freedom = points.len() as f64 - 5.0;
     // A byte of noise: a series without any is cut where it changes by more than its rounding.
-    let score = (whole - left) / 3.0 / ((left / freedom).max(1.0) * inflation(&rests, DOUBT));
+    let score = (whole - left) / 3.0 / ((left / freedom).max(1.0) * inflation(&rests));
     if score < CUT {
         return;
     }

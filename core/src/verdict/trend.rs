@@ -1,9 +1,7 @@
-//! Whether a series rises at all: a straight line's slope against its noise, and the chance of it without growth.
-//! Never gives the rate that is told: that is `slope`'s, which outliers move less.
+//! What a series looks like beside a straight line: how straight it is, how it bends, which points stand alone.
+//! Never says whether it rises for sure (that is `lasting`'s), nor the rate that is told (`slope`'s, which outliers move less).
 //!
-//! Points that stand alone far from both neighbours are put between them. Noise that lasts from one point to the next counts
-//! as fewer points: its likeness is taken at the upper end of what the points allow, because too low an estimate
-//! is how wandering noise passes for growth. Linear in the number of points.
+//! Points that stand alone far from both neighbours are put between them. Linear in the number of points.
 
 use super::slope::Point;
 
@@ -11,23 +9,19 @@ use super::slope::Point;
 const ENOUGH_FOR_LIKENESS: usize = 9;
 /// Beyond this it is taken for growth or steps, which the rest of the judgement tells.
 const MOST_LIKE: f64 = 0.95;
-/// Standard errors of the likeness that are added before a leak is called.
-pub(super) const DOUBT: f64 = 1.0;
+/// Standard errors of the likeness that are added to it.
+const DOUBT: f64 = 1.0;
 /// A point this many median changes away from both neighbours, on the same side, is an outlier.
 const SPIKE: f64 = 6.0;
 
 /// A bend of so many standard errors is there for sure.
 const PLAIN: f64 = 4.0;
 
-/// A straight line through points, and how sure its direction is.
+/// A straight line through points.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Trend {
     /// Bytes per second.
     pub(super) slope: f64,
-    /// The chance of a slope this far from zero, to its own side, if there were none.
-    pub(super) chance: f64,
-    /// Standard deviation around the line, bytes.
-    pub(super) noise: f64,
     /// The share of the squares that the straight line explains.
     pub(super) straight: f64,
     /// The bend in standard errors: below zero, it slows down.
@@ -36,55 +30,31 @@ pub(super) struct Trend {
 
 /// `None` with fewer than four points, or without time between them.
 pub(super) fn trend(points: &[Point]) -> Option<Trend> {
-    let count = points.len();
-    if count < 4 {
+    if points.len() < 4 {
         return None;
     }
     let line = Line::through(points)?;
-    let straight: Vec<f64> = points.iter().map(|point| point.1 - line.at(point.0)).collect();
-    let beside: f64 = straight.iter().map(|rest| rest * rest).sum();
+    let beside: f64 = rests(points, &line).iter().map(|rest| rest * rest).sum();
     let explained = line.slope * line.slope * line.spread;
-    let (bend, curved) = bend(points, &straight);
-    // What a plain curve explains is no noise.
-    let (rest, used) = if bend.abs() > PLAIN { (curved, 3.0) } else { (straight, 2.0) };
-    let squares: f64 = rest.iter().map(|rest| rest * rest).sum();
-    let inflation = inflation(&rest, DOUBT);
-    let noise = (squares / (count as f64 - used)).sqrt();
-    let error = noise * (inflation / line.spread).sqrt();
-    let worth = count as f64 / inflation - used;
-    let freedom =
-        if inflation > 1.0 { worth.max((count as f64 - used) / 2.0) } else { count as f64 - used } as u32;
-    // Counted bytes: a line without any noise is not surer than a byte.
-    let score = line.slope.abs() / error.max(line.slope.abs() * 1e-9).max(f64::MIN_POSITIVE);
-    let chance = if line.slope == 0.0 { 0.5 } else { beyond(score, freedom) };
     Some(Trend {
         slope: line.slope,
-        chance,
         straight: explained / (explained + beside).max(f64::MIN_POSITIVE),
-        noise,
-        bend,
+        bend: curve(points).map_or(0.0, |(bend, _)| bend),
     })
 }
 
-impl Trend {
-    /// The same slope of `points`, judged by the noise around a line through `before`, too: a stretch that was chosen for its
-    /// straightness tells too little of noise.
-    #[must_use]
-    pub(super) fn with_noise_of(self, before: &[Point], points: &[Point]) -> Self {
-        let lines = [before, points].map(|part| Line::through(part).map(|line| (part, line)));
-        let [Some(before), Some(now)] = lines else { return self };
-        let rest = |(part, line): &(&[Point], Line)| -> Vec<f64> {
-            part.iter().map(|point| point.1 - line.at(point.0)).collect()
-        };
-        let rests = [rest(&before), rest(&now)].concat();
-        let Some(freedom) = rests.len().checked_sub(4).filter(|freedom| *freedom > 2) else { return self };
-        let inflation = inflation(&rests, DOUBT);
-        let noise = (rests.iter().map(|rest| rest * rest).sum::<f64>() / freedom as f64).sqrt();
-        let error = noise * (inflation / now.1.spread).sqrt();
-        let score = self.slope.abs() / error.max(self.slope.abs() * 1e-9).max(f64::MIN_POSITIVE);
-        let worth = (freedom as f64 / inflation).max(freedom as f64 / 2.0).max(2.0) as u32;
-        Self { chance: beyond(score, worth), noise, ..self }
+/// `points` without what a plain curve explains, if they rise ever faster: that is no noise.
+pub(super) fn straightened(points: &[Point]) -> Vec<Point> {
+    match curve(points) {
+        Some((bend, curve)) if bend > PLAIN => {
+            points.iter().zip(curve).map(|(point, curve)| (point.0, point.1 - curve)).collect()
+        }
+        _ => points.to_vec(),
     }
+}
+
+fn rests(points: &[Point], line: &Line) -> Vec<f64> {
+    points.iter().map(|point| point.1 - line.at(point.0)).collect()
 }
 
 /// The chance of changes like these, all together upwards, from a level that wanders without a direction.
@@ -106,9 +76,9 @@ pub(super) fn increments_chance(points: &[Point]) -> f64 {
     beyond(mean / error.max(mean * 1e-9), changes - 1)
 }
 
-/// By how much the variance of a slope grows because what is left beside the line lasts; `doubt` is how many standard
-/// errors of the likeness are added to it.
-pub(super) fn inflation(rest: &[f64], doubt: f64) -> f64 {
+/// By how much the variance of a slope or a bend grows because what is left beside it lasts. The likeness of neighbours is
+/// taken at the upper end of what the points allow.
+pub(super) fn inflation(rest: &[f64]) -> f64 {
     let count = rest.len() as f64;
     let squares: f64 = rest.iter().map(|rest| rest * rest).sum();
     if rest.len() < ENOUGH_FOR_LIKENESS || squares <= 0.0 {
@@ -116,7 +86,7 @@ pub(super) fn inflation(rest: &[f64], doubt: f64) -> f64 {
     }
     let likeness = rest.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>() / squares;
     // The line takes some of the likeness with it, about (2 + 4 r) / n.
-    let likeness = (likeness + 2.0 / count) / (1.0 - 4.0 / count) + doubt / count.sqrt();
+    let likeness = (likeness + 2.0 / count) / (1.0 - 4.0 / count) + DOUBT / count.sqrt();
     let likeness = likeness.clamp(0.0, (1.0 - 4.0 / count).min(MOST_LIKE));
     (1.0 + likeness) / (1.0 - likeness)
 }
@@ -167,25 +137,24 @@ impl Line {
     }
 }
 
-/// The curvature's own score, and what is left beside the curve: `rest` against the part of the squared time that a line
-/// does not explain.
-fn bend(points: &[Point], rest: &[f64]) -> (f64, Vec<f64>) {
-    let flat = || (0.0, rest.to_vec());
-    let origin = points.first().map_or(0.0, |point| point.0);
+/// The curvature in standard errors, and the curve: the part of the squared time that a line does not explain, as much of it
+/// as fits. `None` where there is nothing to tell it from.
+fn curve(points: &[Point]) -> Option<(f64, Vec<f64>)> {
+    let origin = points.first()?.0;
     let squared: Vec<Point> = points.iter().map(|point| (point.0, (point.0 - origin).powi(2))).collect();
-    let Some(line) = Line::through(&squared) else { return flat() };
-    let curve: Vec<f64> = squared.iter().map(|point| point.1 - line.at(point.0)).collect();
+    let curve = rests(&squared, &Line::through(&squared)?);
+    let rest = rests(points, &Line::through(points)?);
     let spread: f64 = curve.iter().map(|curve| curve * curve).sum();
-    let together: f64 = curve.iter().zip(rest).map(|(curve, rest)| curve * rest).sum();
+    let together: f64 = curve.iter().zip(&rest).map(|(curve, rest)| curve * rest).sum();
     let all: f64 = rest.iter().map(|rest| rest * rest).sum();
     if spread <= 0.0 || all <= 0.0 || points.len() < ENOUGH_FOR_LIKENESS {
-        return flat();
+        return None;
     }
-    let left: Vec<f64> =
-        curve.iter().zip(rest).map(|(curve, rest)| rest - together / spread * curve).collect();
+    let fitted: Vec<f64> = curve.iter().map(|curve| together / spread * curve).collect();
+    let left: Vec<f64> = fitted.iter().zip(&rest).map(|(fitted, rest)| rest - fitted).collect();
     let squares = left.iter().map(|left| left * left).sum::<f64>().max(all * 1e-9);
     let freedom = points.len() as f64 - 3.0;
-    (together / (spread * squares / freedom * inflation(&left, DOUBT)).sqrt(), left)
+    Some((together / (spread * squares / freedom * inflation(&left)).sqrt(), fitted))
 }
 
 /// The chance of Student's t beyond `score`, one side (the finite series of Abramowitz and Stegun, 26.7.3 and 26.7.4).

@@ -37,7 +37,9 @@ fn layer_line(layer: Layer, verdict: &Verdict) -> String {
                 Kind::LeakInSteps => ", in steps",
                 _ => "",
             };
-            ("LEAK", format!("{}{how}{of}", with_interval(&rate)))
+            let lasting = verdict.evidence.lasting_seconds;
+            let lasting = lasting.map_or(String::new(), |seconds| format!(", for {}", time(seconds)));
+            ("LEAK", format!("{}{how}{of}{lasting}", with_interval(&rate)))
         }
         (kind, Some(rate)) => ("ok", format!("{}{}", innocent(kind, &rate), with_interval(&rate))),
     };
@@ -110,6 +112,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Frame, Site};
+    use crate::verdict::Evidence;
 
     fn verdict(layer: Layer, kind: Kind, kib_per_minute: Option<f64>) -> Verdict {
         let rate = kib_per_minute.map(|kib| kib * 1024.0 / 60.0);
@@ -121,6 +124,7 @@ mod tests {
             points: 3,
             share: None,
             seconds_to_limit: None,
+            evidence: Evidence::default(),
         }
     }
 
@@ -150,6 +154,16 @@ mod tests {
         );
         check(Python, NotEnoughData, None, "?     python   not enough data: 3 of 5 readings");
         check(Jvm, NotEnoughData, None, "?     jvm      not enough data: 3 of 5 readings after a collection");
+    }
+
+    #[test]
+    fn a_leak_that_began_while_it_was_watched_says_for_how_long() {
+        let late = Verdict {
+            evidence: Evidence { lasting_seconds: Some(2100.0), ..Evidence::default() },
+            ..verdict(Layer::Python, Kind::SteadyLeak, Some(100.0))
+        };
+        let expected = "LEAK  python   +100.00 KiB/min (95 %: 99.71 to 100.29), for 35 min";
+        assert_eq!(verdict_line(&late, &[]), expected);
     }
 
     #[test]

@@ -151,6 +151,45 @@ pub struct AskReply {
     #[prost(string, tag = "2")]
     pub host: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DumpPart {
+    #[prost(oneof = "dump_part::Body", tags = "1, 2")]
+    pub body: ::core::option::Option<dump_part::Body>,
+}
+/// Nested message and enum types in `DumpPart`.
+pub mod dump_part {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Body {
+        /// first on every stream, and only there
+        #[prost(message, tag = "1")]
+        Head(super::DumpHead),
+        /// at most 1 MiB
+        #[prost(bytes, tag = "2")]
+        Data(::prost::alloc::vec::Vec<u8>),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DumpHead {
+    /// as the process sees it, and
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+    /// when it started: as in `Host`; 0: unknown
+    #[prost(uint64, tag = "2")]
+    pub started_boot_nanos: u64,
+    /// of the whole dump
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+}
+/// The dump is on disk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DumpReply {
+    /// the id of the connected session of that process; empty: none is
+    #[prost(string, tag = "1")]
+    pub session: ::prost::alloc::string::String,
+    /// the file's name in the collector's folder
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Empty {}
 /// One item of a session, at most 1 MiB encoded.
@@ -546,6 +585,15 @@ pub struct Verdict {
     /// absent: nothing limits the host, or it does not grow
     #[prost(message, optional, tag = "8")]
     pub to_limit: ::core::option::Option<TimeToLimit>,
+    /// that what does not grow looks like this
+    #[prost(double, optional, tag = "9")]
+    pub chance: ::core::option::Option<f64>,
+    /// absent: as long as it was watched
+    #[prost(double, optional, tag = "10")]
+    pub lasting_seconds: ::core::option::Option<f64>,
+    /// by the leaking sites, of a leaking layer
+    #[prost(double, optional, tag = "11")]
+    pub explained: ::core::option::Option<f64>,
 }
 /// Nested message and enum types in `Verdict`.
 pub mod verdict {
@@ -873,6 +921,21 @@ pub mod collector_client {
             req.extensions_mut().insert(GrpcMethod::new("leakline.v1.Collector", "Ask"));
             self.inner.unary(req, path, codec).await
         }
+        /// Keeps a JVM's heap dump beside the recording of its session. First the head, then the bytes in their order.
+        pub async fn dump(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::DumpPart>,
+        ) -> std::result::Result<tonic::Response<super::DumpReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/leakline.v1.Collector/Dump");
+            let mut req = request.into_streaming_request();
+            req.extensions_mut().insert(GrpcMethod::new("leakline.v1.Collector", "Dump"));
+            self.inner.client_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -896,6 +959,11 @@ pub mod collector_server {
             &self,
             request: tonic::Request<super::AskRequest>,
         ) -> std::result::Result<tonic::Response<super::AskReply>, tonic::Status>;
+        /// Keeps a JVM's heap dump beside the recording of its session. First the head, then the bytes in their order.
+        async fn dump(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::DumpPart>>,
+        ) -> std::result::Result<tonic::Response<super::DumpReply>, tonic::Status>;
     }
     /// The collector. One stream per session; the agent opens it.
     #[derive(Debug)]
@@ -1036,6 +1104,43 @@ pub mod collector_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/leakline.v1.Collector/Dump" => {
+                    #[allow(non_camel_case_types)]
+                    struct DumpSvc<T: Collector>(pub Arc<T>);
+                    impl<T: Collector> tonic::server::ClientStreamingService<super::DumpPart> for DumpSvc<T> {
+                        type Response = super::DumpReply;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<tonic::Streaming<super::DumpPart>>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as Collector>::dump(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DumpSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

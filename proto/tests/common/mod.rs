@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Amount, Cause, Frame, Gauge, GaugeKind, Holder, Host, Kind, Layer, Loss, Mark, NativePlace, OwnCost,
-    Profile, ProfileSource, Rate, ReadCost, Reading, ReadingStatus, Record, RuntimeInfo, Session, SessionId,
-    SinkStats, Site, SiteStat, Snapshot, Subject, Tick, Timestamp, Unit, Verdict,
+    Amount, Cause, Evidence, Frame, Gauge, GaugeKind, Holder, Host, Kind, Layer, Loss, Mark, NativePlace,
+    OwnCost, Profile, ProfileSource, Rate, ReadCost, Reading, ReadingStatus, Record, RuntimeInfo, Session,
+    SessionId, SinkStats, Site, SiteStat, Snapshot, Subject, Tick, Timestamp, Unit, Verdict,
 };
 use leakline_proto::{Decoder, Encoder, Event, v1};
 use proptest::prelude::*;
@@ -119,6 +119,7 @@ pub(crate) fn fixed_records() -> Vec<Record> {
         points: 3,
         share: Some(0.96),
         seconds_to_limit: Some((7800.0, 6900.0, 9060.0)),
+        evidence: Evidence { chance: Some(1e-6), lasting_seconds: Some(900.0), explained: None },
     };
     let unsure = Verdict {
         subject: Subject::Layer(Layer::Native),
@@ -128,6 +129,7 @@ pub(crate) fn fixed_records() -> Vec<Record> {
         points: 1,
         share: None,
         seconds_to_limit: None,
+        evidence: Evidence::default(),
     };
     let jvm = |stats| Reading {
         probe: "jvm".into(),
@@ -337,8 +339,9 @@ fn verdicts() -> impl Strategy<Value = Verdict> {
     (
         (subjects, text(), kinds, prop::option::of(rates)),
         (any::<u32>(), prop::option::of(numbers()), prop::option::of((numbers(), numbers(), numbers()))),
+        [prop::option::of(numbers()), prop::option::of(numbers()), prop::option::of(numbers())],
     )
-        .prop_map(|((subject, gauge, kind, rate), (points, share, seconds_to_limit))| Verdict {
+        .prop_map(|((subject, gauge, kind, rate), (points, share, seconds_to_limit), numbers)| Verdict {
             subject,
             gauge,
             kind,
@@ -346,6 +349,7 @@ fn verdicts() -> impl Strategy<Value = Verdict> {
             points,
             share,
             seconds_to_limit,
+            evidence: Evidence { chance: numbers[0], lasting_seconds: numbers[1], explained: numbers[2] },
         })
 }
 

@@ -8,6 +8,7 @@ mod collecting;
 mod comparing;
 mod invisible;
 mod java_classes;
+mod java_holders;
 mod java_interface;
 mod java_sites;
 mod java_under_native;

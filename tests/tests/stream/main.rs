@@ -5,6 +5,7 @@
 
 mod clients;
 mod delivery;
+mod dumps;
 mod trouble;
 
 use std::net::SocketAddr;

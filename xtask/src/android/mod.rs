@@ -153,6 +153,11 @@ fn build_one(tools: &Tools, abi: &Abi, grpc: bool) -> anyhow::Result<PathBuf> {
     Ok(to)
 }
 
+/// Everything that is wrong with the library that has all sinks.
+pub(crate) fn library_faults(file: &Path, abi: &Abi) -> anyhow::Result<Vec<String>> {
+    faults(file, abi, MOST_BYTES)
+}
+
 fn faults(file: &Path, abi: &Abi, most: u64) -> anyhow::Result<Vec<String>> {
     let data = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let mut faults = elf::faults(&data, abi)?;

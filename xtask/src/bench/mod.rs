@@ -2,6 +2,7 @@
 //! A figure that is over its limit is an error, but not in a smoke run: that shows that the benchmark works, on machines
 //! that others use too. Nothing is measured here that was not run here.
 
+mod facade;
 mod idle;
 mod jvm;
 mod native;
@@ -49,6 +50,7 @@ const BENCHES: &[(&str, Bench)] = &[
     ("python", python::run),
     ("native", native::run),
     ("jvm", jvm::run),
+    ("android-facade", |scope| facade::run(scope.smoke)),
     ("verdict", |scope| verdict::run(scope.smoke, scope.only.as_deref())),
 ];
 

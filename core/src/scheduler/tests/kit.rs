@@ -175,6 +175,11 @@ impl Script {
         self.released.1.notify_all();
     }
 
+    /// Whether the last read or delivery that was scripted has begun.
+    pub(super) fn has_run_out(&self) -> bool {
+        self.reads.lock().unwrap().is_empty()
+    }
+
     /// Whether the next call of `attach` or `open` goes well.
     pub(super) fn attaches_next(&self) -> bool {
         self.attach.lock().unwrap().front().is_none_or(|act| *act == '.')

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::kit::{Rig, Script, eventually, options, status};
-use crate::{Cause, Clock, Kind, Layer, ProbeRequest, SchedulerOptions, Snapshot, Subject, Verdict, Window};
+use crate::{
+    Cause, Clock, Evidence, Kind, Layer, ProbeRequest, SchedulerOptions, Snapshot, Subject, Verdict, Window,
+};
 
 fn window(seconds: u64) -> ProbeRequest {
     ProbeRequest::OpenWindow(Window::exact(Duration::from_secs(seconds)))
@@ -128,6 +130,7 @@ fn a_leak_that_samples_do_not_explain_opens_a_window_by_itself_where_that_was_as
             points: 9,
             share: None,
             seconds_to_limit: None,
+            evidence: Evidence::default(),
         }]
     };
     for (when_leaking, expected) in [(Some(Window::exact(Duration::from_secs(20))), 1), (None, 0)] {

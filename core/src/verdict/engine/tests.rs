@@ -335,6 +335,37 @@ fn the_leaking_site_is_named_with_its_share_and_a_cache_beside_it_is_not() {
     assert_eq!(last.len(), 2, "{last:?}");
     assert_eq!(last[1].subject, Subject::Site(Layer::Python, leak));
     assert!((last[1].share.unwrap() - 0.9).abs() < 0.01, "{last:?}");
+    assert!((last[0].evidence.explained.unwrap() - 0.9).abs() < 0.01, "{last:?}");
+}
+
+/// Anonymous memory grows by 100 KiB a minute, and mappings of one call path by so many KiB: the leaking layers and sites.
+fn check_mappings(kib: u64, expected: &[Subject]) {
+    let site = Arc::new(Site::class("mmap"));
+    let mut engine = VerdictEngine::default();
+    let mut last = Vec::new();
+    for minute in 0..10_u64 {
+        let gauges = vec![
+            Gauge::bytes(names::ANONYMOUS, (minute * 100 + 5000) << 10),
+            Gauge::bytes(names::MALLOC_LIVE, 1000 << 10),
+        ];
+        let mut snapshot = snapshot_of(minute, gauges);
+        snapshot.readings[0].layer = Layer::Native;
+        let stat = SiteStat::exact(Arc::clone(&site), Amount { bytes: (minute * kib) << 10, blocks: 1 });
+        let source = ProfileSource::exact(ProfileSource::MAPPED);
+        snapshot.readings[0].profiles = vec![Arc::new(Profile::new(source, vec![stat]))];
+        last = engine.push(&snapshot, None);
+    }
+    let leaking = last.into_iter().filter(|found| found.kind.leaks()).map(|found| found.subject);
+    assert_eq!(leaking.collect::<Vec<_>>(), expected, "{kib}");
+}
+
+#[test]
+fn mappings_that_make_up_what_no_layer_explains_are_natives() {
+    let site = Subject::Site(Layer::Native, Arc::new(Site::class("mmap")));
+    check_mappings(90, &[Subject::Layer(Layer::Native), site.clone()]);
+    // Of a mapping that is not touched to its end, too.
+    check_mappings(8000, &[Subject::Layer(Layer::Native), site]);
+    check_mappings(20, &[Subject::Layer(Layer::Process)]);
 }
 
 /// Python leaks 100 KiB a minute. `sources` are words `source/epoch/minute:KiB*minutes`, one site each: from that minute

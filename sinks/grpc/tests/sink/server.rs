@@ -62,6 +62,10 @@ impl Collector for Small {
         Err(Status::unimplemented("nobody asks this one"))
     }
 
+    async fn dump(&self, _: Request<Streaming<v1::DumpPart>>) -> Result<Response<v1::DumpReply>, Status> {
+        Err(Status::unimplemented("nobody sends it a dump"))
+    }
+
     async fn record(
         &self,
         request: Request<Streaming<v1::AgentMessage>>,

@@ -67,7 +67,12 @@ public final class AgentRuntime implements LeaklineRuntime {
 
         @Override
         public void run() {
-            startNow(settings);
+            try {
+                startNow(settings);
+            } catch (Throwable thrown) {
+                // What leaves a thread's run() ends an Android app. Out of memory or of stack, most likely.
+                Log.warn("the start was cut short: " + thrown);
+            }
         }
     }
 

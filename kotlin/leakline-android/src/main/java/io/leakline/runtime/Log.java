@@ -23,8 +23,9 @@ public final class Log {
                 WARN.invoke(null, "Leakline", line);
                 return;
             }
-        } catch (ReflectiveOperationException | LinkageError unusable) {
-            // Stubs of android.jar throw; then there is standard error.
+        } catch (Throwable unusable) {
+            // Stubs of android.jar throw; then there is standard error. Nor may an app end for the sake of a line.
+            line += " (not in Android's log: " + unusable + ')';
         }
         System.err.println("W/Leakline: " + line);
     }

@@ -1,0 +1,4 @@
+package androidx.test.runner.intent;
+
+/** As much of androidx.test as Robolectric calls: the real one is not in Maven Central. Does nothing. */
+public interface IntentMonitor {}

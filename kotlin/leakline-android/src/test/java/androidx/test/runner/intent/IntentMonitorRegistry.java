@@ -1,0 +1,8 @@
+package androidx.test.runner.intent;
+
+/** As much of androidx.test as Robolectric calls: the real one is not in Maven Central. Does nothing. */
+public final class IntentMonitorRegistry {
+    private IntentMonitorRegistry() {}
+
+    public static void registerInstance(IntentMonitor monitor) {}
+}

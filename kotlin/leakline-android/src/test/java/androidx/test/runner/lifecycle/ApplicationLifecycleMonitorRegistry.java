@@ -1,0 +1,8 @@
+package androidx.test.runner.lifecycle;
+
+/** As much of androidx.test as Robolectric calls: the real one is not in Maven Central. Does nothing. */
+public final class ApplicationLifecycleMonitorRegistry {
+    private ApplicationLifecycleMonitorRegistry() {}
+
+    public static void registerInstance(ApplicationLifecycleMonitor monitor) {}
+}

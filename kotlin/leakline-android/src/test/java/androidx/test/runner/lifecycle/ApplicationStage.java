@@ -1,0 +1,7 @@
+package androidx.test.runner.lifecycle;
+
+/** As much of androidx.test as Robolectric calls: the real one is not in Maven Central. Does nothing. */
+public enum ApplicationStage {
+    PRE_ON_CREATE,
+    CREATED
+}
