@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
+use leakline_bridge::BridgeProbe;
 use leakline_core::{
     Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, Window, WindowSource,
     command_channel,
@@ -151,6 +152,9 @@ fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
     if let Some(options) = native_options(config) {
         probes.push(Box::new(NativeProbe::new(Arc::clone(clock), options)));
         probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), ProcessOptions::default())));
+    }
+    if config.bridge && config.jvm && config.python_mode != PythonMode::Off {
+        probes.push(Box::new(BridgeProbe::new(Arc::clone(clock))));
     }
     probes
 }

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
     ("probes/python", PROBE, PROBE_LAW),
     ("probes/native", PROBE, PROBE_LAW),
     ("probes/jvm", PROBE, PROBE_LAW),
+    ("probes/bridge", PROBE, PROBE_LAW),
     (
         "probes/python/extension",
         &["core", "probes/common", "probes/python"],
@@ -32,6 +33,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
             "probes/python",
             "probes/native",
             "probes/jvm",
+            "probes/bridge",
             "sinks/logcat",
             "sinks/file",
             "sinks/grpc",

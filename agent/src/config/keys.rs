@@ -100,6 +100,9 @@ keys! {
     "jvm.histogram_pause" "LEAKLINE_JVM_HISTOGRAM_PAUSE" "100ms"
         "counting stops the program; when it is reckoned to take longer than this, it is left out, and the reading says so"
         => |config, text| config.jvm_histogram_pause = duration(text, "1ms", "1m")?;
+    "bridge.enabled" "LEAKLINE_BRIDGE" "true"
+        "where Python and a JVM are joined by JPype or jep, and both are read: count the Python objects that Java holds"
+        => |config, text| config.bridge = switch(text)?;
     "logcat.target" "LEAKLINE_LOGCAT_TARGET" "auto"
         "where log lines go; auto: liblog where the system has it, stderr elsewhere"
         => |config, text| config.logcat_target = one_of(text, &[

@@ -76,6 +76,8 @@ pub struct Config {
     pub jvm_histogram: u32,
     /// Counting is left out when it would stop the program for longer.
     pub jvm_histogram_pause: Duration,
+    /// Whether what lies between Python and a JVM is read, where both are.
+    pub bridge: bool,
     /// Where the log lines go.
     pub logcat_target: LogcatTarget,
     /// How many growing sites each snapshot logs.
@@ -122,6 +124,7 @@ impl Default for Config {
             jvm_frames: 48,
             jvm_histogram: 3,
             jvm_histogram_pause: Duration::from_millis(100),
+            bridge: true,
             logcat_target: LogcatTarget::Auto,
             logcat_top_sites: 10,
             file: None,

@@ -1,6 +1,7 @@
 //! `leakline report`: reads a recording and prints what it says.
 //! Judges nothing by itself: verdicts, ledger and growth are core's.
 
+mod bridge;
 mod build;
 mod collections;
 mod json;

@@ -15,6 +15,8 @@ const COLUMNS: usize = 5;
 const LAYERS: &[&[&str]] = &[
     &[names::PYTHON_TRACED, names::PYTHON_BLOCKS],
     &[names::JVM_HEAP_AFTER_GC, names::JVM_HEAP_USED],
+    &[names::BRIDGE_JAVA_HOLDS_PYTHON],
+    &[names::JVM_GLOBAL_REFS],
     &[names::MALLOC_LIVE],
     &[names::RESIDENT],
 ];

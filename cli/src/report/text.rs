@@ -7,7 +7,7 @@ use std::time::Duration;
 use leakline_core::{Layer, SURVIVAL_TICKS, Site, SiteGrowth, SiteHolder, Subject, Verdict, text};
 
 use super::model::{ProbeGrowth, Report};
-use super::{collections, numbers, types};
+use super::{bridge, collections, numbers, types};
 use crate::duration::words as time_words;
 use crate::style::{CAUTION, FAINT, STRONG, paint};
 use crate::when::{self, Detail};
@@ -25,6 +25,7 @@ pub(crate) fn show(report: &Report, top: usize) -> String {
         verdicts(report, top),
         numbers::ledger(report),
         numbers::layers(report),
+        bridge::show(report),
         collections::show(report),
         growths(report, top),
         types::show(report, top, |growth| from_to(report, growth)),

@@ -249,4 +249,12 @@ pub mod names {
     pub const JVM_CLASSES: &str = "jvm.classes";
     /// Java threads now.
     pub const JVM_THREADS: &str = "jvm.threads";
+
+    /// Objects that native code holds in Java's heap by global references; a JVM has some hundred of its own. With `.` and the
+    /// name of a class after it: those to objects of a class of which there are more and more.
+    pub const JVM_GLOBAL_REFS: &str = "jvm.jni_global_refs";
+
+    /// References to Python objects that Java holds through JPype or jep, by the bridge's own table: until the Java objects
+    /// that stand for them were collected. Absent where there is no such bridge.
+    pub const BRIDGE_JAVA_HOLDS_PYTHON: &str = "bridge.java_holds_python";
 }

@@ -1,4 +1,5 @@
-//! Tells which resources beside memory grow steadily: descriptors by kind, threads by name, mappings.
+//! Tells which resources beside memory grow steadily: descriptors by kind, threads by name, mappings, and what one runtime
+//! holds of another's objects.
 //! Pure: no clock, no I/O. Bounded: 64 series of 144 points.
 
 use std::collections::BTreeMap;
@@ -89,11 +90,12 @@ impl ResourceWatch {
 
 /// The gauge's name, where it counts a resource that leakline itself does not hold.
 fn resource(name: &str) -> Option<&str> {
-    let is_part = [names::DESCRIPTORS, names::THREADS]
+    let is_part = [names::DESCRIPTORS, names::THREADS, names::JVM_GLOBAL_REFS]
         .iter()
         .any(|whole| name.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.')));
     let is_own = name.ends_with(".leakline");
-    ((is_part || name == names::MAPPINGS) && !is_own).then_some(name)
+    let is_whole = [names::MAPPINGS, names::JVM_GLOBAL_REFS, names::BRIDGE_JAVA_HOLDS_PYTHON].contains(&name);
+    ((is_part || is_whole) && !is_own).then_some(name)
 }
 
 #[cfg(test)]

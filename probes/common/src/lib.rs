@@ -1,9 +1,13 @@
 //! What the probes share: finding a runtime that the host has loaded, a heap of leakline's own, the ranges of
 //! addresses that they know, and the sampler of allocations.
 //!
-//! Never here: anything of one runtime, and anything of core (a probe's types stay in the probe).
+//! With the feature `java` also the way into a JVM, which two of them take.
+//!
+//! Never here: what one runtime has to tell, and anything of core (a probe's types stay in the probe).
 
 pub mod heap;
+#[cfg(all(unix, feature = "java"))]
+pub mod java;
 #[cfg(unix)]
 pub mod joined;
 #[cfg(unix)]

@@ -1,6 +1,7 @@
 //! What can go wrong while a JVM is read.
 
 use leakline_core::ProbeError;
+use leakline_probing::java::NotAttached;
 
 /// Why the JVM did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +24,12 @@ pub(crate) enum JvmError {
     /// An object is not what its name promises.
     #[error("not a {class}")]
     OtherClass { class: String },
+}
+
+impl From<NotAttached> for JvmError {
+    fn from(NotAttached { code }: NotAttached) -> Self {
+        JvmError::NotAttached { code }
+    }
 }
 
 impl From<JvmError> for ProbeError {

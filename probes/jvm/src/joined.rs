@@ -130,13 +130,17 @@ fn number_all(jvmti: Jvmti) {
 /// A method in words; `None` for one that is no more. Leaves a local reference, for the caller's frame to end.
 pub(crate) fn method(jvmti: Jvmti, id: u64) -> Option<Method> {
     let id = id as usize as sys::jmethodID;
-    let name = jvmti.method_name(id)?;
-    let class = jvmti.declaring_class(id)?;
+    // SAFETY: the JVM gave this number for a frame, and checks whether there is such a method still.
+    let name = unsafe { jvmti.method_name(id) }?;
+    // SAFETY: as above.
+    let class = unsafe { jvmti.declaring_class(id) }?;
     // SAFETY: it was given just now, in the caller's frame.
     let signature = unsafe { jvmti.class_signature(class) }?;
     // SAFETY: as above.
     let source = unsafe { jvmti.source_file(class) };
-    Some(Method::new(&signature, &name, source.as_deref(), jvmti.lines(id)))
+    // SAFETY: as for its name.
+    let lines = unsafe { jvmti.lines(id) };
+    Some(Method::new(&signature, &name, source.as_deref(), lines))
 }
 
 fn known() -> Option<&'static Java> {

@@ -19,19 +19,20 @@ mod android;
 mod env;
 mod error;
 mod gc;
+mod global_refs;
 mod histogram;
 mod hotspot;
 mod joined;
-mod jvmti;
 mod management;
 mod methods;
 mod places;
 mod pools;
 mod probe;
-mod ready;
 mod runtime;
 mod sites;
-mod vm;
+mod tagged;
+
+use leakline_probing::java::{jvmti, ready, vm};
 
 pub use histogram::HistogramOptions;
 pub use probe::{JvmOptions, JvmProbe};

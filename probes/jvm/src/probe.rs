@@ -16,6 +16,7 @@ use leakline_probing::loader::Watch;
 use crate::android::Android;
 use crate::env::{Frame, Globals};
 use crate::error::JvmError;
+use crate::global_refs::GlobalRefs;
 use crate::histogram::{Histogram, HistogramOptions};
 use crate::joined::{self, Learner};
 use crate::management::Management;
@@ -93,6 +94,7 @@ pub struct JvmProbe {
 struct Held {
     reader: Reader,
     histogram: Result<Histogram, String>,
+    global_refs: GlobalRefs,
     /// `None`: not asked for.
     sites: Option<Result<Sites, String>>,
     globals: Globals,
@@ -193,8 +195,9 @@ impl JvmProbe {
             sites::forget();
             return Err(JvmError::Ended);
         };
-        let mut attached =
-            vm.attach(THREAD).map_err(|error| if source.vm().is_none() { JvmError::Ended } else { error })?;
+        let mut attached = vm
+            .attach(THREAD)
+            .map_err(|error| if source.vm().is_none() { JvmError::Ended } else { error.into() })?;
         if std::mem::take(&mut self.entered) {
             attached.leave();
         }
@@ -220,7 +223,7 @@ impl Probe for JvmProbe {
             Ok(vm) => vm,
             Err(reason) => return Ok(Attachment::Absent { reason: reason.into() }),
         };
-        let attached = vm.attach(THREAD)?;
+        let attached = vm.attach(THREAD).map_err(JvmError::from)?;
         let frame = Frame::new(&attached, LOCALS_TO_ATTACH)?;
         let mut globals = Globals::default();
         match Reader::find(&frame, &mut globals) {
@@ -228,8 +231,9 @@ impl Probe for JvmProbe {
                 let name = runtime_name(&frame).unwrap_or_else(|_| "JVM".to_owned());
                 let histogram = Histogram::find(&frame, vm, self.histogram, &mut globals);
                 let histogram = histogram.map_err(|error| error.to_string());
+                let global_refs = GlobalRefs::new(vm, self.histogram);
                 let sites = (self.sites.mean_sample_bytes > 0).then(|| Sites::begin(vm, self.sites));
-                self.held = Some(Held { reader, histogram, sites, globals });
+                self.held = Some(Held { reader, histogram, global_refs, sites, globals });
                 places::publish();
                 joined::begin(vm, &frame);
                 Ok(Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() }))
@@ -263,14 +267,16 @@ impl Probe for JvmProbe {
             learner.learn(frame);
             // Its references end before objects are counted.
             let mut details = held.reader.details(&frame.inner(LOCALS)?)?;
-            let left = tick.deadline_boot_nanos.saturating_sub(clock.now().boot_nanos);
+            let left =
+                || Duration::from_nanos(tick.deadline_boot_nanos.saturating_sub(clock.now().boot_nanos));
             let collections = held.reader.collections(frame);
             match &mut held.histogram {
                 Ok(histogram) => {
-                    histogram.read(frame, tick, Duration::from_nanos(left), collections, &mut details);
+                    histogram.read(frame, tick, left(), collections, &mut details);
                 }
                 Err(error) => details.notes.push(format!("no histogram of Java's classes: {error}")),
             }
+            held.global_refs.read(frame, tick, left(), &mut details);
             match &mut held.sites {
                 Some(Ok(sites)) => sites.read(frame, collections, &mut details),
                 Some(Err(error)) => details.notes.push(format!("no Java call paths: {error}")),
@@ -285,8 +291,9 @@ impl Probe for JvmProbe {
 
     async fn request(&mut self, request: &ProbeRequest) -> Result<Asked, ProbeError> {
         match (request, &mut self.held) {
-            (ProbeRequest::Census, Some(Held { histogram: Ok(histogram), .. })) => {
+            (ProbeRequest::Census, Some(Held { histogram: Ok(histogram), global_refs, .. })) => {
                 histogram.ask();
+                global_refs.ask();
                 Ok(Asked::Done)
             }
             _ => Ok(Asked::NotForThis),
@@ -296,7 +303,7 @@ impl Probe for JvmProbe {
     async fn detach(&mut self) {
         places::forget();
         joined::end();
-        let (Some(source), Some(Held { reader, histogram, sites, globals })) =
+        let (Some(source), Some(Held { reader, histogram, sites, globals, .. })) =
             (self.source, self.held.take())
         else {
             return;

@@ -8,11 +8,13 @@ import jep.SharedInterpreter;
 /** A JVM that embeds CPython through jep, as an Android app does through Chaquopy. One leak can be planted. */
 public final class JepHost {
     private static final List<byte[]> HELD = new ArrayList<>();
+    /** Python objects that Java holds, when the leak is between the two: 500 more at each second, up to 1000. */
+    private static final List<Object> LISTENERS = new ArrayList<>();
 
     private JepHost() {}
 
     /**
-     * {@code JepHost [--leak none|python|jvm] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N]}; the system
+     * {@code JepHost [--leak none|python|jvm|bridge] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N]}; the system
      * properties {@code jep.library} and {@code jep.path} name jep's library and the folders of Python modules.
      */
     public static void main(String[] words) throws Exception {
@@ -48,6 +50,11 @@ public final class JepHost {
             if (leak.equals("python")) {
                 python.invoke("embedded.keep_up_to", due);
             }
+            if (leak.equals("bridge")) {
+                while (LISTENERS.size() < Math.min(2, (int) passed) * 500) {
+                    LISTENERS.add(python.invoke("embedded.listener"));
+                }
+            }
             for (; (arrays + 1) * 1024 <= due; arrays++) {
                 byte[] array = new byte[1008];
                 if (leak.equals("jvm")) {
@@ -56,6 +63,7 @@ public final class JepHost {
             }
             Thread.sleep(10);
         }
+        System.out.println("JepHost: Java holds " + LISTENERS.size() + " Python objects");
         Object records = python.invoke("embedded.count");
         System.out.println("JepHost: " + records + " Python records, " + HELD.size() + " Java arrays kept");
     }

@@ -121,7 +121,8 @@ fn all_layers_are_told_apart_and_their_skew_is_recorded() {
     let mixed = mixed.expect("a snapshot with both runtimes");
     assert!(mixed.skew_nanos.is_some());
     let layers: Vec<Layer> = mixed.readings.iter().map(|reading| reading.layer).collect();
-    assert_eq!(layers, [Layer::Python, Layer::Jvm, Layer::Native, Layer::Process]);
+    // The last is what lies between Python and the JVM.
+    assert_eq!(layers, [Layer::Python, Layer::Jvm, Layer::Native, Layer::Process, Layer::Process]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod attaching;
 mod bad_input;
+mod bridge;
 mod collecting;
 mod comparing;
 mod invisible;

@@ -1,8 +1,5 @@
 //! Counts by the tool interface: every class gets a number as its tag, and the JVM tells the size and the class's tag of
 //! every object. For JVMs without HotSpot's diagnostic command.
-//!
-//! Tags belong to an environment: this one is made for a count and disposed of after it, so that the collector, which has
-//! to look after tags, does so for no longer.
 
 use std::ffi::c_void;
 use std::mem::transmute;
@@ -13,18 +10,12 @@ use jni::sys;
 use super::{Counted, Means, names};
 use crate::env::Frame;
 use crate::error::JvmError;
-use crate::jvmti::{self, Jvmti};
+use crate::tagged::{Env, Error, Tagged};
 use crate::vm::Vm;
 
-/// Numbers of functions.
-mod number {
-    pub(super) const SET_TAG: usize = 107;
-    pub(super) const ITERATE_THROUGH_HEAP: usize = 116;
-}
+/// Number of a function.
+const ITERATE_THROUGH_HEAP: usize = 116;
 
-type Env = *mut *const *const c_void;
-type Error = i32;
-type SetTag = unsafe extern "system" fn(Env, sys::jobject, i64) -> Error;
 type IterateThroughHeap =
     unsafe extern "system" fn(Env, i32, sys::jclass, *const HeapCallbacks, *const c_void) -> Error;
 type Visit = unsafe extern "system" fn(i64, i64, *mut i64, i32, *mut c_void) -> i32;
@@ -65,20 +56,20 @@ impl Means for Iteration {
     }
 
     fn count(&mut self, frame: &Frame<'_>) -> Result<Vec<Counted>, JvmError> {
-        let environment = Environment::new(self.vm)?;
+        let tagged = Tagged::new(self.vm)?;
         let frame = frame.inner(LOCALS)?;
         let mut names = vec!["(classes that were loaded meanwhile, or that the JVM hides)".to_owned()];
-        for class in environment.0.loaded_classes().into_iter().take(MAX_CLASSES) {
+        for class in tagged.jvmti().loaded_classes().into_iter().take(MAX_CLASSES) {
             // SAFETY: the reference is alive until `frame` ends.
-            let signature = unsafe { environment.0.class_signature(class) };
+            let signature = unsafe { tagged.jvmti().class_signature(class) };
             // SAFETY: as above.
-            if unsafe { environment.tag(class, names.len() as i64) } {
+            if unsafe { tagged.tag(class, names.len() as i64) } {
                 names.push(signature.map_or_else(String::new, |signature| names::of_signature(&signature)));
             }
         }
         drop(frame);
         let mut sums = Sums(vec![(0, 0); names.len()]);
-        environment.iterate(&mut sums)?;
+        iterate(&tagged, &mut sums)?;
         let counted = names.into_iter().zip(sums.0).filter(|(_, (count, _))| *count > 0);
         Ok(counted.map(|(name, (count, bytes))| Counted { name, count, bytes }).collect())
     }
@@ -100,46 +91,16 @@ unsafe extern "system" fn visit(class: i64, size: i64, _: *mut i64, _: i32, sums
     VISIT_OBJECTS
 }
 
-/// An environment of our own, with tags, until it is dropped.
-struct Environment(Jvmti);
-
-impl Environment {
-    fn new(vm: Vm) -> Result<Self, JvmError> {
-        let refused = |said: &str| JvmError::Refused { what: "the tool interface", said: said.to_owned() };
-        let raw = vm.environment(jvmti::VERSION).ok_or_else(|| refused("there is none"))?;
-        // SAFETY: it was asked for by this version, and is disposed of only when this is dropped.
-        let jvmti = unsafe { Jvmti::from_raw(raw) }.ok_or_else(|| refused("there is none"))?;
-        let environment = Self(jvmti);
-        if environment.0.add_tags() { Ok(environment) } else { Err(refused("it gives no tags")) }
-    }
-
-    /// # Safety
-    ///
-    /// `object` is a reference that is alive.
-    unsafe fn tag(&self, object: sys::jobject, tag: i64) -> bool {
-        // SAFETY: the function of this number has this type, by the specification.
-        let set = unsafe { transmute::<*const c_void, SetTag>(self.0.function(number::SET_TAG)) };
-        // SAFETY: the caller's promise.
-        unsafe { set(self.0.raw(), object, tag) == 0 }
-    }
-
-    fn iterate(&self, sums: &mut Sums) -> Result<(), JvmError> {
-        let function = self.0.function(number::ITERATE_THROUGH_HEAP);
-        // SAFETY: the function of this number has this type, by the specification.
-        let iterate = unsafe { transmute::<*const c_void, IterateThroughHeap>(function) };
-        let callbacks = HeapCallbacks { object: visit, others: [0; 15] };
-        let sums = ptr::from_mut(sums).cast::<c_void>();
-        // SAFETY: no filter and no class; the JVM calls `visit` with `sums` until this returns.
-        match unsafe { iterate(self.0.raw(), 0, ptr::null_mut(), &raw const callbacks, sums) } {
-            0 => Ok(()),
-            code => Err(JvmError::Refused { what: "the heap's iteration", said: format!("error {code}") }),
-        }
-    }
-}
-
-impl Drop for Environment {
-    fn drop(&mut self) {
-        // SAFETY: this is its only user; its tags and capabilities go with it.
-        unsafe { self.0.dispose() };
+fn iterate(tagged: &Tagged, sums: &mut Sums) -> Result<(), JvmError> {
+    let function = tagged.jvmti().function(ITERATE_THROUGH_HEAP);
+    // SAFETY: the function of this number has this type, by the specification.
+    let iterate = unsafe { transmute::<*const c_void, IterateThroughHeap>(function) };
+    let callbacks = HeapCallbacks { object: visit, others: [0; 15] };
+    let sums = ptr::from_mut(sums).cast::<c_void>();
+    let env = tagged.jvmti().raw();
+    // SAFETY: no filter and no class; the JVM calls `visit` with `sums` until this returns.
+    match unsafe { iterate(env, 0, ptr::null_mut(), &raw const callbacks, sums) } {
+        0 => Ok(()),
+        code => Err(JvmError::Refused { what: "the heap's iteration", said: format!("error {code}") }),
     }
 }

@@ -11,7 +11,7 @@ mod command;
 mod cost;
 mod floor;
 mod iteration;
-mod names;
+pub(crate) mod names;
 mod parse;
 
 use std::sync::Arc;

@@ -32,7 +32,7 @@ pub(super) fn of_printed(text: &str) -> String {
 }
 
 /// From a signature: `Ljava/lang/String;`, `[B`.
-pub(super) fn of_signature(signature: &str) -> String {
+pub(crate) fn of_signature(signature: &str) -> String {
     // Of a hidden class, the address stands behind a dot.
     let printed = signature.replace('/', ".");
     match printed.strip_prefix('L') {

@@ -5,10 +5,9 @@ use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use super::NotAttached;
+use crate::loader;
 use jni::sys;
-use leakline_probing::loader;
-
-use crate::error::JvmError;
 
 /// Objects that may have `JNI_GetCreatedJavaVMs`. On Android an app may see it in one of its two; where it may not, the
 /// app hands its JVM over.
@@ -19,7 +18,7 @@ type GetCreatedJavaVMs =
 
 /// Where JVMs come from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum VmSource {
+pub enum VmSource {
     /// Asked for at each reading.
     Created(GetCreatedJavaVMs),
     /// Handed over, and there for as long as the process is (Android's).
@@ -28,7 +27,7 @@ pub(crate) enum VmSource {
 
 impl VmSource {
     /// Looks through what is loaded; some ten microseconds.
-    pub(crate) fn find() -> Option<Self> {
+    pub fn find() -> Option<Self> {
         let name = c"JNI_GetCreatedJavaVMs";
         let found = LIBRARIES
             .iter()
@@ -40,7 +39,7 @@ impl VmSource {
     }
 
     /// The JVM, if there is one now.
-    pub(crate) fn vm(self) -> Option<Vm> {
+    pub fn vm(self) -> Option<Vm> {
         let function = match self {
             Self::Given(vm) => return Some(vm),
             Self::Created(function) => function,
@@ -54,7 +53,7 @@ impl VmSource {
 
 /// A JVM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Vm(NonNull<sys::JavaVM>);
+pub struct Vm(NonNull<sys::JavaVM>);
 
 // SAFETY: the invocation interface may be called from any thread.
 unsafe impl Send for Vm {}
@@ -65,7 +64,7 @@ impl Vm {
     /// # Safety
     ///
     /// `vm` is a JVM that lives as long as the process.
-    pub(crate) unsafe fn from_raw(vm: *mut c_void) -> Option<Self> {
+    pub unsafe fn from_raw(vm: *mut c_void) -> Option<Self> {
         NonNull::new(vm.cast()).map(Self)
     }
 
@@ -73,7 +72,7 @@ impl Vm {
     ///
     /// Where the JVM ends meanwhile, HotSpot never returns from this or from any later call: the thread stays blocked
     /// until the process is gone, and nobody waits for it.
-    pub(crate) fn attach(&self, name: &CStr) -> Result<Attached<'_>, JvmError> {
+    pub fn attach(&self, name: &CStr) -> Result<Attached<'_>, NotAttached> {
         let mut env = std::ptr::null_mut();
         let vm = self.0.as_ptr();
         // SAFETY: the interface is the JVM's own; JNI 1.6 asks for a `JNIEnv`, which is written to our pointer.
@@ -89,7 +88,7 @@ impl Vm {
             // SAFETY: as above; the arguments live until the call returns, and the JVM only reads them.
             let code = unsafe { (self.interface().AttachCurrentThreadAsDaemon)(vm, &raw mut env, arguments) };
             if code != sys::JNI_OK || env.is_null() {
-                return Err(JvmError::NotAttached { code });
+                return Err(NotAttached { code });
             }
         }
         Ok(Attached { vm: *self, env: env.cast(), detach: !already, _vm: PhantomData })
@@ -97,7 +96,7 @@ impl Vm {
 
     /// The interface of `version` (JNI's, or the tool interface's) for the calling thread; `None` where it is not in the
     /// JVM. Waits for nothing when it is JNI's.
-    pub(crate) fn environment(&self, version: sys::jint) -> Option<*mut c_void> {
+    pub fn environment(&self, version: sys::jint) -> Option<*mut c_void> {
         let mut env = std::ptr::null_mut();
         // SAFETY: the interface is the JVM's own, and writes to our pointer.
         let code = unsafe { (self.interface().GetEnv)(self.0.as_ptr(), &raw mut env, version) };
@@ -113,7 +112,7 @@ impl Vm {
 }
 
 /// The calling thread is in the JVM.
-pub(crate) struct Attached<'vm> {
+pub struct Attached<'vm> {
     vm: Vm,
     env: *mut sys::JNIEnv,
     detach: bool,
@@ -122,17 +121,17 @@ pub(crate) struct Attached<'vm> {
 
 impl Attached<'_> {
     /// Leaves the thread in the JVM when this guard is dropped.
-    pub(crate) fn stay(mut self) {
+    pub fn stay(mut self) {
         self.detach = false;
     }
 
     /// Takes the thread out of the JVM when this guard is dropped, though it was there before.
-    pub(crate) fn leave(&mut self) {
+    pub fn leave(&mut self) {
         self.detach = true;
     }
 
     /// This thread's interface.
-    pub(crate) fn env(&self) -> *mut sys::JNIEnv {
+    pub fn env(&self) -> *mut sys::JNIEnv {
         self.env
     }
 }

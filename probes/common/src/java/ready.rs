@@ -20,14 +20,14 @@ const SERVICE_THREAD: &str = "Service Thread";
 
 /// Watches one JVM start.
 #[derive(Debug, Default)]
-pub(crate) struct Readiness {
+pub struct Readiness {
     seen: Option<u64>,
     service_thread_seen: Option<u64>,
 }
 
 impl Readiness {
     /// Whether it may be entered, given the names of the process's threads.
-    pub(crate) fn ready<'a>(&mut self, threads: impl Iterator<Item = &'a str>, boot_nanos: u64) -> bool {
+    pub fn ready<'a>(&mut self, threads: impl Iterator<Item = &'a str>, boot_nanos: u64) -> bool {
         let seen = *self.seen.get_or_insert(boot_nanos);
         for name in threads {
             match name {
@@ -44,7 +44,7 @@ impl Readiness {
 }
 
 /// The names of this process's threads, as far as they can be read.
-pub(crate) fn thread_names() -> Vec<String> {
+pub fn thread_names() -> Vec<String> {
     let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return Vec::new() };
     threads
         .flatten()

@@ -14,9 +14,11 @@ use std::ptr::{self, NonNull};
 use jni::sys;
 
 /// The oldest version that HotSpot gives.
-pub(crate) const VERSION: sys::jint = 0x3001_0200;
+pub const VERSION: sys::jint = 0x3001_0200;
 /// The first that samples allocations.
-pub(crate) const VERSION_11: sys::jint = 0x300B_0000;
+pub const VERSION_11: sys::jint = 0x300B_0000;
+/// In a class's status: its static initialiser has run, and nothing more runs when it is used.
+pub const CLASS_INITIALIZED: sys::jint = 4;
 /// Most entries of a method's line table that are kept: a method has at most 65,535 bytes of code.
 const MAX_LINES: usize = 4096;
 /// Longest text that is kept.
@@ -27,6 +29,7 @@ mod number {
     pub(super) const SET_EVENT_NOTIFICATION_MODE: usize = 2;
     pub(super) const DEALLOCATE: usize = 47;
     pub(super) const GET_CLASS_SIGNATURE: usize = 48;
+    pub(super) const GET_CLASS_STATUS: usize = 49;
     pub(super) const GET_SOURCE_FILE_NAME: usize = 50;
     pub(super) const GET_CLASS_METHODS: usize = 52;
     pub(super) const GET_METHOD_NAME: usize = 64;
@@ -65,6 +68,7 @@ type GetClassMethods =
 type GetMethodName = unsafe extern "system" fn(Env, sys::jmethodID, Text, Text, Text) -> Error;
 type GetDeclaringClass = unsafe extern "system" fn(Env, sys::jmethodID, *mut sys::jclass) -> Error;
 type GetClassSignature = unsafe extern "system" fn(Env, sys::jclass, Text, Text) -> Error;
+type GetClassStatus = unsafe extern "system" fn(Env, sys::jclass, *mut sys::jint) -> Error;
 type GetSourceFileName = unsafe extern "system" fn(Env, sys::jclass, Text) -> Error;
 type GetLineNumberTable =
     unsafe extern "system" fn(Env, sys::jmethodID, *mut sys::jint, *mut *mut LineNumber) -> Error;
@@ -95,14 +99,16 @@ const _: () = assert!(size_of::<LineNumber>() == 8 + align_of::<i64>());
 /// A frame of a stack.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StackFrame {
-    pub(crate) method: sys::jmethodID,
+pub struct StackFrame {
+    /// Which method.
+    pub method: sys::jmethodID,
     /// Negative in a native method.
-    pub(crate) place: i64,
+    pub place: i64,
 }
 
 impl StackFrame {
-    pub(crate) const NONE: Self = Self { method: ptr::null_mut(), place: 0 };
+    /// No frame.
+    pub const NONE: Self = Self { method: ptr::null_mut(), place: 0 };
 }
 
 const ENABLE: i32 = 1;
@@ -116,7 +122,7 @@ const EVENTS: usize = (SAMPLED_OBJECT_ALLOC - FIRST_EVENT + 1) as usize;
 type AnyCallback = unsafe extern "system" fn();
 
 /// Called for an allocation that the JVM has sampled, on the thread that made it.
-pub(crate) type OnSample = unsafe extern "system" fn(
+pub type OnSample = unsafe extern "system" fn(
     env: *mut c_void,
     jni: *mut sys::JNIEnv,
     thread: sys::jobject,
@@ -135,7 +141,7 @@ unsafe extern "system" fn ignore() {}
 /// An environment of the tool interface: usable on every thread that is in the JVM, as long as the process lives; in a JVM
 /// that has ended, its functions answer with an error.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Jvmti(NonNull<*const *const c_void>);
+pub struct Jvmti(NonNull<*const *const c_void>);
 
 // SAFETY: an environment belongs to no thread.
 unsafe impl Send for Jvmti {}
@@ -146,12 +152,12 @@ impl Jvmti {
     /// # Safety
     ///
     /// `env` is what the JVM gave when it was asked for [`VERSION`], and nobody disposes of it.
-    pub(crate) unsafe fn from_raw(env: *mut c_void) -> Option<Self> {
+    pub unsafe fn from_raw(env: *mut c_void) -> Option<Self> {
         NonNull::new(env.cast()).map(Self)
     }
 
     /// Has it tell source files and lines.
-    pub(crate) fn add_capabilities(self) -> bool {
+    pub fn add_capabilities(self) -> bool {
         self.add(Capabilities([CAN_GET_SOURCE_FILE_NAME | CAN_GET_LINE_NUMBERS, 0, 0, 0]))
     }
 
@@ -167,34 +173,34 @@ impl Jvmti {
     }
 
     /// Has it tag objects.
-    pub(crate) fn add_tags(self) -> bool {
+    pub fn add_tags(self) -> bool {
         self.add(Capabilities([CAN_TAG_OBJECTS, 0, 0, 0]))
     }
 
     /// As the JVM knows it.
-    pub(crate) fn raw(self) -> *mut *const *const c_void {
+    pub fn raw(self) -> *mut *const *const c_void {
         self.0.as_ptr()
     }
 
     /// Has HotSpot's `AsyncGetCallTrace` answer: it does while somebody is told of classes that are loaded.
-    pub(crate) fn watch_class_loads(self) -> bool {
+    pub fn watch_class_loads(self) -> bool {
         self.listen(CLASS_LOAD, ignore)
     }
 
     /// Has it sample allocations. False: the JVM cannot, or somebody else has it do that already.
-    pub(crate) fn add_sampling(self) -> bool {
+    pub fn add_sampling(self) -> bool {
         self.add(Capabilities([0, CAN_GENERATE_SAMPLED_OBJECT_ALLOC_EVENTS, 0, 0]))
     }
 
     /// Has `callback` called for each sampled allocation.
-    pub(crate) fn watch_samples(self, callback: OnSample) -> bool {
+    pub fn watch_samples(self, callback: OnSample) -> bool {
         // SAFETY: the JVM calls it with the arguments that the event of this number has.
         let callback = unsafe { transmute::<OnSample, AnyCallback>(callback) };
         self.listen(SAMPLED_OBJECT_ALLOC, callback)
     }
 
     /// No more samples, of which some may still be on their way; another agent may have them.
-    pub(crate) fn give_sampling_back(self) {
+    pub fn give_sampling_back(self) {
         self.notify(DISABLE, SAMPLED_OBJECT_ALLOC);
         self.change(
             number::RELINQUISH_CAPABILITIES,
@@ -203,7 +209,7 @@ impl Jvmti {
     }
 
     /// Bytes between two samples on average, of all threads from their next sample on.
-    pub(crate) fn set_sampling_interval(self, bytes: u64) -> bool {
+    pub fn set_sampling_interval(self, bytes: u64) -> bool {
         let function = self.function(number::SET_HEAP_SAMPLING_INTERVAL);
         // SAFETY: the function of this number has this type, by the specification.
         let set = unsafe { transmute::<*const c_void, SetHeapSamplingInterval>(function) };
@@ -212,7 +218,7 @@ impl Jvmti {
     }
 
     /// The calling thread's frames, innermost first, and how many there are.
-    pub(crate) fn own_stack(self, into: &mut [StackFrame]) -> usize {
+    pub fn own_stack(self, into: &mut [StackFrame]) -> usize {
         let mut count = 0;
         // SAFETY: the function of this number has this type, by the specification.
         let get =
@@ -229,7 +235,7 @@ impl Jvmti {
     /// # Safety
     ///
     /// Nobody uses it any more.
-    pub(crate) unsafe fn dispose(self) {
+    pub unsafe fn dispose(self) {
         let function = self.function(number::DISPOSE_ENVIRONMENT);
         // SAFETY: the function of this number has this type, by the specification.
         let dispose = unsafe { transmute::<*const c_void, DisposeEnvironment>(function) };
@@ -261,7 +267,7 @@ impl Jvmti {
     }
 
     /// Local references to all classes, for the caller's frame to end.
-    pub(crate) fn loaded_classes(self) -> Vec<sys::jclass> {
+    pub fn loaded_classes(self) -> Vec<sys::jclass> {
         let (mut count, mut classes) = (0, ptr::null_mut());
         let function = self.function(number::GET_LOADED_CLASSES);
         // SAFETY: the function of this number has this type, by the specification.
@@ -283,7 +289,7 @@ impl Jvmti {
     /// # Safety
     ///
     /// `class` is a reference to a class, and alive.
-    pub(crate) unsafe fn number_methods(self, class: sys::jclass) {
+    pub unsafe fn number_methods(self, class: sys::jclass) {
         let (mut count, mut methods) = (0, ptr::null_mut());
         let function = self.function(number::GET_CLASS_METHODS);
         // SAFETY: the function of this number has this type, by the specification.
@@ -296,24 +302,32 @@ impl Jvmti {
     }
 
     /// A method's name; `None` for one that is no more.
-    pub(crate) fn method_name(self, method: sys::jmethodID) -> Option<String> {
+    ///
+    /// # Safety
+    ///
+    /// `method` is a method's number that this JVM gave; HotSpot checks whether the method is there still.
+    pub unsafe fn method_name(self, method: sys::jmethodID) -> Option<String> {
         let mut name = ptr::null_mut();
         // SAFETY: the function of this number has this type, by the specification.
         let get =
             unsafe { transmute::<*const c_void, GetMethodName>(self.function(number::GET_METHOD_NAME)) };
-        // SAFETY: HotSpot checks the method; null says that signatures are not wanted.
+        // SAFETY: the caller's promise; null says that signatures are not wanted.
         let error = unsafe { get(self.0.as_ptr(), method, &raw mut name, ptr::null_mut(), ptr::null_mut()) };
         self.take_text(error, name)
     }
 
     /// A local reference to a method's class, for the caller to delete.
-    pub(crate) fn declaring_class(self, method: sys::jmethodID) -> Option<sys::jclass> {
+    ///
+    /// # Safety
+    ///
+    /// `method` is a method's number that this JVM gave; HotSpot checks whether the method is there still.
+    pub unsafe fn declaring_class(self, method: sys::jmethodID) -> Option<sys::jclass> {
         let mut class = ptr::null_mut();
         // SAFETY: the function of this number has this type, by the specification.
         let get = unsafe {
             transmute::<*const c_void, GetDeclaringClass>(self.function(number::GET_METHOD_DECLARING_CLASS))
         };
-        // SAFETY: HotSpot checks the method, and writes one reference, to ours.
+        // SAFETY: the caller's promise; it writes one reference, to ours.
         let error = unsafe { get(self.0.as_ptr(), method, &raw mut class) };
         (error == NO_ERROR && !class.is_null()).then_some(class)
     }
@@ -323,7 +337,7 @@ impl Jvmti {
     /// # Safety
     ///
     /// `class` is a reference to a class, and alive.
-    pub(crate) unsafe fn class_signature(self, class: sys::jclass) -> Option<String> {
+    pub unsafe fn class_signature(self, class: sys::jclass) -> Option<String> {
         let mut signature = ptr::null_mut();
         // SAFETY: the function of this number has this type, by the specification.
         let get = unsafe {
@@ -334,12 +348,27 @@ impl Jvmti {
         self.take_text(error, signature)
     }
 
+    /// How far the class is on its way, as bits of the specification's.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Jvmti::class_signature`].
+    pub unsafe fn class_status(self, class: sys::jclass) -> Option<sys::jint> {
+        let mut status = 0;
+        // SAFETY: the function of this number has this type, by the specification.
+        let get =
+            unsafe { transmute::<*const c_void, GetClassStatus>(self.function(number::GET_CLASS_STATUS)) };
+        // SAFETY: the caller's promise, and the number is ours.
+        let error = unsafe { get(self.0.as_ptr(), class, &raw mut status) };
+        (error == NO_ERROR).then_some(status)
+    }
+
     /// Such as `String.java`; `None` where the class does not say.
     ///
     /// # Safety
     ///
     /// As for [`Jvmti::class_signature`].
-    pub(crate) unsafe fn source_file(self, class: sys::jclass) -> Option<String> {
+    pub unsafe fn source_file(self, class: sys::jclass) -> Option<String> {
         let mut name = ptr::null_mut();
         // SAFETY: the function of this number has this type, by the specification.
         let get = unsafe {
@@ -352,13 +381,17 @@ impl Jvmti {
 
     /// A method's lines, each with the place in its code where it begins. Empty for native methods, and where the class
     /// does not say.
-    pub(crate) fn lines(self, method: sys::jmethodID) -> Box<[(u32, u32)]> {
+    ///
+    /// # Safety
+    ///
+    /// `method` is a method's number that this JVM gave; HotSpot checks whether the method is there still.
+    pub unsafe fn lines(self, method: sys::jmethodID) -> Box<[(u32, u32)]> {
         let (mut count, mut table) = (0, ptr::null_mut());
         // SAFETY: the function of this number has this type, by the specification.
         let get = unsafe {
             transmute::<*const c_void, GetLineNumberTable>(self.function(number::GET_LINE_NUMBER_TABLE))
         };
-        // SAFETY: HotSpot checks the method, and writes a number and a pointer, both to ours.
+        // SAFETY: the caller's promise; it writes a number and a pointer, both to ours.
         let error = unsafe { get(self.0.as_ptr(), method, &raw mut count, &raw mut table) };
         if error != NO_ERROR || table.is_null() {
             return Box::default();
@@ -392,7 +425,7 @@ impl Jvmti {
     }
 
     /// The table begins with the function of number 1, which is reserved.
-    pub(crate) fn function(self, number: usize) -> *const c_void {
+    pub fn function(self, number: usize) -> *const c_void {
         // SAFETY: an environment begins with the pointer to its table.
         let table = unsafe { self.0.read() };
         // SAFETY: the table has all functions of the version that was asked for, and stays.

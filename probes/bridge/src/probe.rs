@@ -1,0 +1,123 @@
+//! The probe `bridge`: waits for both runtimes, then asks the bridge between them.
+//! Never stays in the JVM between readings.
+
+use std::borrow::Cow;
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use leakline_core::{
+    Attachment, Clock, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, names,
+};
+use leakline_probing::java::ready::{Readiness, thread_names};
+use leakline_probing::java::vm::{Vm, VmSource};
+use leakline_probing::loader::{self, Watch};
+
+use crate::error::BridgeError;
+use crate::java::Frame;
+use crate::search::Search;
+use crate::tables::{Bridge, LIBRARIES, Table};
+
+/// The lane's thread as the JVM's users see it.
+const THREAD: &CStr = c"leakline-bridge";
+
+/// Reads the bridge's table of the Python objects that Java holds.
+pub struct BridgeProbe {
+    clock: Arc<dyn Clock>,
+    watch: Watch,
+    /// `None`: no bridge, or no JVM, is loaded.
+    source: Option<VmSource>,
+    readiness: Readiness,
+    search: Search,
+    table: Option<Table>,
+}
+
+impl BridgeProbe {
+    /// A probe that has not looked for a bridge yet.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            watch: Watch::new(&[]),
+            source: None,
+            readiness: Readiness::default(),
+            search: Search::default(),
+            table: None,
+        }
+    }
+
+    /// The JVM beside the bridge, once it may be entered.
+    fn look(&mut self) -> Result<Vm, &'static str> {
+        if self.source.is_none() && self.watch.changed() && loader::loaded_object(LIBRARIES).is_some() {
+            self.source = VmSource::find();
+        }
+        let source = self.source.ok_or("no bridge between Python and Java is loaded")?;
+        let Some(vm) = source.vm() else {
+            self.readiness = Readiness::default();
+            self.search.restart();
+            return Err("no JVM has been started, or it has ended");
+        };
+        let names = thread_names();
+        let ready = self.readiness.ready(names.iter().map(String::as_str), self.clock.now().boot_nanos);
+        if ready { Ok(vm) } else { Err("the JVM is starting") }
+    }
+}
+
+#[async_trait]
+impl Probe for BridgeProbe {
+    fn name(&self) -> Cow<'static, str> {
+        "bridge".into()
+    }
+
+    /// Neither runtime's own: what lies between them.
+    fn layer(&self) -> Layer {
+        Layer::Process
+    }
+
+    async fn attach(&mut self) -> Result<Attachment, ProbeError> {
+        let absent = |reason: &'static str| Ok(Attachment::Absent { reason: reason.into() });
+        let vm = match self.look() {
+            Ok(vm) => vm,
+            Err(reason) => return absent(reason),
+        };
+        if !self.search.due() {
+            return absent("the bridge is not in use");
+        }
+        let attached = vm.attach(THREAD).map_err(BridgeError::from)?;
+        let found = Table::find(&Frame::with_tools(&attached, vm)?)?;
+        let Some(table) = found else { return absent("the bridge is not in use") };
+        let name = match table.bridge {
+            Bridge::Jpype => "JPype",
+            Bridge::Jep => "jep",
+        };
+        self.table = Some(table);
+        Ok(Attachment::Attached(RuntimeInfo { name: name.to_owned(), source_roots: Vec::new() }))
+    }
+
+    async fn gauges(&mut self, _: &Tick) -> Result<GaugeReading, ProbeError> {
+        let Some(vm) = self.source.and_then(VmSource::vm) else {
+            // The reference went with the JVM.
+            self.table = None;
+            self.readiness = Readiness::default();
+            self.search.restart();
+            return Err(BridgeError::Ended.into());
+        };
+        let Some(table) = &self.table else { return Err(BridgeError::Ended.into()) };
+        let attached = vm.attach(THREAD).map_err(BridgeError::from)?;
+        let frame = Frame::new(&attached)?;
+        let taken = self.clock.now();
+        let held = frame.count(&table.count)?;
+        let gauges = vec![Gauge::count(names::BRIDGE_JAVA_HOLDS_PYTHON, held)];
+        Ok(GaugeReading { taken, gauges, stall: Duration::ZERO })
+    }
+
+    async fn detach(&mut self) {
+        self.search.restart();
+        if let (Some(table), Some(vm)) = (self.table.take(), self.source.and_then(VmSource::vm))
+            && let Ok(attached) = vm.attach(THREAD)
+            && let Ok(frame) = Frame::new(&attached)
+        {
+            frame.release(table.count);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The bridges that are known, and the table that each keeps of the Python objects that Java holds.
+//! Never walks a table: its length is asked for.
+
+use crate::error::BridgeError;
+use crate::java::{Class, Count, Frame, Member};
+
+/// A bridge between Python and Java.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bridge {
+    /// JPype: its queue has an entry for each Java object that keeps a Python object (proxies, exceptions, buffers).
+    Jpype,
+    /// jep: the interpreters that share one Python share a set, which has an entry for each `PyObject`. Those of a
+    /// `SubInterpreter` have a set of their own, which only a walk of the heap would find.
+    Jep,
+}
+
+/// How the libraries' names begin.
+pub(crate) const LIBRARIES: &[&str] = &["_jpype.", "libjep.", "jep.cpython-"];
+
+const QUEUE: &str = "Lorg/jpype/ref/JPypeReferenceQueue;";
+const SHARED: &str = "Ljep/SharedInterpreter;";
+const MANAGER: &str = "Ljep/python/MemoryManager;";
+const SET: &str = "Ljava/util/Collections$SetFromMap;";
+const MAP: &str = "Ljava/util/concurrent/ConcurrentHashMap;";
+
+/// A bridge's table.
+#[derive(Debug)]
+pub(crate) struct Table {
+    pub(crate) bridge: Bridge,
+    pub(crate) count: Count,
+}
+
+impl Table {
+    /// The table of the bridge that this JVM has; `None` as long as there is none.
+    pub(crate) fn find(frame: &Frame<'_>) -> Result<Option<Self>, BridgeError> {
+        let Some((signature, class)) = frame.initialised(&[QUEUE, SHARED]) else { return Ok(None) };
+        let (bridge, count) = match signature {
+            QUEUE => (Bridge::Jpype, of_jpype(frame, class)?),
+            _ => (Bridge::Jep, of_jep(frame, class)?),
+        };
+        Ok(Some(Self { bridge, count }))
+    }
+}
+
+/// `getQueueSize` reads a field, without the lock under which it is written: old by as much as an int may be.
+fn of_jpype(frame: &Frame<'_>, class: Class<'_>) -> Result<Count, BridgeError> {
+    let instance = Member {
+        name: c"getInstance",
+        of: c"()Lorg/jpype/ref/JPypeReferenceQueue;",
+        call: "JPypeReferenceQueue.getInstance",
+    };
+    let queue = frame.call_static(class, instance)?;
+    frame.keep(queue, QUEUE, c"getQueueSize", "JPypeReferenceQueue.getQueueSize")
+}
+
+/// The map inside the set, if it is the one that adds up its size without a lock.
+fn of_jep(frame: &Frame<'_>, class: Class<'_>) -> Result<Count, BridgeError> {
+    let manager = Member {
+        name: c"memoryManager",
+        of: c"Ljep/python/MemoryManager;",
+        call: "SharedInterpreter.memoryManager",
+    };
+    let pointers = Member { name: c"pointers", of: c"Ljava/util/Set;", call: "MemoryManager.pointers" };
+    let map = Member { name: c"m", of: c"Ljava/util/Map;", call: "the set of MemoryManager.pointers" };
+    let manager = frame.static_field(class, manager)?;
+    let pointers = frame.field(manager, MANAGER, pointers)?;
+    let map = frame.field(pointers, SET, map)?;
+    frame.keep(map, MAP, c"size", "the map of MemoryManager.pointers")
+}

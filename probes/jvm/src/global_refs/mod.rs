@@ -1,0 +1,93 @@
+//! Counts what native code holds in Java's heap: JNI's global references, all of them and those to the classes whose
+//! number grows. A bridge between Python and Java has one for each Java object that Python holds.
+//!
+//! The world stands still while the JVM tells its roots. The heap is not walked: the time does not grow with it, but with
+//! the number of references and of threads. It has the histogram's cadence and its longest pause.
+//!
+//! Never here: weak global references, which are no roots; the JVM tells those in words only.
+
+mod cost;
+mod growing;
+mod roots;
+
+use std::time::Duration;
+
+use leakline_core::{Cause, Details, Gauge, Tick, names};
+
+use self::cost::Cost;
+use self::growing::Growing;
+use crate::env::Frame;
+use crate::histogram::HistogramOptions;
+use crate::vm::Vm;
+
+/// Failures in a row after which nobody tries again.
+const MAX_FAILURES: u32 = 3;
+
+/// Counts the global references of one JVM.
+pub(crate) struct GlobalRefs {
+    vm: Vm,
+    options: HistogramOptions,
+    growing: Growing,
+    readings: u32,
+    asked: bool,
+    cost: Cost,
+    failures: u32,
+}
+
+impl GlobalRefs {
+    /// Counts nothing yet.
+    pub(crate) fn new(vm: Vm, options: HistogramOptions) -> Self {
+        let (growing, cost) = (Growing::default(), Cost::default());
+        Self { vm, options, growing, readings: 0, asked: false, cost, failures: 0 }
+    }
+
+    /// The next reading counts, whatever the cadence.
+    pub(crate) fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// Counts if it is time to. `left` is the time until the tick's deadline.
+    pub(crate) fn read(&mut self, frame: &Frame<'_>, tick: &Tick, left: Duration, details: &mut Details) {
+        let every = self.options.every;
+        let regular = matches!(tick.cause, Cause::Baseline | Cause::Tick);
+        let due = every > 0 && regular && self.readings.is_multiple_of(every);
+        self.readings = self.readings.wrapping_add(u32::from(regular));
+        if !(due || std::mem::take(&mut self.asked)) || self.failures >= MAX_FAILURES {
+            return;
+        }
+        let threads = threads();
+        let reckoned = self.cost.reckon(threads);
+        // A reading that comes too late is lost: the pause may be twice what was reckoned.
+        let most = self.options.max_pause.min(left / 2);
+        if reckoned > most {
+            details.notes.push(format!(
+                "global references were not counted: it would stop the program for about {} ms, and {} ms are left of \
+                 this reading and of jvm.histogram_pause",
+                reckoned.as_millis(),
+                most.as_millis(),
+            ));
+            self.cost.left_out();
+            return;
+        }
+        match roots::count(frame, self.vm) {
+            Ok(counted) => {
+                self.failures = 0;
+                self.cost.measured(threads, counted.pause);
+                details.longest_stall = details.longest_stall.max(counted.pause);
+                details.gauges.push(Gauge::count(names::JVM_GLOBAL_REFS, counted.total));
+                for (class, count) in self.growing.follow(counted.classes) {
+                    details.gauges.push(Gauge::count(format!("{}.{class}", names::JVM_GLOBAL_REFS), count));
+                }
+            }
+            Err(error) => {
+                self.failures += 1;
+                details.notes.push(format!("no global references: {error}"));
+            }
+        }
+    }
+}
+
+/// How many threads the process has: most of the time goes into their stacks.
+fn threads() -> u64 {
+    std::fs::read_dir("/proc/self/task").map_or(1, |threads| threads.count() as u64)
+}

@@ -1,0 +1,142 @@
+//! Has the JVM tell its roots by the tool interface, and counts those that are global references, by their objects' class.
+//! Follows no reference from there: what the roots hold is not visited.
+//!
+//! HotSpot tells the stacks' roots, then all global references, then those of its system classes. There the count ends it:
+//! if it went on to the end, HotSpot up to 17 would walk the whole heap afterwards, to clean up marks that it did not make.
+
+use std::ffi::c_void;
+use std::mem::transmute;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use jni::sys;
+
+use crate::env::Frame;
+use crate::error::JvmError;
+use crate::histogram::names;
+use crate::tagged::{Env, Error, Tagged};
+use crate::vm::Vm;
+
+/// Number of a function.
+const FOLLOW_REFERENCES: usize = 115;
+/// Local references to classes, as many as HotSpot lets one ask for.
+const LOCALS: i32 = 65_536;
+/// Classes that get a number.
+const MAX_CLASSES: usize = 1 << 20;
+/// Classes that are told.
+const MAX_TOLD: usize = 2000;
+/// A reference's kind.
+const JNI_GLOBAL: i32 = 21;
+/// The kind that comes after it.
+const SYSTEM_CLASS: i32 = 22;
+/// Not to go on from this object.
+const VISIT_NOTHING: i32 = 0;
+/// Not to go on at all.
+const VISIT_ABORT: i32 = 0x8000;
+
+type FollowReferences =
+    unsafe extern "system" fn(Env, i32, sys::jclass, sys::jobject, *const Callbacks, *const c_void) -> Error;
+type Visit = unsafe extern "system" fn(
+    kind: i32,
+    info: *const c_void,
+    class: i64,
+    referrer_class: i64,
+    size: i64,
+    tag: *mut i64,
+    referrer_tag: *mut i64,
+    length: i32,
+    sums: *mut c_void,
+) -> i32;
+
+/// The specification's struct: of its 16 functions, that for references comes second.
+#[repr(C)]
+struct Callbacks {
+    object: usize,
+    reference: Visit,
+    others: [usize; 14],
+}
+
+/// What was counted.
+pub(super) struct Counted {
+    /// Global references.
+    pub(super) total: u64,
+    /// Those to objects of each class; a name may come more than once.
+    pub(super) classes: Vec<(String, u64)>,
+    /// The world stood still for about so long.
+    pub(super) pause: Duration,
+}
+
+struct Sums {
+    /// References by the tags of their objects' classes; 0 for classes that have none.
+    counts: Vec<u64>,
+    /// Whether there was one.
+    seen: bool,
+}
+
+/// Counts, on the lane's thread, which is in the JVM.
+pub(super) fn count(frame: &Frame<'_>, vm: Vm) -> Result<Counted, JvmError> {
+    let tagged = Tagged::new(vm)?;
+    let _frame = frame.inner(LOCALS)?;
+    let mut classes = tagged.jvmti().loaded_classes();
+    classes.truncate(MAX_CLASSES);
+    for (index, class) in classes.iter().enumerate() {
+        // SAFETY: the reference is alive until the frame ends. A class that cannot be tagged is among the others.
+        unsafe { tagged.tag(*class, index as i64 + 1) };
+    }
+    let mut sums = Sums { counts: vec![0; classes.len() + 1], seen: false };
+    let begun = Instant::now();
+    follow(&tagged, &mut sums)?;
+    let pause = begun.elapsed();
+    let mut counts: Vec<(u64, sys::jclass)> =
+        sums.counts.iter().skip(1).copied().zip(classes).filter(|(count, _)| *count > 0).collect();
+    counts.sort_unstable_by_key(|(count, _)| std::cmp::Reverse(*count));
+    let named = counts.into_iter().take(MAX_TOLD).filter_map(|(count, class)| {
+        // SAFETY: the reference is alive until the frame ends.
+        let signature = unsafe { tagged.jvmti().class_signature(class) }?;
+        Some((names::of_signature(&signature), count))
+    });
+    Ok(Counted { total: sums.counts.iter().sum(), classes: named.collect(), pause })
+}
+
+fn follow(tagged: &Tagged, sums: &mut Sums) -> Result<(), JvmError> {
+    let function = tagged.jvmti().function(FOLLOW_REFERENCES);
+    // SAFETY: the function of this number has this type, by the specification.
+    let follow = unsafe { transmute::<*const c_void, FollowReferences>(function) };
+    let callbacks = Callbacks { object: 0, reference: visit, others: [0; 14] };
+    let sums = ptr::from_mut(sums).cast::<c_void>();
+    let env = tagged.jvmti().raw();
+    // SAFETY: no filter, no class, no object to begin with; the JVM calls `visit` with `sums` until this returns.
+    match unsafe { follow(env, 0, ptr::null_mut(), ptr::null_mut(), &raw const callbacks, sums) } {
+        0 => Ok(()),
+        code => Err(JvmError::Refused { what: "the JVM's roots", said: format!("error {code}") }),
+    }
+}
+
+/// Called with the world at rest, once for each root.
+///
+/// # Safety
+///
+/// `sums` is what `follow` passed.
+unsafe extern "system" fn visit(
+    kind: i32,
+    _: *const c_void,
+    class: i64,
+    _: i64,
+    _: i64,
+    _: *mut i64,
+    _: *mut i64,
+    _: i32,
+    sums: *mut c_void,
+) -> i32 {
+    // SAFETY: the caller's promise; nobody else uses it meanwhile.
+    let sums = unsafe { &mut *sums.cast::<Sums>() };
+    if kind == JNI_GLOBAL {
+        sums.seen = true;
+        let index = usize::try_from(class).unwrap_or(0);
+        let index = if index < sums.counts.len() { index } else { 0 };
+        if let Some(count) = sums.counts.get_mut(index) {
+            *count = count.wrapping_add(1);
+        }
+    }
+    if kind == SYSTEM_CLASS && sums.seen { VISIT_ABORT } else { VISIT_NOTHING }
+}

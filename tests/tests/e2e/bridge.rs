@@ -1,0 +1,112 @@
+//! What lies between Python's heap and Java's, in real programs: how many Python objects Java holds, to the object, while
+//! it takes more and lets go of them; and a bridge whose one side ends while it is read.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::process::Command;
+
+use leakline_core::{ReadingStatus, names};
+use leakline_tests::{Host, Outcome, built_host, dist, jdks, venv_python, workspace};
+
+fn python(program: &str) -> Vec<OsString> {
+    vec![venv_python().into(), workspace().join("tests/hosts").join(program).into()]
+}
+
+fn bridge(words: &str, interval: &str) -> Host {
+    let mut command = python("bridge.py");
+    command.extend(words.split(' ').map(Into::into));
+    Host::new(command).options(["--interval", interval])
+}
+
+/// The values of a gauge, one after the other, without repetitions.
+fn changes(outcome: &Outcome, gauge: &str) -> Vec<u64> {
+    let mut values: Vec<u64> = outcome
+        .snapshots()
+        .iter()
+        .filter_map(|snapshot| snapshot.gauge(gauge))
+        .map(|value| value as u64)
+        .collect();
+    values.dedup();
+    values
+}
+
+/// What the program said of itself, in its own words.
+fn said(outcome: &Outcome) -> Vec<u64> {
+    let numbers =
+        outcome.stdout.lines().filter(|line| line.starts_with("begins") || line.starts_with("holds"));
+    numbers.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
+}
+
+fn check_silent(outcome: &Outcome) {
+    let complaint = outcome.stdout.lines().find(|line| line.contains("WARNING") || line.contains("FATAL"));
+    assert_eq!(complaint, None, "{}", outcome.stdout);
+    assert!(outcome.stderr.is_empty(), "{}", outcome.stderr);
+}
+
+#[test]
+fn the_python_objects_that_java_holds_are_told_to_the_object() {
+    let outcome = bridge("--steps 1000 2000 0 50 --java Xcheck:jni --end at-once", "200ms").run().succeeded();
+    check_silent(&outcome);
+    assert_eq!(said(&outcome), [0, 1000, 3000, 0, 50]);
+    let read = changes(&outcome, names::BRIDGE_JAVA_HOLDS_PYTHON);
+    // A reading may come while the program takes objects or lets go of them: the others are exact.
+    let told: BTreeSet<u64> = read.iter().copied().collect();
+    for exact in [1000, 3000, 0, 50] {
+        assert!(told.contains(&exact), "{exact}: {read:?}");
+    }
+    assert_eq!(read.last(), Some(&50));
+    let report =
+        Command::new(dist().leakline).arg("report").arg(outcome.recording()).output().expect("leakline");
+    let report = String::from_utf8_lossy(&report.stdout).into_owned();
+    let line = report.lines().find(|line| line.contains("Java holds Python objects: 50, "));
+    assert!(line.is_some_and(|line| line.contains(" per tick")), "{report}");
+}
+
+#[test]
+fn one_runtime_may_end_while_the_bridge_is_read() {
+    for end in ["jvm", "python", "at-once"] {
+        for _ in 0..3 {
+            let words = format!("--steps 300 --stay 2 --java Xcheck:jni --end {end}");
+            let outcome = bridge(&words, "100ms").run().succeeded();
+            check_silent(&outcome);
+            assert!(outcome.stdout.ends_with("ends\n"), "{end}: {}", outcome.stdout);
+            assert!(changes(&outcome, names::BRIDGE_JAVA_HOLDS_PYTHON).contains(&300), "{end}");
+        }
+    }
+}
+
+#[test]
+fn without_a_bridge_there_is_no_word_of_it() {
+    let outcome = Host::new(python("busy.py")).options(["--interval", "200ms"]).run().succeeded();
+    let snapshots = outcome.snapshots();
+    let readings: Vec<_> = snapshots.iter().filter_map(|snapshot| snapshot.reading("bridge")).collect();
+    assert!(readings.iter().all(|reading| reading.notes.is_empty()));
+    assert!(readings.iter().all(|reading| matches!(reading.status, ReadingStatus::Absent { .. })));
+}
+
+#[test]
+fn the_python_objects_that_java_holds_through_jep_are_told_to_the_object() {
+    let java = jdks().into_iter().next().expect("a JDK");
+    let mut arguments = OsString::from("@");
+    arguments.push(built_host("jep_host.arguments"));
+    let own = ["--leak", "bridge", "--seconds", "4"].map(OsString::from);
+    let command = [java.into_os_string(), arguments].into_iter().chain(own);
+    let outcome = Host::new(command).options(["--interval", "200ms"]).run().succeeded();
+    assert!(outcome.stdout.contains("Java holds 1000 Python objects"), "{}", outcome.stdout);
+    let read = changes(&outcome, names::BRIDGE_JAVA_HOLDS_PYTHON);
+    for exact in [0, 500, 1000] {
+        assert!(read.contains(&exact), "{exact}: {read:?}");
+    }
+}
+
+/// A Java object that Python keeps is a global reference of JPype's.
+#[test]
+fn the_java_objects_that_python_holds_are_global_references_by_class() {
+    let outcome = bridge("--keep 500 --steps 1 1 --stay 2 --java Xcheck:jni --end at-once", "200ms");
+    let outcome = outcome.run().succeeded();
+    check_silent(&outcome);
+    let of_class = format!("{}.java.lang.StringBuilder", names::JVM_GLOBAL_REFS);
+    assert_eq!(changes(&outcome, &of_class).last(), Some(&1000));
+    let all = changes(&outcome, names::JVM_GLOBAL_REFS);
+    assert!(all.last().is_some_and(|last| (1000..4000).contains(last)), "{all:?}");
+}
