@@ -119,12 +119,7 @@ pub(crate) fn fixed_records() -> Vec<Record> {
         points: 3,
         share: Some(0.96),
         seconds_to_limit: Some((7800.0, 6900.0, 9060.0)),
-        evidence: Evidence {
-            chance: Some(1e-6),
-            lasting_seconds: Some(900.0),
-            explained: None,
-            uncollected: true,
-        },
+        evidence: Evidence::default(),
     };
     let unsure = Verdict {
         subject: Subject::Layer(Layer::Native),
