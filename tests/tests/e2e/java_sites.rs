@@ -33,10 +33,10 @@ fn the_line_that_leaks_is_named_and_garbage_is_not() {
             words[0].starts_with("Plain.java:") && words[0].ends_with(" Plain.main"),
             "{java:?} {words:?}"
         );
-        // It keeps 4 MB a second, 95 % of it at that line.
+        // It keeps 4 MB a second, 95 % of it at that line; a busy machine's last profile may be seconds old.
         let all: u64 = last.sites().iter().map(|stat| stat.live.bytes).sum();
         assert!(
-            largest.live.bytes > 12_000_000 && largest.live.bytes * 10 > all * 8,
+            largest.live.bytes > 4_000_000 && largest.live.bytes * 10 > all * 8,
             "{java:?}: {largest:?} of {all}"
         );
     }
