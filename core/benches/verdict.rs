@@ -16,15 +16,17 @@ const MB: f64 = 1e6;
 
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
-    let scale: u64 = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(5000);
-    // A part by its name, or all.
+    let count: u64 = arguments.next().and_then(|count| count.parse().ok()).unwrap_or(5000);
+    // A part by its name, or all; and the first seed: others than those that thresholds were chosen with.
     let only = arguments.next();
-    let wanted = |name: &str| only.as_ref().is_none_or(|only| only == name);
+    let wanted = |name: &str| only.as_ref().is_none_or(|only| only == name || only == "all");
+    let from = arguments.next().and_then(|from| from.parse().ok()).unwrap_or(0);
+    let seeds = Seeds { from, count };
     let parts: [(&str, &dyn Fn()); 5] = [
-        ("false-alarms", &|| false_alarms(scale)),
-        ("power", &|| power(scale)),
-        ("coverage", &|| coverage(scale)),
-        ("kinds", &|| kinds(scale / 10)),
+        ("false-alarms", &|| false_alarms(seeds)),
+        ("power", &|| power(seeds)),
+        ("coverage", &|| coverage(seeds)),
+        ("kinds", &|| kinds(Seeds { count: count / 10, ..seeds })),
         ("cost", &cost),
     ];
     parts.iter().filter(|(name, _)| wanted(name)).for_each(|(_, part)| part());
@@ -44,9 +46,18 @@ fn session(recipe: &Recipe, ticks: u32, seed: u64) -> impl Iterator<Item = Verdi
     })
 }
 
-/// The share of `sessions` seeds for which it holds, on two threads.
-fn share_of(sessions: u64, holds: impl Fn(u64) -> bool + Sync) -> f64 {
-    let count = |parity: u64| (0..sessions).filter(|seed| seed % 2 == parity && holds(*seed)).count();
+/// Which sessions are made up.
+#[derive(Debug, Clone, Copy)]
+struct Seeds {
+    from: u64,
+    count: u64,
+}
+
+/// The share of `seeds` for which it holds, on two threads.
+fn share_of(seeds: Seeds, holds: impl Fn(u64) -> bool + Sync) -> f64 {
+    let Seeds { from, count: sessions } = seeds;
+    let count =
+        |parity: u64| (from..from + sessions).filter(|seed| seed % 2 == parity && holds(*seed)).count();
     let held: usize = std::thread::scope(|scope| {
         let other = scope.spawn(|| count(1));
         count(0) + other.join().unwrap_or(0)
@@ -55,7 +66,7 @@ fn share_of(sessions: u64, holds: impl Fn(u64) -> bool + Sync) -> f64 {
 }
 
 /// Sessions of a day that leak nothing, and in which a leak is told at any tick.
-fn false_alarms(sessions: u64) {
+fn false_alarms(seeds: Seeds) {
     let noise = Recipe { noise: MB, ..Recipe::default() };
     let innocent = [
         ("noise", noise),
@@ -80,12 +91,12 @@ fn false_alarms(sessions: u64) {
         ),
     ];
     for (name, recipe) in innocent {
-        let alarms = share_of(sessions, |seed| session(&recipe, DAY, seed).any(|found| found.kind.leaks()));
+        let alarms = share_of(seeds, |seed| session(&recipe, DAY, seed).any(|found| found.kind.leaks()));
         tell(&format!("false alarms, {name}"), alarms * 1000.0, 1.0, "of 1,000 days");
     }
 }
 
-fn power(sessions: u64) {
+fn power(seeds: Seeds) {
     let fast = Recipe { per_tick: 7.0 * MB, noise: MB, ..Recipe::default() };
     let slow = Recipe { per_tick: 0.36 * MB, noise: 0.72 * MB, ..Recipe::default() };
     let late = Recipe { begins: 100, ..fast };
@@ -96,7 +107,7 @@ fn power(sessions: u64) {
         ("the same, a fifth of the ticks missed", Recipe { missed: 0.2, ..slow }, 24),
         ("1.4 MB/min that begins at tick 100, 8 ticks later", late, 108),
     ] {
-        let found = share_of(sessions, |seed| {
+        let found = share_of(seeds, |seed| {
             session(&recipe, ticks, seed).last().is_some_and(|verdict| verdict.kind.leaks())
         });
         tell(&format!("missed leaks, {name}"), (1.0 - found) * 100.0, 5.0, "%");
@@ -104,13 +115,13 @@ fn power(sessions: u64) {
 }
 
 /// By how much the 95 % intervals are wrong about how often they cover the truth.
-fn coverage(sessions: u64) {
-    for lasts in [0.0, 0.5] {
+fn coverage(seeds: Seeds) {
+    for lasts in [0.0, 0.5, 0.8] {
         for ticks in [6, 12, 24, 48, 96, 288] {
             let recipe = Recipe { per_tick: 0.36 * MB, noise: 0.72 * MB, lasts, ..Recipe::default() };
             let truth = recipe.per_tick / INTERVAL;
             let covers = |rate: Rate| rate.low <= truth && truth <= rate.high;
-            let covered = share_of(sessions, |seed| {
+            let covered = share_of(seeds, |seed| {
                 session(&recipe, ticks, seed).last().and_then(|found| found.rate).is_some_and(covers)
             });
             let name = format!("coverage less 95 %, {ticks} ticks, {:.0} % of noise lasts", lasts * 100.0);
@@ -124,7 +135,7 @@ fn coverage(sessions: u64) {
     }
 }
 
-fn kinds(sessions: u64) {
+fn kinds(seeds: Seeds) {
     let noise = Recipe { noise: MB, ..Recipe::default() };
     for (kind, recipe) in [
         (Kind::SteadyLeak, Recipe { per_tick: 2.0 * MB, ..noise }),
@@ -137,7 +148,7 @@ fn kinds(sessions: u64) {
         (Kind::Shrinking, Recipe { per_tick: -2.0 * MB, ..noise }),
         (Kind::Quiet, noise),
     ] {
-        let right = share_of(sessions, |seed| {
+        let right = share_of(seeds, |seed| {
             session(&recipe, 64, seed).last().is_some_and(|verdict| verdict.kind == kind)
         });
         tell(&format!("wrong kind after 64 ticks, {kind:?}"), (1.0 - right) * 100.0, 5.0, "%");
