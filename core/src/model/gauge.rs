@@ -217,6 +217,10 @@ pub mod names {
     pub const JVM_SAMPLED: &str = "jvm.sampled_bytes";
     /// Samples that these estimates rest on.
     pub const JVM_SAMPLES: &str = "jvm.live_samples";
+    /// Estimate of what was allocated since leakline began and something still leads to: `JVM_SAMPLED` without the garbage.
+    pub const JVM_REACHED: &str = "jvm.reached_bytes";
+    /// Its standard error.
+    pub const JVM_REACHED_ERROR: &str = "jvm.reached_error_bytes";
     /// Metaspace, code cache and the like, used bytes.
     pub const JVM_NON_HEAP_USED: &str = "jvm.non_heap_used_bytes";
     /// Metaspace, code cache and the like, committed bytes.

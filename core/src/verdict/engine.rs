@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use super::fragmentation::FragmentationWatch;
 use super::judge::{Bar, Judged, is_sawtooth, judge, span};
 use super::layers::{Level, Memory, levels};
+use super::reached::Reached;
 use super::series::Series;
 use super::sites::{SiteSeries, SiteTracks};
 use super::slope::{Point, rate, slope};
@@ -53,6 +54,7 @@ pub struct VerdictEngine {
     java_heap: Series,
     /// The Java heap's use at every reading, garbage and all.
     java_used: Series,
+    java_reached: Reached,
     /// Collections of its old generation: when they were first counted, and now.
     old_collections: Option<(f64, f64)>,
     fragmentation: FragmentationWatch,
@@ -69,6 +71,7 @@ impl Default for VerdictEngine {
             resident: Series::new(MAX_POINTS),
             java_heap: Series::new(MAX_POINTS),
             java_used: Series::new(MAX_POINTS),
+            java_reached: Reached::new(MAX_POINTS),
             old_collections: None,
             fragmentation: FragmentationWatch::default(),
             heap_max: None,
@@ -102,6 +105,7 @@ impl VerdictEngine {
         self.resident = Series::new(MAX_POINTS);
         self.java_heap = Series::new(MAX_POINTS);
         self.java_used = Series::new(MAX_POINTS);
+        self.java_reached = Reached::new(MAX_POINTS);
         self.old_collections = None;
     }
 
@@ -115,6 +119,7 @@ impl VerdictEngine {
         if let Some(used) = snapshot.gauge(names::JVM_HEAP_USED) {
             self.java_used.push(seconds, used);
         }
+        self.java_reached.push(seconds, snapshot);
         if let Some(count) = snapshot.gauge(names::JVM_OLD_GC_COUNT) {
             let first = self.old_collections.map_or(count, |(first, _)| first);
             self.old_collections = Some((first, count));
@@ -163,6 +168,12 @@ impl VerdictEngine {
         let own = if layer == Layer::Jvm { JAVA_FLOOR_BYTES } else { LAYER_FLOOR_BYTES };
         let floor = own + growth(&track.allowance.points()).max(0.0);
         let judged = track.judge(floor);
+        let is_uncollected =
+            layer == Layer::Jvm && self.old_collections.is_some_and(|(first, now)| first == now);
+        let review = || self.java_reached.review(&judged, floor);
+        let live = if is_uncollected && judged.kind.leaks() { review() } else { None };
+        let uncollected = is_uncollected && live.is_none();
+        let judged = live.unwrap_or(judged);
         Verdict {
             subject: Subject::Layer(layer),
             gauge: track.gauge.to_owned(),
@@ -171,11 +182,7 @@ impl VerdictEngine {
             points: track.series.seen(),
             share: None,
             seconds_to_limit: if judged.kind.leaks() { self.time_to_limit(layer, limit) } else { None },
-            evidence: Evidence {
-                uncollected: layer == Layer::Jvm
-                    && self.old_collections.is_some_and(|(first, now)| first == now),
-                ..judged.evidence()
-            },
+            evidence: Evidence { uncollected, ..judged.evidence() },
         }
     }
 

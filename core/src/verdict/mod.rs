@@ -14,6 +14,7 @@ mod judge;
 mod lasting;
 mod layers;
 mod marks;
+mod reached;
 mod resources;
 mod segments;
 mod series;
@@ -154,7 +155,7 @@ pub struct Evidence {
     /// The share of a leaking layer's rate that the leaking sites named below it make up, from 0 to 1; `None` of sites, and of
     /// layers that do not leak.
     pub explained: Option<f64>,
-    /// Of a Java heap: no collection has looked at its old generation since it was first read (or the baseline was reset), so
-    /// garbage may be part of what grows.
+    /// Of a Java heap: no collection has looked at its old generation since it was first read (or the baseline was reset), nor
+    /// could leakline follow its references, so garbage may be part of what grows.
     pub uncollected: bool,
 }

@@ -85,11 +85,23 @@ impl Collectors {
             gauges.push(Gauge::total_nanos(time_name, millis.saturating_mul(1_000_000)));
         };
         add(names::JVM_GC_COUNT, names::JVM_GC_TIME, self.sum(frame)?);
-        let old = || self.0.iter().filter(|collector| collector.is_old);
-        if old().next().is_some() {
-            add(names::JVM_OLD_GC_COUNT, names::JVM_OLD_GC_TIME, sum(frame, old())?);
+        if self.have_old() {
+            add(names::JVM_OLD_GC_COUNT, names::JVM_OLD_GC_TIME, sum(frame, self.of_old())?);
         }
         Ok(())
+    }
+
+    /// How often the old generation was looked at; `None` where none of them is known to look at it.
+    pub(crate) fn old(&self, frame: &Frame<'_>) -> Result<Option<u64>, JvmError> {
+        self.have_old().then(|| Ok(sum(frame, self.of_old())?.0)).transpose()
+    }
+
+    fn have_old(&self) -> bool {
+        self.of_old().next().is_some()
+    }
+
+    fn of_old(&self) -> impl Iterator<Item = &Collector> {
+        self.0.iter().filter(|collector| collector.is_old)
     }
 }
 

@@ -28,6 +28,7 @@ mod methods;
 mod places;
 mod pools;
 mod probe;
+mod reckoned;
 mod runtime;
 mod sites;
 mod tagged;

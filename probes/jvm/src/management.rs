@@ -144,9 +144,9 @@ impl Management {
         Ok(details)
     }
 
-    /// How many collections there were so far.
-    pub(crate) fn collections(&self, frame: &Frame<'_>) -> Result<u64, JvmError> {
-        Ok(self.collectors.sum(frame)?.0)
+    /// How many collections there were so far, and how many of them looked at the old generation, where that is known.
+    pub(crate) fn collections(&self, frame: &Frame<'_>) -> Result<(u64, Option<u64>), JvmError> {
+        Ok((self.collectors.sum(frame)?.0, self.collectors.old(frame)?))
     }
 }
 

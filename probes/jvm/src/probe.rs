@@ -23,7 +23,7 @@ use crate::management::Management;
 use crate::places;
 use crate::ready::{Readiness, thread_names};
 use crate::runtime::Runtime;
-use crate::sites::{self, Sites, SitesOptions};
+use crate::sites::{self, Heap, Looks, Sites, SitesOptions};
 use crate::vm::{Vm, VmSource};
 
 /// The lane's thread as the JVM's users see it.
@@ -125,12 +125,10 @@ impl Reader {
         }
     }
 
-    /// How many collections there were so far; `None` where nobody tells.
-    fn collections(&self, frame: &Frame<'_>) -> Option<u64> {
-        match self {
-            Self::Management(management) => management.collections(frame).ok(),
-            Self::Android(_) | Self::Runtime(_) => None,
-        }
+    /// How many collections there were so far, and how many of them looked at the old generation; `None` where nobody tells.
+    fn collections(&self, frame: &Frame<'_>) -> (Option<u64>, Option<u64>) {
+        let Self::Management(management) = self else { return (None, None) };
+        management.collections(frame).map_or((None, None), |(all, old)| (Some(all), old))
     }
 
     fn details(&mut self, frame: &Frame<'_>) -> Result<Details, JvmError> {
@@ -232,7 +230,8 @@ impl Probe for JvmProbe {
                 let histogram = Histogram::find(&frame, vm, self.histogram, &mut globals);
                 let histogram = histogram.map_err(|error| error.to_string());
                 let global_refs = GlobalRefs::new(vm, self.histogram);
-                let sites = (self.sites.mean_sample_bytes > 0).then(|| Sites::begin(vm, self.sites));
+                let sites = (self.sites.mean_sample_bytes > 0)
+                    .then(|| Sites::begin(vm, self.sites, Looks::new(vm, self.histogram)));
                 self.held = Some(Held { reader, histogram, global_refs, sites, globals });
                 places::publish();
                 joined::begin(vm, &frame);
@@ -269,7 +268,7 @@ impl Probe for JvmProbe {
             let mut details = held.reader.details(&frame.inner(LOCALS)?)?;
             let left =
                 || Duration::from_nanos(tick.deadline_boot_nanos.saturating_sub(clock.now().boot_nanos));
-            let collections = held.reader.collections(frame);
+            let (collections, old) = held.reader.collections(frame);
             match &mut held.histogram {
                 Ok(histogram) => {
                     histogram.read(frame, tick, left(), collections, &mut details);
@@ -278,7 +277,10 @@ impl Probe for JvmProbe {
             }
             held.global_refs.read(frame, tick, left(), &mut details);
             match &mut held.sites {
-                Some(Ok(sites)) => sites.read(frame, collections, &mut details),
+                Some(Ok(sites)) => {
+                    let objects = held.histogram.as_ref().ok().and_then(Histogram::objects);
+                    sites.read(frame, tick, left(), Heap { collections, old, objects }, &mut details);
+                }
                 Some(Err(error)) => details.notes.push(format!("no Java call paths: {error}")),
                 None => {}
             }

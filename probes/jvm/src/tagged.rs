@@ -12,12 +12,49 @@ use crate::error::JvmError;
 use crate::jvmti::{self, Jvmti};
 use crate::vm::Vm;
 
-/// Number of a function.
+/// Numbers of functions.
 const SET_TAG: usize = 107;
+const FOLLOW_REFERENCES: usize = 115;
 
 pub(crate) type Env = *mut *const *const c_void;
 pub(crate) type Error = i32;
 type SetTag = unsafe extern "system" fn(Env, sys::jobject, i64) -> Error;
+type FollowReferences =
+    unsafe extern "system" fn(Env, i32, sys::jclass, sys::jobject, *const Callbacks, *const c_void) -> Error;
+
+/// Told of one reference: its kind, and of what it leads to the class's tag, and the object's own.
+pub(crate) type OnReference = unsafe extern "system" fn(
+    kind: i32,
+    info: *const c_void,
+    class: i64,
+    referrer_class: i64,
+    size: i64,
+    tag: *mut i64,
+    referrer_tag: *mut i64,
+    length: i32,
+    user_data: *mut c_void,
+) -> i32;
+
+/// The specification's struct: of its 16 functions, that for references comes second.
+#[repr(C)]
+struct Callbacks {
+    object: usize,
+    reference: OnReference,
+    others: [usize; 14],
+}
+
+/// Which references a walk tells of. It follows the others all the same.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Told {
+    All,
+    /// Those that lead to an object with a tag.
+    Tagged,
+}
+
+/// What is answered for a reference: not to go on from this object, to go on, not to go on at all.
+pub(crate) const VISIT_NOTHING: i32 = 0;
+pub(crate) const VISIT_OBJECTS: i32 = 0x100;
+pub(crate) const VISIT_ABORT: i32 = 0x8000;
 
 /// Ours until it is dropped.
 pub(crate) struct Tagged(Jvmti);
@@ -46,6 +83,35 @@ impl Tagged {
         let set = unsafe { transmute::<*const c_void, SetTag>(self.0.function(SET_TAG)) };
         // SAFETY: the caller's promise.
         unsafe { set(self.0.raw(), object, tag) == 0 }
+    }
+
+    /// Follows references from the JVM's roots, with the world at rest: weak ones as well as strong ones. `what` names the
+    /// result for an error.
+    ///
+    /// # Safety
+    ///
+    /// `on_reference` takes `user_data`, calls nothing of the JVM's, and never panics.
+    pub(crate) unsafe fn follow(
+        &self,
+        what: &'static str,
+        told: Told,
+        on_reference: OnReference,
+        user_data: *mut c_void,
+    ) -> Result<(), JvmError> {
+        let function = self.0.function(FOLLOW_REFERENCES);
+        // SAFETY: the function of this number has this type, by the specification.
+        let follow = unsafe { transmute::<*const c_void, FollowReferences>(function) };
+        let callbacks = Callbacks { object: 0, reference: on_reference, others: [0; 14] };
+        let filter = match told {
+            Told::All => 0,
+            Told::Tagged => 0x8,
+        };
+        let null = std::ptr::null_mut();
+        // SAFETY: no class, no object to begin with; the rest is the caller's promise.
+        match unsafe { follow(self.0.raw(), filter, null, null, &raw const callbacks, user_data) } {
+            0 => Ok(()),
+            code => Err(JvmError::Refused { what, said: format!("error {code}") }),
+        }
     }
 }
 

@@ -147,6 +147,45 @@ fn the_jvms_own_checks_find_nothing_to_say() {
     }
 }
 
+/// With every collector: what nothing leads to any more is not told of, and nobody collected it.
+#[test]
+fn garbage_is_told_from_what_is_live_without_a_collection() {
+    for home in jvms::jvms() {
+        for collector in collectors(&home) {
+            let host = Host::new(&home, &[collector, "-Xms512m", "-Xmx512m", "-Xmn400m"], &["uncollected"]);
+            let text = host.with("HOST_SAMPLE", 16_384).with("HOST_EVERY_READING", 1).text();
+            let (reading, collections) = text.split_once("=COLLECTIONS ").expect(&text);
+            let what = format!("{} {collector}\n{text}", home.display());
+            // Some begin with a collection of their own.
+            if collections.trim() != "0" {
+                assert!(!matches!(collector, "-XX:+UseSerialGC" | "-XX:+UseParallelGC"), "{what}");
+                continue;
+            }
+            let found = sites(reading);
+            let gauge = |name: &str| -> f64 {
+                let line = reading.lines().find_map(|line| line.strip_prefix("# ")?.strip_prefix(name));
+                line.expect(&what).trim().parse().unwrap()
+            };
+            let sum = |name: &str| found.iter().filter(|site| site.4 == name).map(|site| site.0).sum::<f64>();
+            let mean = mean(reading);
+            for plant in [1, 3] {
+                let (found, kept) = (sum(&format!("Sites.plant{plant}")), 4.0 * truth(plant));
+                // Told from the second reading on.
+                let told = 0.75 * kept;
+                assert!(
+                    (found - told).abs() < 4.5 * (kept * mean).sqrt(),
+                    "{plant}: {found}, not {told}: {what}"
+                );
+            }
+            let (live, truth) = (gauge("jvm.reached_bytes"), 4.0 * (truth(1) + truth(3)));
+            let error = gauge("jvm.reached_error_bytes");
+            // The class library keeps a little as well.
+            assert!((live - truth).abs() < 4.5 * error + 1e6, "{live} ± {error}, not {truth}: {what}");
+            assert_eq!(sum("Sites.garbage"), 0.0, "{what}");
+        }
+    }
+}
+
 #[test]
 fn with_very_many_samples_the_mean_grows_and_the_estimate_stays_true() {
     for home in jvms::jvms() {

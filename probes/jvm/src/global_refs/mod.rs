@@ -6,7 +6,6 @@
 //!
 //! Never here: weak global references, which are no roots; the JVM tells those in words only.
 
-mod cost;
 mod growing;
 mod roots;
 
@@ -14,14 +13,18 @@ use std::time::Duration;
 
 use leakline_core::{Cause, Details, Gauge, Tick, names};
 
-use self::cost::Cost;
 use self::growing::Growing;
 use crate::env::Frame;
 use crate::histogram::HistogramOptions;
+use crate::reckoned::Reckoned;
 use crate::vm::Vm;
 
 /// Failures in a row after which nobody tries again.
 const MAX_FAILURES: u32 = 3;
+
+/// A thread with a stack of thirty frames: some 30 microseconds of its roots, and before that as much and more for each
+/// thread that HotSpot holds while it undoes optimised allocations.
+const A_THREAD: Duration = Duration::from_micros(150);
 
 /// Counts the global references of one JVM.
 pub(crate) struct GlobalRefs {
@@ -30,14 +33,14 @@ pub(crate) struct GlobalRefs {
     growing: Growing,
     readings: u32,
     asked: bool,
-    cost: Cost,
+    cost: Reckoned,
     failures: u32,
 }
 
 impl GlobalRefs {
     /// Counts nothing yet.
     pub(crate) fn new(vm: Vm, options: HistogramOptions) -> Self {
-        let (growing, cost) = (Growing::default(), Cost::default());
+        let (growing, cost) = (Growing::default(), Reckoned::guessed(A_THREAD));
         Self { vm, options, growing, readings: 0, asked: false, cost, failures: 0 }
     }
 

@@ -5,7 +5,6 @@
 //! if it went on to the end, HotSpot up to 17 would walk the whole heap afterwards, to clean up marks that it did not make.
 
 use std::ffi::c_void;
-use std::mem::transmute;
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -14,11 +13,9 @@ use jni::sys;
 use crate::env::Frame;
 use crate::error::JvmError;
 use crate::histogram::names;
-use crate::tagged::{Env, Error, Tagged};
+use crate::tagged::{Tagged, Told, VISIT_ABORT, VISIT_NOTHING};
 use crate::vm::Vm;
 
-/// Number of a function.
-const FOLLOW_REFERENCES: usize = 115;
 /// Local references to classes, as many as HotSpot lets one ask for.
 const LOCALS: i32 = 65_536;
 /// Classes that get a number.
@@ -29,32 +26,6 @@ const MAX_TOLD: usize = 2000;
 const JNI_GLOBAL: i32 = 21;
 /// The kind that comes after it.
 const SYSTEM_CLASS: i32 = 22;
-/// Not to go on from this object.
-const VISIT_NOTHING: i32 = 0;
-/// Not to go on at all.
-const VISIT_ABORT: i32 = 0x8000;
-
-type FollowReferences =
-    unsafe extern "system" fn(Env, i32, sys::jclass, sys::jobject, *const Callbacks, *const c_void) -> Error;
-type Visit = unsafe extern "system" fn(
-    kind: i32,
-    info: *const c_void,
-    class: i64,
-    referrer_class: i64,
-    size: i64,
-    tag: *mut i64,
-    referrer_tag: *mut i64,
-    length: i32,
-    sums: *mut c_void,
-) -> i32;
-
-/// The specification's struct: of its 16 functions, that for references comes second.
-#[repr(C)]
-struct Callbacks {
-    object: usize,
-    reference: Visit,
-    others: [usize; 14],
-}
 
 /// What was counted.
 pub(super) struct Counted {
@@ -85,7 +56,9 @@ pub(super) fn count(frame: &Frame<'_>, vm: Vm) -> Result<Counted, JvmError> {
     }
     let mut sums = Sums { counts: vec![0; classes.len() + 1], seen: false };
     let begun = Instant::now();
-    follow(&tagged, &mut sums)?;
+    let user_data = ptr::from_mut(&mut sums).cast();
+    // SAFETY: `visit` takes these sums, and nobody else uses them until this returns.
+    unsafe { tagged.follow("the JVM's roots", Told::All, visit, user_data)? };
     let pause = begun.elapsed();
     let mut counts: Vec<(u64, sys::jclass)> =
         sums.counts.iter().skip(1).copied().zip(classes).filter(|(count, _)| *count > 0).collect();
@@ -98,25 +71,11 @@ pub(super) fn count(frame: &Frame<'_>, vm: Vm) -> Result<Counted, JvmError> {
     Ok(Counted { total: sums.counts.iter().sum(), classes: named.collect(), pause })
 }
 
-fn follow(tagged: &Tagged, sums: &mut Sums) -> Result<(), JvmError> {
-    let function = tagged.jvmti().function(FOLLOW_REFERENCES);
-    // SAFETY: the function of this number has this type, by the specification.
-    let follow = unsafe { transmute::<*const c_void, FollowReferences>(function) };
-    let callbacks = Callbacks { object: 0, reference: visit, others: [0; 14] };
-    let sums = ptr::from_mut(sums).cast::<c_void>();
-    let env = tagged.jvmti().raw();
-    // SAFETY: no filter, no class, no object to begin with; the JVM calls `visit` with `sums` until this returns.
-    match unsafe { follow(env, 0, ptr::null_mut(), ptr::null_mut(), &raw const callbacks, sums) } {
-        0 => Ok(()),
-        code => Err(JvmError::Refused { what: "the JVM's roots", said: format!("error {code}") }),
-    }
-}
-
 /// Called with the world at rest, once for each root.
 ///
 /// # Safety
 ///
-/// `sums` is what `follow` passed.
+/// `sums` is what `count` passed.
 unsafe extern "system" fn visit(
     kind: i32,
     _: *const c_void,

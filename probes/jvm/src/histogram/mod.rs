@@ -76,6 +76,8 @@ pub(crate) struct Histogram {
     ways: Vec<Way>,
     heap: Heap,
     classes: Classes,
+    /// Objects when they were counted last, garbage included; `None`: that failed, or was left out.
+    objects: Option<u64>,
     readings: u32,
     asked: bool,
 }
@@ -95,7 +97,15 @@ impl Histogram {
         }
         ways.push(Way { means: Box::new(Iteration::new(vm)), cost: Cost::of_iteration(), failures: 0 });
         let heap = Heap::find(frame, globals)?;
-        Ok(Self { options, ways, heap, classes: Classes::default(), readings: 0, asked: false })
+        Ok(Self {
+            options,
+            ways,
+            heap,
+            classes: Classes::default(),
+            objects: None,
+            readings: 0,
+            asked: false,
+        })
     }
 
     /// The next reading counts, whatever the cadence.
@@ -122,13 +132,22 @@ impl Histogram {
         self.asked = false;
         match self.count(frame, left) {
             Ok((counted, pause)) => {
+                self.objects = Some(counted.iter().map(|class| class.count).sum());
                 details.longest_stall = details.longest_stall.max(pause);
                 let stats = self.classes.stats(counted, collections);
                 let source = ProfileSource::exact(ProfileSource::TYPES);
                 details.profiles.push(Arc::new(Profile::new(source, stats)));
             }
-            Err(reason) => details.notes.push(format!("no histogram of Java's classes: {reason}")),
+            Err(reason) => {
+                self.objects = None;
+                details.notes.push(format!("no histogram of Java's classes: {reason}"));
+            }
         }
+    }
+
+    /// How many objects there were when they were counted last, garbage included; `None` where that failed or took too long.
+    pub(crate) fn objects(&self) -> Option<u64> {
+        self.objects
     }
 
     /// Counts by the means that is reckoned to be the cheapest; by the next, if it fails.

@@ -2,23 +2,28 @@
 //! reference until it was collected, as call paths with what they hold.
 //!
 //! Told is what was there at two readings or more with a collection between them: what is only not collected yet says
-//! nothing of a leak, and nobody had to be asked for a collection.
+//! nothing of a leak, and nobody had to be asked for a collection. As long as no collection looks at the old generation,
+//! leakline looks itself.
 //!
 //! - `sampling`: the callback, on the host's threads, and the table that it fills;
+//! - `looks`: when to look which samples are garbage; `reach`: looks;
 //! - here: the probe's lane, which sweeps the table and makes a reading of it.
 //!
 //! Never here: a collection that somebody asks for, a strong reference to an object of the host's.
 
+mod looks;
+mod reach;
 mod sampling;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use leakline_core::{Amount, Details, Gauge, Profile, ProfileSource, Site, SiteStat, names};
+use leakline_core::{Amount, Details, Gauge, Profile, ProfileSource, Site, SiteStat, Tick, names};
 use leakline_probing::sampler::estimate::Sums;
 use leakline_probing::sampler::live::SURVIVAL_READINGS;
 
+pub(crate) use self::looks::Looks;
 use self::sampling::Path;
 use crate::env::Frame;
 use crate::joined;
@@ -61,10 +66,22 @@ impl Default for SitesOptions {
     }
 }
 
+/// What is known of the heap; `None` where nobody tells.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Heap {
+    /// Collections so far.
+    pub(crate) collections: Option<u64>,
+    /// Those that looked at the old generation.
+    pub(crate) old: Option<u64>,
+    /// Objects in it, garbage included.
+    pub(crate) objects: Option<u64>,
+}
+
 /// The lane's side.
 pub(crate) struct Sites {
     jvmti: Jvmti,
     epoch: u64,
+    looks: Looks,
     max_paths: usize,
     collections: Option<u64>,
     methods: Methods,
@@ -80,15 +97,14 @@ struct Copied {
     survived: Vec<Sums>,
     allocated: Vec<Sums>,
     new: Vec<(usize, Path)>,
-    samples: u64,
-    sampled_bytes: u64,
+    sampled: Sums,
     mean: u64,
     fault: Option<String>,
 }
 
 impl Sites {
     /// Begins to sample in `vm`, which the calling thread is in.
-    pub(crate) fn begin(vm: Vm, options: SitesOptions) -> Result<Self, String> {
+    pub(crate) fn begin(vm: Vm, options: SitesOptions, looks: Looks) -> Result<Self, String> {
         let env = vm.environment(jvmti::VERSION_11);
         // SAFETY: it was asked for by a version that has all that the older one has.
         let jvmti = env.and_then(|env| unsafe { Jvmti::from_raw(env) });
@@ -105,6 +121,7 @@ impl Sites {
         Ok(Self {
             jvmti,
             epoch,
+            looks,
             max_paths: options.max_paths as usize,
             collections: None,
             methods: Methods::new(),
@@ -113,11 +130,19 @@ impl Sites {
         })
     }
 
-    /// Adds what is kept. `collections`: how many there were so far; `None` where nobody tells.
-    pub(crate) fn read(&mut self, frame: &Frame<'_>, collections: Option<u64>, details: &mut Details) {
+    /// Adds what is kept. `left` is the time until the tick's deadline.
+    pub(crate) fn read(
+        &mut self,
+        frame: &Frame<'_>,
+        tick: &Tick,
+        left: Duration,
+        heap: Heap,
+        details: &mut Details,
+    ) {
         sampling::sweep(frame.raw());
-        let older = collections.is_none() || collections != self.collections;
-        self.collections = collections;
+        let is_live = self.looks.look(frame, tick, left, heap, details);
+        let older = is_live || heap.collections.is_none() || heap.collections != self.collections;
+        self.collections = heap.collections;
         let begun = Instant::now();
         let copied = self.copy(older);
         details.longest_stall = details.longest_stall.max(begun.elapsed());
@@ -127,8 +152,13 @@ impl Sites {
                 *place = Some(site);
             }
         }
-        details.gauges.push(Gauge::bytes(names::JVM_SAMPLED, copied.sampled_bytes));
-        details.gauges.push(Gauge::count(names::JVM_SAMPLES, copied.samples));
+        details.gauges.push(Gauge::bytes(names::JVM_SAMPLED, copied.sampled.live.bytes));
+        details.gauges.push(Gauge::count(names::JVM_SAMPLES, copied.sampled.samples));
+        if is_live {
+            let error = copied.sampled.standard_error(copied.mean);
+            details.gauges.push(Gauge::bytes(names::JVM_REACHED, copied.sampled.live.bytes));
+            details.gauges.push(Gauge::bytes(names::JVM_REACHED_ERROR, error));
+        }
         let fault = copied.fault.clone();
         let fault = fault.map(|fault| format!("leakline's tables are wrong, please report this: {fault}"));
         details.notes.extend(fault);
@@ -152,7 +182,7 @@ impl Sites {
             copied.kept.resize(count, Sums::default());
             copied.survived.resize(count, Sums::default());
             recorder.each_by_age(older, &mut |live, weight| {
-                copied.sampled_bytes = copied.sampled_bytes.wrapping_add(weight.bytes);
+                copied.sampled.add_back(weight);
                 for (sums, readings) in
                     [(&mut copied.kept, TOLD_READINGS), (&mut copied.survived, SURVIVAL_READINGS)]
                 {
@@ -167,7 +197,6 @@ impl Sites {
             let told = recorder.stacks.all().iter().enumerate().zip(&copied.kept).zip(&*sites);
             let new = told.filter(|((_, kept), site)| kept.samples > 0 && site.is_none());
             copied.new = new.map(|(((index, stack), _), _)| (index, stack.path.clone())).collect();
-            copied.samples = recorder.samples() as u64;
             copied.mean = recorder.mean();
             copied.fault = recorder.check();
         });

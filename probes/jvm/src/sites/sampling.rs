@@ -18,6 +18,7 @@ use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::time::Duration;
 
 use jni::sys;
 use leakline_probing::joined::RawFrame;
@@ -28,8 +29,11 @@ use leakline_probing::sampler::random::Random;
 use leakline_probing::sampler::recorder::{Block, Bounds, Recorded, Recorder};
 
 use super::SitesOptions;
+use super::reach::reach;
 use crate::env::table;
+use crate::error::JvmError;
 use crate::jvmti::{Jvmti, StackFrame};
+use crate::vm::Vm;
 
 /// Most frames of a path.
 pub(super) const MAX_FRAMES: usize = 64;
@@ -208,6 +212,25 @@ pub(super) fn sweep(env: *mut sys::JNIEnv) {
             unsafe { delete(env, entry) };
         }
     }
+}
+
+/// Looks which samples anything still leads to, and forgets the others: nothing will bring them back. Gives the pause.
+/// `env` is the calling thread's, in `vm`.
+pub(super) fn forget_garbage(env: *mut sys::JNIEnv, vm: Vm) -> Result<Duration, JvmError> {
+    let taken: Vec<Entry> = STATE.with(|state| state.entries.drain(..).collect());
+    let objects: Vec<sys::jweak> = taken.iter().map(|entry| entry.weak).collect();
+    // SAFETY: they were taken out, so nobody else deletes them.
+    let reached = unsafe { reach(vm, &objects) };
+    let is_reached = reached.as_ref().map_or(&[][..], |reached| &reached.is_reached);
+    let is_garbage = is_reached.iter().map(|is_reached| !is_reached).chain(std::iter::repeat(false));
+    let looked_at: Vec<_> = taken.into_iter().zip(is_garbage).collect();
+    let mut unused = Vec::new();
+    STATE.with(|state| state.settle(&looked_at, |entry| unused.push(entry)));
+    for entry in unused {
+        // SAFETY: as above.
+        unsafe { delete(env, entry) };
+    }
+    reached.map(|reached| reached.pause)
 }
 
 /// Called by the JVM.

@@ -85,6 +85,24 @@ final class Sites {
         System.out.print("=KEPT " + kept.size() * 4096L + "\n" + last);
     }
 
+    /** Keeps known amounts beside garbage, and nothing is collected; prints the last reading, and what was collected. */
+    static void uncollected() {
+        Map<String, List<Object>> kept = new HashMap<>();
+        Sites.kept = kept;
+        String last = read();
+        for (int round = 0; round < 4; round++) {
+            List<Object> held = kept.computeIfAbsent("plants", any -> new ArrayList<>());
+            garbage(); plant1(held); plant3(held);
+            sink = null;
+            last = read();
+        }
+        long collections = 0;
+        for (var bean : java.lang.management.ManagementFactory.getGarbageCollectorMXBeans()) collections += bean.getCollectionCount();
+        System.out.print(last + "=COLLECTIONS " + collections + "\n");
+    }
+
+    static volatile Object kept;
+
     /** Throws and catches everything that an allocation can be in the middle of. */
     static void exceptions() {
         read();

@@ -55,7 +55,11 @@ fn start_lane(busy: bool) {
     let lane = std::thread::Builder::new().name("leakline-jvm".to_owned());
     let body = move || {
         let clock = MachineClock::new();
-        let every = if busy { 1 } else { HistogramOptions::default().every };
+        let every = if busy || std::env::var_os("HOST_EVERY_READING").is_some() {
+            1
+        } else {
+            HistogramOptions::default().every
+        };
         let histogram = HistogramOptions { every, max_pause: std::time::Duration::from_secs(4) };
         let mean = std::env::var("HOST_SAMPLE").ok().map(|mean| mean.parse().unwrap());
         let sites = SitesOptions {
@@ -150,6 +154,10 @@ fn sites_of(probe: &mut Driven<JvmProbe>) -> String {
             writeln!(text, "{live} {error} {survived} {allocated} {} {}", frame.function, frame.line)
                 .unwrap();
         }
+    }
+    let reached = details.gauges.iter().filter(|gauge| gauge.name.starts_with("jvm.reached"));
+    for gauge in reached {
+        writeln!(text, "# {} {}", gauge.name, gauge.value).unwrap();
     }
     for note in details.notes {
         writeln!(text, "# {note}").unwrap();
