@@ -87,10 +87,10 @@ keys! {
     "jvm.enabled" "LEAKLINE_JVM" "true"
         "look for a JVM and read it"
         => |config, text| config.jvm = switch(text)?;
-    "jvm.sample_bytes" "LEAKLINE_JVM_SAMPLE_BYTES" "512KiB"
+    "jvm.sample_bytes" "LEAKLINE_JVM_SAMPLE_BYTES" "64KiB"
         "Java: bytes between two sampled allocations on average, from 4KiB to 1GiB, and more by itself where very much is allocated; 0: no call paths of Java objects"
         => |config, text| config.jvm_sample_bytes = if text.trim() == "0" { 0 } else {
-            size_within(text, "512KiB", ("4KiB", 4 << 10), ("1GiB", 1 << 30))? };
+            size_within(text, "64KiB", ("4KiB", 4 << 10), ("1GiB", 1 << 30))? };
     "jvm.frames" "LEAKLINE_JVM_FRAMES" "48"
         "frames of each call path of Java objects"
         => |config, text| config.jvm_frames = count(text, 1, 64)? as u16;

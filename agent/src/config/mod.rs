@@ -120,7 +120,7 @@ impl Default for Config {
             native_sample_bytes: 512 << 10,
             native_frames: 48,
             jvm: true,
-            jvm_sample_bytes: 512 << 10,
+            jvm_sample_bytes: 64 << 10,
             jvm_frames: 48,
             jvm_histogram: 3,
             jvm_histogram_pause: Duration::from_millis(100),

@@ -221,6 +221,8 @@ pub mod names {
     pub const JVM_REACHED: &str = "jvm.reached_bytes";
     /// Its standard error.
     pub const JVM_REACHED_ERROR: &str = "jvm.reached_error_bytes";
+    /// Estimate of what was found to be garbage, and is in the heap still, though there was a collection since.
+    pub const JVM_PROMOTED_GARBAGE: &str = "jvm.promoted_garbage_bytes";
     /// Metaspace, code cache and the like, used bytes.
     pub const JVM_NON_HEAP_USED: &str = "jvm.non_heap_used_bytes";
     /// Metaspace, code cache and the like, committed bytes.

@@ -74,7 +74,8 @@ pub(super) struct Judged {
 }
 
 impl Judged {
-    const UNSURE: Self = Self { kind: Kind::NotEnoughData, rate: None, chance: None, lasting: None };
+    pub(super) const UNSURE: Self =
+        Self { kind: Kind::NotEnoughData, rate: None, chance: None, lasting: None };
 
     pub(super) fn evidence(&self) -> Evidence {
         Evidence { chance: self.chance, lasting_seconds: self.lasting, explained: None, uncollected: false }

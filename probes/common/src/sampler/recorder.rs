@@ -69,6 +69,13 @@ pub struct Freed {
     epoch: u64,
 }
 
+impl Freed {
+    /// Bytes of the allocation.
+    pub fn size(&self) -> u64 {
+        self.live.size()
+    }
+}
+
 impl<P, E> Recorder<P, E> {
     /// One that was not started.
     pub const fn new(extra: E) -> Self {

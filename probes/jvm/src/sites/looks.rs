@@ -1,12 +1,16 @@
 //! When it is worth its pause to look which samples are garbage (`reach`): as long as no collection has looked at the old
 //! generation since the baseline, for then nothing else tells a leak from garbage that was promoted.
+//!
+//! What was found to be garbage is remembered until it is collected: what young collections leave of it was promoted, and is
+//! in the heap beside what is live.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use leakline_core::{Cause, Details, Tick};
 
 use super::Heap;
-use super::sampling::forget_garbage;
+use super::sampling::{Garbage, take_garbage};
 use crate::env::Frame;
 use crate::histogram::HistogramOptions;
 use crate::reckoned::Reckoned;
@@ -16,6 +20,9 @@ use crate::vm::Vm;
 const SMALL_PART: u32 = 100;
 /// An object: 120 ns on HotSpot 17, 300 on 25.
 const AN_OBJECT: Duration = Duration::from_nanos(300);
+
+/// Garbage that is remembered; of more, the oldest is forgotten.
+const MAX_GARBAGE: usize = 20_000;
 
 /// The looks at one JVM's samples.
 pub(crate) struct Looks {
@@ -28,14 +35,29 @@ pub(crate) struct Looks {
     last: u64,
     /// Collections of the old generation at the baseline.
     old: Option<u64>,
+    /// The oldest first, each with whether a collection left it.
+    garbage: VecDeque<(Garbage, bool)>,
 }
 
 impl Looks {
     pub(crate) fn new(vm: Vm, options: HistogramOptions) -> Self {
-        Self { vm, options, cost: Reckoned::guessed(AN_OBJECT), readings: 0, last: 0, old: None }
+        let (cost, garbage) = (Reckoned::guessed(AN_OBJECT), VecDeque::new());
+        Self { vm, options, cost, readings: 0, last: 0, old: None, garbage }
     }
 
-    /// Looks, if it is worth it. `left` is the time until the tick's deadline. Gives whether all samples are live now.
+    /// Forgets the garbage that was collected meanwhile. `older`: there was a collection since the last time.
+    pub(super) fn sweep(&mut self, frame: &Frame<'_>, older: bool) {
+        for (garbage, is_left) in std::mem::take(&mut self.garbage) {
+            if garbage.is_collected(frame.raw()) {
+                garbage.forget(frame.raw());
+            } else {
+                self.garbage.push_back((garbage, is_left || older));
+            }
+        }
+    }
+
+    /// Looks, if it is worth it; all samples are live then. `left` is the time until the tick's deadline. Gives how much of what
+    /// earlier looks found to be garbage is in the heap still, though there were collections: an estimate in bytes.
     pub(super) fn look(
         &mut self,
         frame: &Frame<'_>,
@@ -43,10 +65,10 @@ impl Looks {
         left: Duration,
         heap: Heap,
         details: &mut Details,
-    ) -> bool {
+    ) -> Option<u64> {
         let Heap { old, objects, .. } = heap;
         if !matches!(tick.cause, Cause::Baseline | Cause::Tick) {
-            return false;
+            return None;
         }
         let since = tick.at.boot_nanos.saturating_sub(std::mem::replace(&mut self.last, tick.at.boot_nanos));
         if matches!(tick.cause, Cause::Baseline) || self.old.is_none() {
@@ -55,13 +77,13 @@ impl Looks {
         let turn = self.readings;
         self.readings = self.readings.wrapping_add(1);
         if self.options.every == 0 || old.is_none() || self.old != old {
-            return false;
+            return None;
         }
         // Where counting objects takes too long, this does all the more.
-        let Some(objects) = objects else { return false };
+        let objects = objects?;
         let expected = self.cost.reckon(objects);
         if expected * SMALL_PART > Duration::from_nanos(since) && !turn.is_multiple_of(self.options.every) {
-            return false;
+            return None;
         }
         // A reading that comes too late is lost: the pause may be twice what was reckoned.
         let most = self.options.max_pause.min(left / 2);
@@ -73,18 +95,31 @@ impl Looks {
                 expected.as_millis(),
                 most.as_millis(),
             ));
-            return false;
+            return None;
         }
-        match forget_garbage(frame.raw(), self.vm) {
-            Ok(pause) => {
+        match take_garbage(frame.raw(), self.vm) {
+            Ok((garbage, pause)) => {
                 self.cost.measured(objects, pause);
                 details.longest_stall = details.longest_stall.max(pause);
-                true
+                let left = self.garbage.iter().filter(|(_, is_left)| *is_left);
+                let promoted = left.map(|(garbage, _)| garbage.bytes).sum();
+                self.garbage.extend(garbage.into_iter().map(|garbage| (garbage, false)));
+                while self.garbage.len() > MAX_GARBAGE
+                    && let Some((garbage, _)) = self.garbage.pop_front()
+                {
+                    garbage.forget(frame.raw());
+                }
+                Some(promoted)
             }
             Err(error) => {
                 details.notes.push(format!("Java's garbage is not told from what is live: {error}"));
-                false
+                None
             }
         }
+    }
+
+    /// In a JVM that is there.
+    pub(super) fn end(self, frame: &Frame<'_>) {
+        self.garbage.into_iter().for_each(|(garbage, _)| garbage.forget(frame.raw()));
     }
 }

@@ -62,7 +62,7 @@ impl SitesOptions {
 
 impl Default for SitesOptions {
     fn default() -> Self {
-        Self { mean_sample_bytes: 512 << 10, max_frames: 48, max_samples: 20_000, max_paths: 20_000 }
+        Self { mean_sample_bytes: 64 << 10, max_frames: 48, max_samples: 20_000, max_paths: 20_000 }
     }
 }
 
@@ -140,9 +140,11 @@ impl Sites {
         details: &mut Details,
     ) {
         sampling::sweep(frame.raw());
-        let is_live = self.looks.look(frame, tick, left, heap, details);
-        let older = is_live || heap.collections.is_none() || heap.collections != self.collections;
+        let older = heap.collections.is_none() || heap.collections != self.collections;
         self.collections = heap.collections;
+        self.looks.sweep(frame, older);
+        let promoted = self.looks.look(frame, tick, left, heap, details);
+        let older = older || promoted.is_some();
         let begun = Instant::now();
         let copied = self.copy(older);
         details.longest_stall = details.longest_stall.max(begun.elapsed());
@@ -154,10 +156,11 @@ impl Sites {
         }
         details.gauges.push(Gauge::bytes(names::JVM_SAMPLED, copied.sampled.live.bytes));
         details.gauges.push(Gauge::count(names::JVM_SAMPLES, copied.sampled.samples));
-        if is_live {
+        if let Some(promoted) = promoted {
             let error = copied.sampled.standard_error(copied.mean);
             details.gauges.push(Gauge::bytes(names::JVM_REACHED, copied.sampled.live.bytes));
             details.gauges.push(Gauge::bytes(names::JVM_REACHED_ERROR, error));
+            details.gauges.push(Gauge::bytes(names::JVM_PROMOTED_GARBAGE, promoted));
         }
         let fault = copied.fault.clone();
         let fault = fault.map(|fault| format!("leakline's tables are wrong, please report this: {fault}"));
@@ -260,6 +263,7 @@ impl Sites {
     /// Stops in a JVM that is there.
     pub(crate) fn end(self, frame: &Frame<'_>) {
         self.jvmti.give_sampling_back();
+        self.looks.end(frame);
         // The environment itself stays: callbacks that are on their way use it.
         sampling::stop(Some(frame.raw()));
     }

@@ -3,9 +3,10 @@
 //! HotSpot draws, for each thread, how many bytes it allocates until its next sample, from an exponential distribution: an
 //! object of `s` bytes is sampled with probability 1 - exp(-s/interval), which is what the recorder's estimates rest on.
 //! It draws for all threads from one sequence of random numbers, and each new thread begins that anew, often at the same
-//! number: a program in a loop would have the same object of the loop sampled each time. So the interval that it draws
-//! with is itself random, at most the mean, and samples that came of a shorter one are thinned to the mean. That also
-//! lets the mean grow, when there are too many samples.
+//! number: a program in a loop would have the same object of the loop sampled each time, and with few draws between two
+//! threads all estimates would err alike (a reading makes a thread, too). So it draws more often than is wanted, as often as
+//! is cheap, with an interval that is itself random, and what it tells of is thinned to the mean by our own numbers. That
+//! also lets the mean grow, when there are too many samples.
 //!
 //! A sample is kept by a weak reference. Each callback looks at a few of the oldest, so that what was collected goes out
 //! at least as fast as new ones come in, without a thread for it.
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use jni::sys;
 use leakline_probing::joined::RawFrame;
-use leakline_probing::sampler::estimate::probability;
+use leakline_probing::sampler::estimate::{probability, weight};
 use leakline_probing::sampler::live::Class;
 use leakline_probing::sampler::lock::Lock;
 use leakline_probing::sampler::random::Random;
@@ -41,12 +42,19 @@ pub(super) const MAX_FRAMES: usize = 64;
 const LOOKED_AT: usize = 4;
 /// Samples that are swept at a time under the lock.
 const SWEPT: usize = 256;
-/// An interval is at least this part of the mean; less would spread the samples better, and cost more that are thinned.
-const LEAST_INTERVAL: f64 = 0.75;
+/// It draws up to so many times as often as is wanted, and
+const MAX_SPREAD: u32 = 16;
+/// with an interval of this part, at least, of what that makes.
+const LEAST_PART: f64 = 0.75;
+/// It draws no oftener than that if less is not wanted.
+const LEAST_INTERVAL: u64 = 4096;
 /// The longest interval that HotSpot takes is 2 GiB.
 const MAX_INTERVAL: u64 = 1 << 30;
-/// More samples than that in a window, and the mean doubles: 2,000 a second, at some 2 to 4 µs each.
+/// More draws than that in a window, and there will be half as many, in the end by a mean that doubles: 2,000 a second, at
+/// some 2 to 4 µs each if they are wanted.
 const MOST_IN_WINDOW: u32 = 4_000;
+/// With fewer, there may be twice as many.
+const FEW_IN_WINDOW: u32 = 1_000;
 const WINDOW_NANOS: u64 = 2_000_000_000;
 
 static ON: AtomicBool = AtomicBool::new(false);
@@ -59,6 +67,7 @@ static STATE: Lock<State> = Lock::new(State {
     entries: VecDeque::new(),
     last_id: 0,
     random: Random::new(0x9E37_79B9_7F4A_7C15),
+    spread: MAX_SPREAD,
     window_began: 0,
     in_window: 0,
 });
@@ -86,6 +95,8 @@ struct State {
     entries: VecDeque<Entry>,
     last_id: usize,
     random: Random,
+    /// How many times as often as is wanted HotSpot draws.
+    spread: u32,
     window_began: u64,
     in_window: u32,
 }
@@ -109,19 +120,27 @@ impl State {
 
     /// What HotSpot is to draw with next; `None`: stopped.
     fn next_interval(&mut self) -> Option<u64> {
-        let part = LEAST_INTERVAL + (1.0 - LEAST_INTERVAL) * self.random.uniform();
+        let part = LEAST_PART + (1.0 - LEAST_PART) * self.random.uniform();
         let mean = self.recorder.mean().min(MAX_INTERVAL);
-        (mean > 0).then(|| ((mean as f64 * part) as u64).max(1))
+        let interval = (mean / u64::from(self.spread)).max(LEAST_INTERVAL.min(mean));
+        (mean > 0).then(|| ((interval as f64 * part) as u64).max(1))
     }
 
-    /// Counts a sample; too many of them in too short a time double the mean.
+    /// Counts a draw; too many of them in too short a time make fewer.
     fn count(&mut self, now: u64) {
         if now.saturating_sub(self.window_began) > WINDOW_NANOS {
+            if self.in_window < FEW_IN_WINDOW {
+                self.spread = (self.spread * 2).min(MAX_SPREAD);
+            }
             (self.window_began, self.in_window) = (now, 0);
         }
         self.in_window += 1;
         if self.in_window > MOST_IN_WINDOW {
-            self.recorder.thin();
+            if self.spread > 1 {
+                self.spread /= 2;
+            } else {
+                self.recorder.thin();
+            }
             (self.window_began, self.in_window) = (now, 0);
         }
     }
@@ -151,7 +170,7 @@ pub(super) fn start(jvmti: Jvmti, options: SitesOptions) -> Result<u64, String> 
     let shared = Path { is_shared: true, ..Path::default() };
     let epoch = STATE.with(|state| {
         state.entries.clear();
-        state.in_window = 0;
+        (state.spread, state.in_window) = (MAX_SPREAD, 0);
         state.recorder.start(bounds, (), shared);
         state.recorder.epoch
     });
@@ -214,23 +233,55 @@ pub(super) fn sweep(env: *mut sys::JNIEnv) {
     }
 }
 
-/// Looks which samples anything still leads to, and forgets the others: nothing will bring them back. Gives the pause.
-/// `env` is the calling thread's, in `vm`.
-pub(super) fn forget_garbage(env: *mut sys::JNIEnv, vm: Vm) -> Result<Duration, JvmError> {
+/// A sample that nothing leads to any more, out of the table. Its weak reference is whoever's has it.
+#[derive(Debug)]
+pub(super) struct Garbage {
+    entry: Entry,
+    /// Estimate of the bytes that it stands for.
+    pub(super) bytes: u64,
+}
+
+impl Garbage {
+    /// `env` is the calling thread's.
+    pub(super) fn is_collected(&self, env: *mut sys::JNIEnv) -> bool {
+        // SAFETY: it is ours, so nobody else deletes it.
+        unsafe { is_collected(env, self.entry) }
+    }
+
+    /// `env` is the calling thread's.
+    pub(super) fn forget(self, env: *mut sys::JNIEnv) {
+        // SAFETY: it was ours.
+        unsafe { delete(env, self.entry) };
+    }
+}
+
+/// Looks which samples anything still leads to, and takes the others out: nothing will bring them back. Gives them, and the
+/// pause. `env` is the calling thread's, in `vm`.
+pub(super) fn take_garbage(env: *mut sys::JNIEnv, vm: Vm) -> Result<(Vec<Garbage>, Duration), JvmError> {
     let taken: Vec<Entry> = STATE.with(|state| state.entries.drain(..).collect());
     let objects: Vec<sys::jweak> = taken.iter().map(|entry| entry.weak).collect();
     // SAFETY: they were taken out, so nobody else deletes them.
     let reached = unsafe { reach(vm, &objects) };
     let is_reached = reached.as_ref().map_or(&[][..], |reached| &reached.is_reached);
-    let is_garbage = is_reached.iter().map(|is_reached| !is_reached).chain(std::iter::repeat(false));
-    let looked_at: Vec<_> = taken.into_iter().zip(is_garbage).collect();
+    let is_reached = is_reached.iter().copied().chain(std::iter::repeat(true));
+    let (mut kept, mut garbage) = (Vec::new(), Vec::new());
+    for (entry, is_reached) in taken.into_iter().zip(is_reached) {
+        if is_reached { kept.push((entry, false)) } else { garbage.push(Garbage { entry, bytes: 0 }) }
+    }
     let mut unused = Vec::new();
-    STATE.with(|state| state.settle(&looked_at, |entry| unused.push(entry)));
+    STATE.with(|state| {
+        state.settle(&kept, |entry| unused.push(entry));
+        let mean = state.recorder.mean();
+        for garbage in &mut garbage {
+            let freed = state.recorder.freed(garbage.entry.id);
+            garbage.bytes = freed.map_or(0, |freed| weight(freed.size(), mean).bytes);
+        }
+    });
     for entry in unused {
         // SAFETY: as above.
         unsafe { delete(env, entry) };
     }
-    reached.map(|reached| reached.pause)
+    reached.map(|reached| (garbage, reached.pause))
 }
 
 /// Called by the JVM.
@@ -269,22 +320,29 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: 
         drawn => drawn,
     };
     let mut looked_at = [(Entry { id: 0, weak: std::ptr::null_mut() }, false); LOOKED_AT];
-    let (count, is_wanted) = STATE.with(|state| {
+    let (next, wanted) = STATE.with(|state| {
         state.count(now());
-        let is_wanted = state.accepts(size, drawn);
-        let count = state.entries.len().min(LOOKED_AT);
-        for (place, entry) in looked_at.iter_mut().zip(state.entries.drain(..count)) {
-            place.0 = entry;
-        }
-        (count, is_wanted)
+        let wanted = state.accepts(size, drawn).then(|| {
+            let count = state.entries.len().min(LOOKED_AT);
+            for (place, entry) in looked_at.iter_mut().zip(state.entries.drain(..count)) {
+                place.0 = entry;
+            }
+            count
+        });
+        (state.next_interval(), wanted)
     });
+    if let Some(next) = next {
+        INTERVAL.store(next, Relaxed);
+        jvmti.set_sampling_interval(next);
+    }
+    let Some(count) = wanted else { return };
     let looked_at = looked_at.get_mut(..count).unwrap_or_default();
     for (entry, collected) in looked_at.iter_mut() {
         // SAFETY: it was taken out, so nobody else deletes it.
         *collected = unsafe { is_collected(jni, *entry) };
     }
     // SAFETY: the caller's promise.
-    let weak = if is_wanted { unsafe { new_weak(jni, object) } } else { std::ptr::null_mut() };
+    let weak = unsafe { new_weak(jni, object) };
     let mut frames = [StackFrame::NONE; MAX_FRAMES + 1];
     let most = usize::try_from(MOST_FRAMES.load(Relaxed)).unwrap_or(0).min(MAX_FRAMES);
     let found = if weak.is_null() { 0 } else { jvmti.own_stack(frames.get_mut(..=most).unwrap_or_default()) };
@@ -297,7 +355,7 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: 
             *place = entry.weak;
         }
     };
-    let next = STATE.with(|state| {
+    STATE.with(|state| {
         state.settle(looked_at, &mut discard);
         if !weak.is_null() {
             let entry = Entry { id: state.last_id + 1, weak };
@@ -308,15 +366,10 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: 
                 discard(entry);
             }
         }
-        state.next_interval()
     });
     for weak in unused.into_iter().filter(|weak| !weak.is_null()) {
         // SAFETY: it was taken out of the table, or never came into it.
         unsafe { delete(jni, Entry { id: 0, weak }) };
-    }
-    if let Some(next) = next {
-        INTERVAL.store(next, Relaxed);
-        jvmti.set_sampling_interval(next);
     }
 }
 

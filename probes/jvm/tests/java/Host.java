@@ -40,6 +40,7 @@ public final class Host {
             case "rounds": Sites.rounds(Integer.parseInt(args[1])); break;
             case "storm": Sites.storm(Long.parseLong(args[1])); break;
             case "loop": Sites.loop(Integer.parseInt(args[1])); break;
+            case "often": Sites.often(Integer.parseInt(args[1])); break;
             case "uncollected": Sites.uncollected(); break;
             case "exceptions": Sites.exceptions(); break;
             case "taken": Sites.takeSampling(); System.out.print(Sites.read()); break;

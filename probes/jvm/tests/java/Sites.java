@@ -103,6 +103,22 @@ final class Sites {
 
     static volatile Object kept;
 
+    /** Keeps so many objects of 1 KiB beside garbage of eight times as much, with a young generation that is soon full. */
+    static void often(int objects) {
+        List<Object> kept = new ArrayList<>(objects);
+        Sites.kept = kept;
+        read();
+        String last = "";
+        for (int i = 0; i < objects; i++) {
+            kept.add(small1024());
+            if (i % 20 == 19) for (int k = 0; k < 20; k++) sink = new byte[8000];
+            if (i % 1000 == 999) last = read();
+        }
+        System.out.print(last + "=KEPT " + objects * 1040L + "\n");
+    }
+
+    static Object small1024() { return new byte[1024]; }
+
     /** Throws and catches everything that an allocation can be in the middle of. */
     static void exceptions() {
         read();
