@@ -33,10 +33,11 @@ Examples:
   leakline pull --package com.example.app --print
       Only prints the commands, to be run by hand or elsewhere.
 
-The app must be a debug build: others' files are closed to adb. Recordings are fetched up to where they are written at that
-moment, and the app runs on. A file that is here already is replaced only by its own continuation; what differs
-otherwise is kept beside it, and said. adb is looked for in $ADB, in the Android SDK ($ANDROID_HOME, $ANDROID_SDK_ROOT,
-or where it is installed by default), and on PATH.";
+The app must be a debug build: others' files are closed to adb. Recordings are fetched up to
+where they are written at that moment, and the app runs on. A file that is here already is
+replaced only by its own continuation; what differs otherwise is kept beside it, and said. adb
+is looked for in $ADB, in the Android SDK ($ANDROID_HOME, $ANDROID_SDK_ROOT, or where it is
+installed by default), and on PATH.";
 
 /// Where the app's side records to, below the app's own folder.
 const FOLDER: &str = "files/leakline";
