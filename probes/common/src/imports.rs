@@ -267,6 +267,7 @@ unsafe extern "C" fn step(info: *mut libc::dl_phdr_info, _: usize, search: *mut 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
+    use crate::loader::LoadedObject;
 
     #[test]
     fn imports_of_this_program_are_read_and_what_is_not_wanted_is_left_alone() {
@@ -288,6 +289,55 @@ mod tests {
         let error = bind(step as *const () as usize, |_| true, |_| None).unwrap_err();
         assert!(error.starts_with("no "), "{error}");
         assert!(bind(8, |_| true, |_| None).unwrap_err().contains("does not know"));
+    }
+
+    /// A library with what compilers make of imports: calls, addresses in its data, and one into the middle of an array.
+    const SOURCE: &str = "\
+        extern int Py_given(int) __attribute__((weak));
+        extern int Py_values[4] __attribute__((weak));
+        extern int other(void) __attribute__((weak));
+        int (*const table[])(int) = { Py_given };
+        int *const middle = &Py_values[2];
+        int call(int value) { return Py_given(value) + table[0](value) + *middle + Py_values[0]; }
+        int has_other(void) { return other != 0; }";
+
+    extern "C" fn given(value: c_int) -> c_int {
+        value + 1
+    }
+
+    static VALUES: [c_int; 4] = [1000, 0, 200, 0];
+
+    #[test]
+    fn a_library_calls_what_it_was_bound_to() {
+        let folder = std::env::temp_dir().join(format!("leakline-imports-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (source, library) = (folder.join("bound.c"), folder.join("bound.so"));
+        std::fs::write(&source, SOURCE).unwrap();
+        let compiler = std::env::var_os("CC").unwrap_or_else(|| "cc".into());
+        let mut compile = std::process::Command::new(compiler);
+        compile.args(["-shared", "-fPIC", "-O1", "-Wl,-z,relro,-z,now", "-o"]).arg(&library).arg(&source);
+        assert!(compile.status().unwrap().success());
+        let loaded = LoadedObject::load(&library).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+
+        let call = loaded.symbol(c"call").unwrap();
+        let find = |name: &CStr| match name.to_bytes() {
+            b"Py_given" => NonNull::new(given as *mut c_void),
+            b"Py_values" => NonNull::new((&raw const VALUES).cast_mut().cast::<c_void>()),
+            _ => None,
+        };
+        let of_python = |name: &[u8]| name.starts_with(b"Py");
+        assert!(bind(call.as_ptr() as usize, of_python, |_| None).is_err());
+        let bound = bind(call.as_ptr() as usize, of_python, find).unwrap();
+        assert!((3..=6).contains(&bound), "{bound}");
+        // SAFETY: the library defines it so.
+        let call = unsafe { std::mem::transmute::<NonNull<c_void>, extern "C" fn(c_int) -> c_int>(call) };
+        assert_eq!(call(20), 21 + 21 + 200 + 1000);
+        let has_other = loaded.symbol(c"has_other").unwrap();
+        // SAFETY: the library defines it so.
+        let has_other =
+            unsafe { std::mem::transmute::<NonNull<c_void>, extern "C" fn() -> c_int>(has_other) };
+        assert_eq!(has_other(), 0);
     }
 
     #[test]
