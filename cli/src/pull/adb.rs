@@ -90,21 +90,21 @@ impl Adb {
                 None => std::thread::sleep(LOOK_AGAIN),
             }
         };
+        if status.success() {
+            return Ok(());
+        }
         let complaint = complaint.recv_timeout(AFTER_ITS_END).unwrap_or_default();
-        let complaint = first_line(&String::from_utf8_lossy(&complaint));
-        // With adb's own failures the stream is empty or broken off. What fails on the device is told in the stream itself
-        // by some versions of adb, with a status of its own by others: then the reader of the stream knows better.
-        if !status.success()
-            && (printed == 0 || complaint.starts_with("adb:") || complaint.starts_with("error:"))
-        {
-            if complaint.is_empty() {
-                bail!("adb failed ({status}): {}", words.join(" "));
+        let complaint = String::from_utf8_lossy(&complaint);
+        // Its own failures have its name in front, after what it tells of its server. What fails on the device is told in
+        // the stream itself by most versions of adb, with status 0; by others here. The stream's reader knows those words.
+        let of_adb = complaint.lines().find(|line| line.starts_with("adb:") || line.starts_with("error:"));
+        match (of_adb, first_line(&complaint)) {
+            (Some(line), _) => bail!("adb failed: {}", first_line(line)),
+            (None, said) if said.is_empty() && printed == 0 => {
+                bail!("adb failed ({status}): {}", words.join(" "))
             }
-            // A device's own words go to who understands them.
-            if printed == 0 && !complaint.starts_with("adb:") && !complaint.starts_with("error:") {
-                return take(complaint.as_bytes());
-            }
-            bail!("adb failed: {complaint}");
+            (None, said) if printed == 0 => take(said.as_bytes())?,
+            (None, _) => {}
         }
         Ok(())
     }
