@@ -9,6 +9,7 @@ mod folder;
 mod gate;
 mod heapdump;
 mod holders;
+mod pull;
 mod report;
 mod run;
 mod style;
@@ -63,6 +64,8 @@ enum Command {
     Heapdump(heapdump::Options),
     /// Read a JVM's heap dump: who holds the objects of the growing classes
     Holders(holders::Options),
+    /// Fetch an Android app's recordings from a device, through adb
+    Pull(pull::Options),
     /// Print a completion script for a shell
     ///
     /// For bash:  leakline completions bash > ~/.local/share/bash-completion/completions/leakline
@@ -93,6 +96,7 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         Command::Compare(options) => compare::run(&options),
         Command::Heapdump(options) => heapdump::run(&options),
         Command::Holders(options) => holders::run(&options),
+        Command::Pull(options) => pull::run(&options),
         Command::Completions { shell } => completions(shell),
     }
 }

@@ -36,21 +36,44 @@ impl<'a> Map<'a> {
         self.get(name).unwrap_or(0.0)
     }
 
-    /// The part of the kernel's shared memory that has an owner: the Java heap.
-    pub(super) fn shared_with_owner(&self, shared: f64) -> f64 {
-        self.or_none(names::MAP_JAVA_HEAP_SHARED).min(shared)
+    /// What the map counts under `name`, up to what is left of what the kernel counted; that is less by it then.
+    pub(super) fn cut(&self, name: &str, kernels: &mut f64) -> f64 {
+        let bytes = self.or_none(name).min(*kernels);
+        *kernels -= bytes;
+        bytes
     }
 
-    pub(super) fn graphics(&self) -> Option<f64> {
-        self.get(names::MAP_GRAPHICS)
+    /// The parts of the kernel's shared memory that are Java's.
+    pub(super) fn shared_java(&self, shared: &mut f64) -> SharedJava {
+        SharedJava {
+            heap: self.cut(names::MAP_JAVA_HEAP_SHARED, shared),
+            code: self.cut(names::MAP_JAVA_CODE_SHARED, shared),
+            other: self.cut(names::MAP_JAVA_OTHER_SHARED, shared),
+        }
+    }
+
+    /// The kernel's count of files, by kinds where the map tells some.
+    pub(super) fn files(&self, mut files: f64, rest: &mut Rest) {
+        let kinds = [
+            ("java code files", names::MAP_FILES_JAVA),
+            ("app packages", names::MAP_FILES_PACKAGES),
+            ("fonts", names::MAP_FILES_FONTS),
+        ]
+        .map(|(part, name)| (part, self.cut(name, &mut files)));
+        let is_whole = kinds.iter().all(|(_, bytes)| *bytes == 0.0);
+        let source = if is_whole { PartSource::Measured } else { PartSource::Derived };
+        rest.part("files (code, data)", Some(files), source);
+        for (part, bytes) in kinds.into_iter().filter(|(_, bytes)| *bytes > 0.0) {
+            rest.part(part, Some(bytes), self.source);
+        }
     }
 
     /// What is in use comes first: what is free in a heap or an allocator is known only as far as the map is fresh.
-    pub(super) fn fill(&mut self, shared_heap: f64, rest: &mut Rest) {
+    pub(super) fn fill(&mut self, shared: &SharedJava, rest: &mut Rest) {
         rest.part("library data", self.get(names::MAP_LIBRARIES), self.source);
         rest.part("thread stacks", self.get(names::MAP_STACKS), self.source);
         rest.part("other mappings", self.get(names::MAP_OTHER), self.source);
-        let heap_free = self.java(shared_heap, rest);
+        let heap_free = self.java(shared, rest);
         let arenas_free = self.python(rest);
         let malloc_free = self.malloc(rest);
         match (self.get(names::MAP_LEAKLINE), self.gauges.own_bytes()) {
@@ -83,7 +106,8 @@ impl<'a> Map<'a> {
         rest.part(name, Some(within), source_of(within < claim, PartSource::Measured));
     }
 
-    fn java(&mut self, shared_heap: f64, rest: &mut Rest) -> Free {
+    fn java(&mut self, shared: &SharedJava, rest: &mut Rest) -> Free {
+        let shared_heap = shared.heap;
         let used = self.gauges.get(names::JVM_HEAP_USED);
         let committed = self.gauges.get(names::JVM_HEAP_COMMITTED);
         let mut heap = self.or_none(names::MAP_JAVA_HEAP) + shared_heap;
@@ -106,7 +130,9 @@ impl<'a> Map<'a> {
             }
         };
         rest.part("jvm heap, mapped again", Some(again).filter(|again| *again > 0.0), self.source);
-        let (code, other) = (self.get(names::MAP_JAVA_CODE), self.get(names::MAP_JAVA_OTHER));
+        let some = |bytes: f64| Some(bytes).filter(|bytes| *bytes > 0.0);
+        let code = some(self.or_none(names::MAP_JAVA_CODE) + shared.code);
+        let other = some(self.or_none(names::MAP_JAVA_OTHER) + shared.other);
         rest.part("jvm code cache", code, self.source);
         match (other, self.gauges.get(names::JVM_METASPACE_COMMITTED)) {
             (Some(other), Some(metaspace)) => {
@@ -176,6 +202,20 @@ impl<'a> Map<'a> {
             rest.part("malloc metadata", Some(not_live - free), PartSource::Derived);
         }
         Free::Known("malloc free", free.min(not_live + grown))
+    }
+}
+
+/// Java's parts of the kernel's shared memory, bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SharedJava {
+    heap: f64,
+    code: f64,
+    other: f64,
+}
+
+impl SharedJava {
+    pub(super) fn sum(&self) -> f64 {
+        self.heap + self.code + self.other
     }
 }
 

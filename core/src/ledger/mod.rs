@@ -23,7 +23,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use self::mapped::Map;
+use self::mapped::{Map, SharedJava};
 use self::rest::Rest;
 use crate::model::{Snapshot, names};
 
@@ -69,30 +69,35 @@ impl Ledger {
         let mut map = Map::of(&gauges);
 
         let anonymous = gauges.get(names::ANONYMOUS);
-        let mut shared_heap = 0.0;
+        let mut javas = SharedJava::default();
         match (gauges.get(names::FILE_BACKED), gauges.get(names::SHARED), anonymous) {
             (None, None, Some(anonymous)) => {
                 rest.take_derived("files and shared memory", Some((resident - anonymous).max(0.0)));
             }
-            (files, mut shared, _) => {
-                rest.take("files (code, data)", files);
+            (mut files, mut shared, _) => {
+                let mut graphics = 0.0;
                 if let (Some(map), Some(shared)) = (&map, &mut shared) {
-                    shared_heap = map.shared_with_owner(*shared);
-                    *shared -= shared_heap;
-                    let graphics = map.graphics().map(|graphics| graphics.min(*shared));
-                    rest.take("graphics", graphics);
-                    *shared -= graphics.unwrap_or(0.0);
+                    javas = map.shared_java(shared);
+                    graphics += map.cut(names::MAP_GRAPHICS, shared);
                 }
+                match (&map, &mut files) {
+                    (Some(map), Some(files)) => {
+                        graphics += map.cut(names::MAP_GRAPHICS_DEVICE, files);
+                        map.files(*files, &mut rest);
+                    }
+                    _ => rest.take("files (code, data)", files),
+                }
+                rest.take("graphics", Some(graphics).filter(|graphics| *graphics > 0.0));
                 rest.take("shared memory", shared);
             }
         }
         // Nobody can claim more than the kernel counts as anonymous; the kernel's figures of one instant differ by a
         // few pages, and that difference is nobody's.
-        let beyond = anonymous.map_or(0.0, |anonymous| (rest.left - shared_heap - anonymous).max(0.0));
+        let beyond = anonymous.map_or(0.0, |anonymous| (rest.left - javas.sum() - anonymous).max(0.0));
         rest.left -= beyond;
 
         match &mut map {
-            Some(map) => map.fill(shared_heap, &mut rest),
+            Some(map) => map.fill(&javas, &mut rest),
             None => claimed::fill(&gauges, &mut rest),
         }
 

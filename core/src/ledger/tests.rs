@@ -119,6 +119,25 @@ fn a_shared_java_heap_and_graphics_are_told_from_other_shared_memory() {
 }
 
 #[test]
+fn files_are_told_by_kind_and_none_beyond_the_kernels_count() {
+    check(
+        "process.resident_bytes=200 process.anonymous_bytes=50 process.file_backed_bytes=100 process.shared_bytes=50 \
+         process.map.anonymous_bytes=50 process.map.unnamed_bytes=50 process.map.java_files_bytes=20 \
+         process.map.package_files_bytes=10 process.map.font_files_bytes=5 process.map.graphics_bytes=4 \
+         process.map.graphics_device_bytes=30 process.map.java_code_shared_bytes=7 \
+         process.map.java_other_shared_bytes=3",
+        "~files_(code,_data)=35 java_code_files=20 app_packages=10 fonts=5 graphics=34 shared_memory=36 \
+         jvm_code_cache=7 jvm_other=3 ~unexplained=50",
+    );
+    check(
+        "process.resident_bytes=100 process.anonymous_bytes=90 process.file_backed_bytes=10 process.shared_bytes=0 \
+         process.map.anonymous_bytes=90 process.map.unnamed_bytes=90 process.map.java_files_bytes=20 \
+         process.map.font_files_bytes=5 process.map.graphics_device_bytes=3 process.map.java_code_shared_bytes=7",
+        "~files_(code,_data)=0 java_code_files=7 graphics=3 shared_memory=0 ~unexplained=90",
+    );
+}
+
+#[test]
 fn what_grew_since_an_older_map_may_be_anybodys() {
     check(
         "process.resident_bytes=100 process.anonymous_bytes=100 process.map.anonymous_bytes=60 \
@@ -172,7 +191,7 @@ proptest! {
     #[test]
     fn parts_add_up_to_the_resident_size_and_none_is_negative(
         resident in prop_oneof![any::<f64>(), 0_f64..1e12],
-        values in proptest::collection::vec(any_value(), 35),
+        values in proptest::collection::vec(any_value(), 41),
     ) {
         let all = [
             names::ANONYMOUS, names::FILE_BACKED, names::SHARED, names::PYTHON_TRACED, names::PYTHON_TRACED_SMALL,
@@ -183,6 +202,8 @@ proptest! {
             names::MAP_MALLOC_FOUND, names::MAP_JAVA_HEAP, names::MAP_JAVA_HEAP_SHARED, names::MAP_JAVA_CODE,
             names::MAP_JAVA_OTHER, names::MAP_PYTHON, names::MAP_GRAPHICS, names::MAP_LEAKLINE, names::MAP_OTHER,
             names::MALLOC_MAPPED, names::JVM_METASPACE_COMMITTED, names::PYTHON_ARENAS_UNUSED, names::SWAPPED,
+            names::MAP_JAVA_CODE_SHARED, names::MAP_JAVA_OTHER_SHARED, names::MAP_GRAPHICS_DEVICE,
+            names::MAP_FILES_JAVA, names::MAP_FILES_PACKAGES, names::MAP_FILES_FONTS,
         ];
         let gauge = |name: &'static str, value| Gauge { value, ..Gauge::bytes(name, 0) };
         let gauges = all.into_iter().zip(&values).filter_map(|(name, value)| Some(gauge(name, (*value)?)));

@@ -120,10 +120,22 @@ pub mod names {
     pub const MAP_JAVA_CODE: &str = "process.map.java_code_bytes";
     /// What else a JVM mapped, resident bytes: metaspace, class archives, tables of its collector.
     pub const MAP_JAVA_OTHER: &str = "process.map.java_other_bytes";
+    /// The parts of `MAP_JAVA_CODE` and `MAP_JAVA_OTHER` that are shared memory (ART's), resident bytes beside those.
+    pub const MAP_JAVA_CODE_SHARED: &str = "process.map.java_code_shared_bytes";
+    /// See `MAP_JAVA_CODE_SHARED`.
+    pub const MAP_JAVA_OTHER_SHARED: &str = "process.map.java_other_shared_bytes";
     /// What Python mapped, where it is known, resident bytes.
     pub const MAP_PYTHON: &str = "process.map.python_bytes";
-    /// Buffers of graphics, resident bytes.
+    /// Buffers of graphics, resident bytes; the kernel counts them as shared memory.
     pub const MAP_GRAPHICS: &str = "process.map.graphics_bytes";
+    /// Buffers of a graphics device that the kernel counts with files, resident bytes.
+    pub const MAP_GRAPHICS_DEVICE: &str = "process.map.graphics_device_bytes";
+    /// Files of Java's code that are mapped (.dex, .oat, .art, class archives), resident bytes.
+    pub const MAP_FILES_JAVA: &str = "process.map.java_files_bytes";
+    /// Mapped .apk and .jar files, resident bytes.
+    pub const MAP_FILES_PACKAGES: &str = "process.map.package_files_bytes";
+    /// Mapped fonts, resident bytes.
+    pub const MAP_FILES_FONTS: &str = "process.map.font_files_bytes";
     /// Leakline's own, where it is known, resident bytes.
     pub const MAP_LEAKLINE: &str = "process.map.leakline_bytes";
     /// What has a name, or was seen to be mapped, and is none of the others, resident bytes.

@@ -6,6 +6,8 @@
 //! Never here: what one runtime has to tell, and anything of core (a probe's types stay in the probe).
 
 pub mod heap;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod imports;
 #[cfg(all(unix, feature = "java"))]
 pub mod java;
 #[cfg(unix)]

@@ -23,7 +23,12 @@ pub fn next_symbol(name: &CStr) -> Option<NonNull<c_void>> {
 /// The addresses of the function `name` as [`symbol`] finds it: the first, and the one after the last. `None` also where
 /// the loader does not tell sizes.
 pub fn symbol_range(name: &CStr) -> Option<(usize, usize)> {
-    let start = symbol(name)?.as_ptr();
+    range_of(symbol(name)?)
+}
+
+/// As [`symbol_range`], of a function that was found already.
+pub fn range_of(function: NonNull<c_void>) -> Option<(usize, usize)> {
+    let start = function.as_ptr();
     #[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
     {
         let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
@@ -92,7 +97,11 @@ pub fn loaded_object(prefixes: &[&str]) -> Option<LoadedObject> {
         true
     });
     // Opened outside the walk, which holds the loader's lock.
-    found.iter().find_map(|path| open(path, libc::RTLD_LAZY | libc::RTLD_NOLOAD).ok())
+    found.iter().find_map(|path| {
+        let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD;
+        // Android's loader knows a library that stands inside of an APK by its name, too.
+        open(path, flags).ok().or_else(|| open(Path::new(path.file_name()?), flags).ok())
+    })
 }
 
 /// How many objects were loaded and unloaded so far: as long as the number is the same, nothing new can be found.

@@ -1,7 +1,8 @@
 //! A program that loads libpython privately, as jep does in a JVM, and starts and ends the interpreter several times while
 //! a probe looks on from another thread. For tests: panics with what is wrong.
 //!
-//! Never links libpython: its only argument is the library's path.
+//! Never links libpython: its first argument is the library's path. With `private` as the second, nobody else may have
+//! come to see the library's names in the end.
 
 #![expect(clippy::unwrap_used, reason = "a panic fails the test")]
 #![expect(clippy::print_stdout, reason = "the test reads it")]
@@ -126,5 +127,7 @@ fn main() {
         let gone = on_a_lane(probe.gauges(&tick));
         assert!(matches!(gone, Err(ProbeError::Gone { .. })), "{gone:?}");
     }
+    let is_visible = leakline_probing::loader::symbol(c"Py_IsInitialized").is_some();
+    assert_eq!(is_visible, std::env::args().nth(2).as_deref() != Some("private"));
     println!("ok");
 }

@@ -114,6 +114,9 @@ fn attach_once() {
 }
 
 fn attach(options: &PythonOptions) -> Result<(), ProbeError> {
-    let part = Part::load(&python_part(options.library.as_deref())?)?;
+    let Some(python) = CPython::find() else {
+        return Err(ProbeError::failed("attaching", "CPython is not where it was"));
+    };
+    let part = Part::load(&python_part(options.library.as_deref())?, &python)?;
     part.attach_in_start(hooked::beginning(options))
 }

@@ -69,7 +69,17 @@ impl CPython {
         unfit(&self.version)
     }
 
-    /// Makes its symbols visible to the Python part.
+    /// The library it is in, where its names are not visible to everybody.
+    pub(crate) fn library(&self) -> Option<&LoadedObject> {
+        self.library.as_ref()
+    }
+
+    /// The address of one of its names.
+    pub(crate) fn symbol(&self, name: &CStr) -> Option<NonNull<c_void>> {
+        self.library.as_ref().and_then(|library| library.symbol(name)).or_else(|| loader::symbol(name))
+    }
+
+    /// Makes its symbols visible to the Python part. Android's loader does as if, and looks there for nobody.
     pub(crate) fn promote(&self) -> Result<(), ProbeError> {
         match &self.library {
             None => Ok(()),
@@ -108,6 +118,8 @@ pub(crate) fn python_part(option: Option<&Path>) -> Result<PathBuf, ProbeError> 
     };
     match places.iter().find(|place| place.is_file()) {
         Some(found) => Ok(found.clone()),
+        // It may stand inside of the APK, where only the loader finds it, by its name.
+        None if cfg!(target_os = "android") => Ok(PathBuf::from(LIBRARY_NAME)),
         None => {
             let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
             Err(ProbeError::failed(

@@ -1,15 +1,19 @@
 //! The Python part as the agent calls it: requests go out, answers come back as values.
 //! Knows no Python; never waits for anything but the call itself.
 
+use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use leakline_core::ProbeError;
+use leakline_probing::imports;
 use leakline_probing::joined::{self, Joined, Told};
 use leakline_probing::loader::{self, LoadedObject};
 
+use crate::find::CPython;
 use crate::wire::{
     ABI, CensusAnswer, CensusRequest, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer,
     ProfileRequest, Request, Response, Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table,
@@ -34,9 +38,26 @@ pub fn held_bytes() -> u64 {
     Part::loaded().map_or(0, |part| (part.0.held_bytes)())
 }
 
+/// The library that has CPython, where its names are not visible to everybody.
+static LIBPYTHON: OnceLock<LoadedObject> = OnceLock::new();
+
+/// Looks a name up for the Python part.
+unsafe extern "C" fn symbol(name: *const c_char) -> *mut c_void {
+    // SAFETY: the Python part passes a name that ends with a NUL and lives until the call returns.
+    let name = unsafe { CStr::from_ptr(name) };
+    let found = LIBPYTHON.get().and_then(|library| library.symbol(name)).or_else(|| loader::symbol(name));
+    found.map_or(std::ptr::null_mut(), NonNull::as_ptr)
+}
+
+/// Gives the Python part the names of CPython that its loader did not, and tells how many.
+fn bind(python: &CPython, entry: NonNull<c_void>) -> Result<usize, String> {
+    let of_python = |name: &[u8]| name.starts_with(b"Py") || name.starts_with(b"_Py");
+    imports::bind(entry.as_ptr() as usize, of_python, |name| python.symbol(name))
+}
+
 /// Has native call paths continued by Python's, where the interpreter's loop can be told from other code.
-fn join(table: &Table) {
-    if let Some(code) = loader::symbol_range(c"_PyEval_EvalFrameDefault") {
+fn join(table: &Table, python: &CPython) {
+    if let Some(code) = python.symbol(c"_PyEval_EvalFrameDefault").and_then(loader::range_of) {
         joined::join(Joined { code, walk: table.walk, keep: table.keep, tell });
     }
 }
@@ -76,27 +97,41 @@ impl Part {
         unsafe { LOADED.load(Ordering::Acquire).as_ref() }.map(Self)
     }
 
-    /// Loads it from `path`, unless one is loaded already. libpython's symbols must be visible by now.
-    pub(crate) fn load(path: &Path) -> Result<Self, ProbeError> {
+    /// Loads it from `path` for `python`, unless one is loaded already.
+    ///
+    /// Where its imports of CPython are weak, they are given to it after that, from the very library that has them.
+    /// Otherwise the loader must find them, and a private libpython is made visible to everybody for that.
+    pub(crate) fn load(path: &Path, python: &CPython) -> Result<Self, ProbeError> {
         if let Some(part) = Self::loaded() {
             return Ok(part);
         }
         let failed = |reason: String| {
             ProbeError::failed("loading leakline's Python part", format!("{reason}: {}", path.display()))
         };
-        let library = LoadedObject::load(path).map_err(failed)?;
+        let library = match LoadedObject::load(path) {
+            Err(_) if python.library().is_some() => {
+                python.promote()?;
+                LoadedObject::load(path).map_err(failed)?
+            }
+            library => library.map_err(failed)?,
+        };
+        if let Some(libpython) = python.library() {
+            // There is one; a second would need a second Python part.
+            LIBPYTHON.get_or_init(|| libpython.clone());
+        }
         let entry = library.symbol(ENTRY).ok_or_else(|| failed("it is another library".to_owned()))?;
+        bind(python, entry).map_err(failed)?;
         // SAFETY: a library that exports this name has it with this signature, in every version of the ABI.
         let entry = unsafe { std::mem::transmute::<std::ptr::NonNull<std::ffi::c_void>, Entry>(entry) };
         // SAFETY: `on_closing` stays callable, because the agent is never unloaded while it watches.
-        let table = unsafe { entry(ABI, HostTable { on_closing }) };
+        let table = unsafe { entry(ABI, HostTable { on_closing, symbol }) };
         // SAFETY: the entry gives null or a table in its library, which stays loaded.
         match unsafe { table.as_ref() } {
             Some(found) if found.abi == ABI => {
                 // The thread that starts the interpreter and the lane may both come here; the library is the same.
                 if LOADED.swap(table.cast_mut(), Ordering::AcqRel).is_null() {
                     leakline_probing::add_heap(held_bytes);
-                    join(found);
+                    join(found, python);
                 }
                 Ok(Self(found))
             }

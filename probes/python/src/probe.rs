@@ -110,8 +110,7 @@ impl PythonProbe {
         if let Some(part) = Part::loaded() {
             return Ok(Ok(part));
         }
-        python.promote()?;
-        Part::load(&python_part(self.options.library.as_deref())?).map(Ok)
+        Part::load(&python_part(self.options.library.as_deref())?, python).map(Ok)
     }
 
     /// Attaches; right after a start, waits on this lane until `sys.path` is complete, for paths are shortened by it.

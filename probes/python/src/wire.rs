@@ -3,7 +3,7 @@
 //!
 //! Never here: a Python object, or a pointer to one.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char, c_void};
 
 use leakline_probing::joined::{RawFrame, Walk};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ pub use crate::census::{CensusAnswer, CensusCost, CensusOutcome, CensusRequest, 
 pub use crate::numbers::SiteNumbers;
 
 /// Version of everything in this file. An agent and a Python part with different ones refuse each other.
-pub const ABI: u32 = 4;
+pub const ABI: u32 = 5;
 
 /// The one function that the Python part exports: [`Entry`].
 pub const ENTRY: &CStr = c"leakline_cpython_entry";
@@ -31,6 +31,9 @@ pub struct HostTable {
     /// The interpreter is about to end: called once on the thread that ends it, with the GIL released, while Python can
     /// still be read. Python is held up until it returns, and must not be read any more afterwards.
     pub on_closing: extern "C" fn(),
+    /// The address of a name that ends with a NUL, in the library that has CPython or in what everybody sees; null where
+    /// it is not there. A libpython that was loaded privately shows its names to nobody else.
+    pub symbol: unsafe extern "C" fn(name: *const c_char) -> *mut c_void,
 }
 
 /// What the agent calls in the Python part.

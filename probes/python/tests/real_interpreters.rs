@@ -11,6 +11,10 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+// What the AAR's library is made by; xtask is a program and cannot be used otherwise.
+#[path = "../../../xtask/src/android/optional.rs"]
+mod optional;
+
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs");
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -401,14 +405,43 @@ fn a_libpython_that_was_loaded_privately_is_read_and_may_start_and_end_several_t
         if !library.contains(".so") || !Path::new(library).is_file() {
             continue;
         }
-        let mut embed = Command::new(&built().embed);
-        embed.arg(library).env("PYTHONHOME", prefix).env("LEAKLINE_PYTHON_LIBRARY", &built().part);
-        let output = embed.output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && output.stdout == b"ok\n",
-            "{library}: {}\n{stderr}",
-            output.status
-        );
+        // Made visible to everybody, as on Linux, and bound by hand, as on Android.
+        for (part, how) in [(&built().part, "visible"), (bound_by_hand(), "private")] {
+            let mut embed = Command::new(&built().embed);
+            embed.args([library, how]).env("PYTHONHOME", prefix).env("LEAKLINE_PYTHON_LIBRARY", part);
+            let output = embed.output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success() && output.stdout == b"ok\n",
+                "{library}, {how}: {}\n{stderr}",
+                output.status
+            );
+        }
+    }
+}
+
+/// The Python part as the AAR has it: without a claim on the loader for CPython's names.
+fn bound_by_hand() -> &'static PathBuf {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let mut data = std::fs::read(&built().part).unwrap();
+        assert!(optional::make_optional(&mut data).unwrap() > 50);
+        let folder = built().part.with_file_name("bound-by-hand");
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("libleakline_cpython.so");
+        // A process of another run of the tests may have the old one mapped.
+        let fresh = path.with_extension(std::process::id().to_string());
+        std::fs::write(&fresh, data).unwrap();
+        std::fs::rename(&fresh, &path).unwrap();
+        path
+    })
+}
+
+#[test]
+fn a_part_whose_imports_are_bound_by_hand_reads_every_interpreter() {
+    let part = bound_by_hand().display().to_string();
+    let variables = [("LEAKLINE_PYTHON_LIBRARY", part.as_str())];
+    for (program, arguments) in [("conformance.py", &[][..]), ("arenas.py", &["gauges"])] {
+        Run { variables: &variables, ..Run::new(program, arguments) }.check_everywhere("ok");
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::android::{ABIS, LIBRARY};
+use crate::android::{ABIS, PRODUCTS};
 
 /// What a release build carries: call sites' classes and nothing else, so no native code, no manifest (and with it no
 /// provider and no permission), no rules, no resource.
@@ -57,7 +57,9 @@ pub(super) fn aar(entries: &[String]) -> Vec<String> {
     const FILES: &[&str] = &["AndroidManifest.xml", "classes.jar", "R.txt", "proguard.txt"];
     let mut faults = twice(entries);
     for entry in entries.iter().filter(|entry| !entry.ends_with('/')) {
-        let is_library = ABIS.iter().any(|abi| *entry == format!("jni/{}/{LIBRARY}", abi.name));
+        let is_library = ABIS
+            .iter()
+            .any(|abi| PRODUCTS.iter().any(|product| *entry == format!("jni/{}/{}", abi.name, product.file)));
         if !is_library && !FILES.contains(&entry.as_str()) {
             faults.push(format!("the AAR holds {entry}"));
         }
@@ -168,7 +170,12 @@ mod tests {
     #[test]
     fn an_aar_has_its_four_files_and_known_abis() {
         check(aar, AAR, "", &[]);
-        check(aar, AAR, "jni/ jni/arm64-v8a/ jni/arm64-v8a/libleakline_jni.so", &[]);
+        check(
+            aar,
+            AAR,
+            "jni/ jni/arm64-v8a/ jni/arm64-v8a/libleakline_jni.so jni/x86/libleakline_cpython.so",
+            &[],
+        );
         check(aar, AAR, "jni/mips/libleakline_jni.so", &["the AAR holds jni/mips/libleakline_jni.so"]);
         check(
             aar,

@@ -140,11 +140,16 @@ fn lay_together() -> anyhow::Result<()> {
         faults.extend(check::versions(&module(name).join("target/classes"))?);
     }
     for abi in android::ABIS {
-        let library = stage.join("jni").join(abi.name).join(android::LIBRARY);
-        if library.is_file() {
-            faults.extend(android::library_faults(&library, abi)?);
-        } else {
-            println!("without {}: not built; `cargo xtask android {}`", abi.name, abi.name);
+        for product in android::PRODUCTS {
+            let library = stage.join("jni").join(abi.name).join(product.file);
+            if library.is_file() {
+                faults.extend(android::faults(&library, abi, product)?);
+            } else {
+                println!(
+                    "without {} for {}: not built; `cargo xtask android {}`",
+                    product.file, abi.name, abi.name
+                );
+            }
         }
     }
     ensure!(faults.is_empty(), "what was packed is not right:\n  {}", faults.join("\n  "));
@@ -163,9 +168,11 @@ fn stage() -> anyhow::Result<PathBuf> {
     // It has no resources of its own; the format wants the list of them all the same.
     fs::write(stage.join("R.txt"), "").context("cannot write R.txt")?;
     for abi in android::ABIS {
-        let library = android::folder().join(abi.name).join(android::LIBRARY);
-        if library.is_file() {
-            copy(&library, &stage.join("jni").join(abi.name).join(android::LIBRARY))?;
+        for product in android::PRODUCTS {
+            let library = android::folder().join(abi.name).join(product.file);
+            if library.is_file() {
+                copy(&library, &stage.join("jni").join(abi.name).join(product.file))?;
+            }
         }
     }
     Ok(stage)

@@ -5,18 +5,17 @@ use object::elf;
 use object::read::elf::{Dyn as _, FileHeader, ProgramHeader as _};
 use object::{Endianness, FileKind, Object as _, ObjectSymbol as _};
 
-use super::{Abi, LIBRARY, sysroot};
+use super::optional::is_pythons;
+use super::{Abi, Product, sysroot};
 
 /// Libraries that every Android has and that an app may use.
 const NEEDS: &[&str] = &["libc.so", "libm.so", "libdl.so", "liblog.so"];
-/// All that the JVM calls by name; the rest is registered.
-const EXPORTS: &[&str] = &["JNI_OnLoad"];
 /// Newer than API 24: they may be there, so they must be weak.
 const NEWER: &[&str] =
     &["getrandom", "mallinfo2", "preadv2", "pwritev2", "memfd_create", "statx", "copy_file_range"];
 
 /// Everything that is wrong with a library.
-pub(crate) fn faults(data: &[u8], abi: &Abi) -> anyhow::Result<Vec<String>> {
+pub(crate) fn faults(data: &[u8], abi: &Abi, product: &Product) -> anyhow::Result<Vec<String>> {
     let file = object::File::parse(data).context("it is no ELF file")?;
     let mut faults = Vec::new();
     if file.architecture() != abi.machine {
@@ -25,30 +24,39 @@ pub(crate) fn faults(data: &[u8], abi: &Abi) -> anyhow::Result<Vec<String>> {
     let known = sysroot::all_symbols(abi)?;
     for symbol in file.dynamic_symbols() {
         let name = symbol.name().unwrap_or_default();
-        if symbol.is_undefined() && !name.is_empty() {
+        if symbol.is_undefined() && product.is_python && is_pythons(name.as_bytes()) {
+            // Nobody shows them to it: one that is not weak keeps the library from being loaded.
+            if !symbol.is_weak() {
+                faults.push(format!("needs {name}, and it is not weak"));
+            }
+        } else if symbol.is_undefined() && !name.is_empty() {
             if !known.iter().any(|known| known == name) {
                 faults.push(format!("needs {name}, which is not on the list"));
             } else if NEWER.contains(&name) && !symbol.is_weak() {
                 faults.push(format!("needs {name}, which API 24 does not have, and it is not weak"));
             }
-        } else if symbol.is_definition() && !EXPORTS.contains(&name) {
+        } else if symbol.is_definition() && !product.exports.contains(&name) {
             faults.push(format!("exports {name}"));
         }
     }
-    for wanted in EXPORTS {
-        if !file.dynamic_symbols().any(|symbol| symbol.is_definition() && symbol.name() == Ok(wanted)) {
+    for wanted in product.exports {
+        if !file.dynamic_symbols().any(|symbol| symbol.is_definition() && symbol.name() == Ok(*wanted)) {
             faults.push(format!("does not export {wanted}"));
         }
     }
     faults.extend(match FileKind::parse(data)? {
-        FileKind::Elf32 => headers::<elf::FileHeader32<Endianness>>(data, abi)?,
-        _ => headers::<elf::FileHeader64<Endianness>>(data, abi)?,
+        FileKind::Elf32 => headers::<elf::FileHeader32<Endianness>>(data, abi, product)?,
+        _ => headers::<elf::FileHeader64<Endianness>>(data, abi, product)?,
     });
     Ok(faults)
 }
 
 /// What the program headers and the dynamic section say.
-fn headers<E: FileHeader<Endian = Endianness>>(data: &[u8], abi: &Abi) -> anyhow::Result<Vec<String>> {
+fn headers<E: FileHeader<Endian = Endianness>>(
+    data: &[u8],
+    abi: &Abi,
+    product: &Product,
+) -> anyhow::Result<Vec<String>> {
     let header = E::parse(data)?;
     let endian = header.endian()?;
     let mut faults = Vec::new();
@@ -93,7 +101,7 @@ fn headers<E: FileHeader<Endian = Endianness>>(data: &[u8], abi: &Abi) -> anyhow
             }
         }
     }
-    if soname.as_deref() != Some(LIBRARY) {
+    if soname.as_deref() != Some(product.file) {
         faults.push(format!("calls itself {soname:?}"));
     }
     if !is_protected || !binds_now {

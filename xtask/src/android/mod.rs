@@ -1,9 +1,10 @@
-//! `cargo xtask android`: the library for Android's four kinds of processors, checked, with a table of its sizes.
+//! `cargo xtask android`: the libraries for Android's four kinds of processors, checked, with a table of their sizes.
 //! With the NDK where there is one (`ANDROID_NDK_HOME`); otherwise with clang and a sysroot of stubs, which shows that the
 //! code compiles, links, and uses only what Android has. A release is built with the NDK.
 //! Never runs what it builds.
 
 mod elf;
+mod optional;
 mod sysroot;
 mod tools;
 
@@ -21,6 +22,60 @@ pub(crate) const API: u32 = 24;
 
 /// The file that an app loads.
 pub(crate) const LIBRARY: &str = "libleakline_jni.so";
+
+/// A library that is built.
+#[derive(Debug)]
+pub(crate) struct Product {
+    package: &'static str,
+    /// Its file, and the name that the loader knows it by.
+    pub(crate) file: &'static str,
+    features: &'static [&'static str],
+    /// All that is called by name.
+    exports: &'static [&'static str],
+    /// Whether CPython's names may stay open.
+    is_python: bool,
+    /// Whether it goes into an AAR.
+    is_packed: bool,
+    /// Of the arm64 library.
+    most_bytes: u64,
+}
+
+/// With all probes and sinks.
+const FULL: Product = Product {
+    package: "leakline-android-library",
+    file: LIBRARY,
+    features: &["grpc"],
+    exports: &["JNI_OnLoad"],
+    is_python: false,
+    is_packed: true,
+    most_bytes: 4 << 20,
+};
+
+/// Without the stream to a collector.
+const LEAN: Product = Product { features: &[], is_packed: false, most_bytes: 3 << 19, ..FULL };
+
+/// The Python part. The second of its names is for debuggers and the unwinder.
+const PYTHON: Product = Product {
+    package: "leakline-python-extension",
+    file: "libleakline_cpython.so",
+    features: &[],
+    exports: &["leakline_cpython_entry", "leakline_cpython_frames"],
+    is_python: true,
+    is_packed: true,
+    most_bytes: 3 << 19,
+};
+
+/// What goes into an AAR.
+pub(crate) const PRODUCTS: [&Product; 2] = [&FULL, &PYTHON];
+
+/// For pyo3: the stable ABI that every CPython from 3.9 on has, and no library to link.
+const PYTHON_CONFIG: &str = "\
+implementation=CPython
+version=3.9
+shared=true
+abi3=true
+suppress_build_script_link_lines=true
+";
 
 /// A kind of processor.
 #[derive(Debug, Clone, Copy)]
@@ -74,10 +129,6 @@ pub(crate) const ABIS: &[Abi] = &[
     },
 ];
 
-/// Most bytes of the arm64 library with all probes and sinks, and without the stream to a collector.
-const MOST_BYTES: u64 = 4 << 20;
-const MOST_BYTES_WITHOUT_GRPC: u64 = 3 << 19;
-
 /// Where the libraries are laid, a folder for each ABI, as in an AAR.
 pub(crate) fn folder() -> PathBuf {
     dist::target().join("leakline-android/jni")
@@ -95,14 +146,15 @@ pub(crate) fn build(only: &[String]) -> anyhow::Result<()> {
     println!("{}", tools.says());
     let (mut rows, mut wrong) = (Vec::new(), Vec::new());
     for abi in ABIS.iter().filter(|abi| only.is_empty() || only.iter().any(|name| name == abi.name)) {
-        let full = build_one(&tools, abi, true)?;
-        let lean = build_one(&tools, abi, false)?;
-        for (file, most) in [(&full, MOST_BYTES), (&lean, MOST_BYTES_WITHOUT_GRPC)] {
-            wrong.extend(faults(file, abi, most)?);
+        let mut row = format!("{:<12}", abi.name);
+        for product in [&FULL, &LEAN, &PYTHON] {
+            let file = build_one(&tools, abi, product)?;
+            wrong.extend(faults(&file, abi, product)?);
+            row += &format!("{:>16}", kib(&file)?);
         }
-        rows.push(format!("{:<12}{:>14}{:>16}", abi.name, kib(&full)?, kib(&lean)?));
+        rows.push(row);
     }
-    println!("{:<12}{:>14}{:>16}", "", "all", "without gRPC");
+    println!("{:<12}{:>16}{:>16}{:>16}", "", "all", "without gRPC", "Python part");
     rows.iter().for_each(|row| println!("{row}"));
     if !wrong.is_empty() {
         bail!("what was built is not fit for Android:\n  {}", wrong.join("\n  "));
@@ -113,24 +165,22 @@ pub(crate) fn build(only: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build_one(tools: &Tools, abi: &Abi, grpc: bool) -> anyhow::Result<PathBuf> {
+fn build_one(tools: &Tools, abi: &Abi, product: &Product) -> anyhow::Result<PathBuf> {
     let target = dist::target().join("android");
     let mut build = cargo();
-    build.args([
-        "build",
-        "--quiet",
-        "--locked",
-        "--profile",
-        "android",
-        "--package",
-        "leakline-android-library",
-    ]);
+    build.args(["build", "--quiet", "--locked", "--profile", "android", "--package", product.package]);
     build.arg("--no-default-features").args(["--target", abi.target]).arg("--target-dir").arg(&target);
-    if grpc {
-        build.args(["--features", "grpc"]);
+    for feature in product.features {
+        build.args(["--features", feature]);
+    }
+    if product.is_python {
+        let config = target.join("pyo3.txt");
+        fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
+        write_if_new(&config, PYTHON_CONFIG)?;
+        build.env("PYO3_CONFIG_FILE", config);
     }
     let mut flags = dist::flags()?;
-    flags.extend(tools.flags(abi)?);
+    flags.extend(tools.flags(abi, product)?);
     let linker = format!("CARGO_TARGET_{}_LINKER", abi.target.to_uppercase().replace('-', "_"));
     build.env(linker, tools.linker(abi)).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     run(&mut build).with_context(|| {
@@ -140,30 +190,37 @@ fn build_one(tools: &Tools, abi: &Abi, grpc: bool) -> anyhow::Result<PathBuf> {
         )
     })?;
     // Beside each other; what goes into an AAR has the name that apps load.
-    let to = folder().join(abi.name).join(if grpc { LIBRARY } else { "without-grpc.so" });
-    let to = if grpc {
-        to
+    let to = if product.is_packed {
+        folder().join(abi.name).join(product.file)
     } else {
         dist::target().join("leakline-android").join(abi.name).with_extension("lean.so")
     };
     fs::create_dir_all(to.parent().unwrap_or(&to))
         .with_context(|| format!("cannot make the folder of {}", to.display()))?;
-    fs::copy(target.join(abi.target).join("android").join(LIBRARY), &to)
-        .with_context(|| format!("cannot write {}", to.display()))?;
+    let from = target.join(abi.target).join("android").join(product.file);
+    let mut data = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+    if product.is_python {
+        optional::make_optional(&mut data).with_context(|| from.display().to_string())?;
+    }
+    fs::write(&to, data).with_context(|| format!("cannot write {}", to.display()))?;
     Ok(to)
 }
 
-/// Everything that is wrong with the library that has all sinks.
-pub(crate) fn library_faults(file: &Path, abi: &Abi) -> anyhow::Result<Vec<String>> {
-    faults(file, abi, MOST_BYTES)
+/// A file that changes makes cargo build what reads it anew.
+fn write_if_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    if fs::read(path).is_ok_and(|there| there == text.as_bytes()) {
+        return Ok(());
+    }
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn faults(file: &Path, abi: &Abi, most: u64) -> anyhow::Result<Vec<String>> {
+/// Everything that is wrong with the file of a library.
+pub(crate) fn faults(file: &Path, abi: &Abi, product: &Product) -> anyhow::Result<Vec<String>> {
     let data = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let mut faults = elf::faults(&data, abi)?;
+    let mut faults = elf::faults(&data, abi, product)?;
     let size = data.len() as u64;
-    if abi.name == "arm64-v8a" && size > most {
-        faults.push(format!("{size} bytes, {most} at most"));
+    if abi.name == "arm64-v8a" && size > product.most_bytes {
+        faults.push(format!("{size} bytes, {} at most", product.most_bytes));
     }
     Ok(faults.into_iter().map(|fault| format!("{}: {fault}", file.display())).collect())
 }

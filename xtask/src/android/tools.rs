@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::{API, Abi, LIBRARY, sysroot};
+use super::{API, Abi, Product, sysroot};
 
 /// A compiler driver and where Android's libraries are.
 pub(crate) enum Tools {
@@ -72,13 +72,14 @@ impl Tools {
         }
     }
 
-    /// Rust's flags: no symbol may stay open, the name is the file's, and pages may have 16 KiB.
-    pub(crate) fn flags(&self, abi: &Abi) -> anyhow::Result<Vec<String>> {
+    /// Rust's flags: no symbol may stay open but CPython's where it is allowed (those are checked in the result), the name
+    /// is the file's, and pages may have 16 KiB.
+    pub(crate) fn flags(&self, abi: &Abi, product: &Product) -> anyhow::Result<Vec<String>> {
         let mut link = vec![
-            "-Wl,-z,defs".to_owned(),
+            if product.is_python { "-Wl,-z,undefs" } else { "-Wl,-z,defs" }.to_owned(),
             // All that the list lacks, at once.
             "-Wl,--error-limit=0".to_owned(),
-            format!("-Wl,-soname,{LIBRARY}"),
+            format!("-Wl,-soname,{}", product.file),
             format!("-Wl,-z,max-page-size={}", abi.alignment),
         ];
         if let Self::System(system) = self {

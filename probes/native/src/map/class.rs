@@ -1,8 +1,9 @@
-//! Names what a mapping is, from its name, its access and its neighbours.
-//! Pure: a table of names for Linux and Android, and one rule for a JVM's reservations. Reads no memory.
+//! Says what a mapping is, from its name (`named`), its access and its neighbours, and cuts mappings along claims.
+//! Pure: one rule for a JVM's reservations, and arithmetic on ranges. Reads no memory.
 
 use std::collections::BTreeMap;
 
+use super::named;
 use super::text::{Access, Line};
 
 /// What the pages of a range of addresses are.
@@ -23,6 +24,8 @@ pub(crate) enum Class {
     /// Pymalloc's arenas, where somebody tells which they are.
     Python,
     Graphics,
+    /// A graphics device's, whose pages the kernel counts as a file's.
+    GraphicsDevice,
     /// Leakline's own.
     Leakline,
     /// What has a name that says whose it is, or was seen to be mapped by somebody.
@@ -36,6 +39,23 @@ impl Class {
     pub(crate) const COUNT: usize = Self::Unnamed as usize + 1;
 }
 
+/// What kind of file is mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Files {
+    /// Compiled and uncompiled Java: .dex, .oat, .art, class archives.
+    Java,
+    /// .apk and .jar.
+    Packages,
+    Fonts,
+    /// Programs, libraries, and all others.
+    Plain,
+}
+
+impl Files {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::Plain as usize + 1;
+}
+
 /// A mapping, reduced to what is asked of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mapping {
@@ -45,6 +65,8 @@ pub(crate) struct Mapping {
     /// What its anonymous pages are; for shared memory, what all are.
     pub(crate) class: Class,
     pub(crate) pages: Pages,
+    /// What the other pages are of, where it is a file.
+    pub(crate) files: Files,
     /// How many the kernel has here: neighbours that are alike are one.
     pub(crate) count: u32,
 }
@@ -62,14 +84,15 @@ pub(crate) enum Pages {
 
 impl Mapping {
     pub(crate) fn of(line: &Line<'_>) -> Self {
-        let (class, pages) = by_name(line);
-        Self { start: line.start, end: line.end, access: line.access, class, pages, count: 1 }
+        let (class, pages) = named::class(line.name);
+        let files = named::files(line.name);
+        Self { start: line.start, end: line.end, access: line.access, class, pages, files, count: 1 }
     }
 
     /// Takes `next` in, where it lies behind this and is like it for all that is asked here.
     pub(crate) fn take_in(&mut self, next: &Self) -> bool {
         let is_alike = next.start == self.end
-            && (next.class, next.pages) == (self.class, self.pages)
+            && (next.class, next.pages, next.files) == (self.class, self.pages, self.files)
             && next.access.is_none() == self.access.is_none()
             && next.access.can_execute() == self.access.can_execute()
             && next.access.is_shared() == self.access.is_shared();
@@ -93,95 +116,6 @@ impl Mapping {
 
 /// So that one question about pages is never about many more mappings.
 const MOST_ALIKE: u32 = 500;
-
-/// Names that Android, glibc, CPython and others give to anonymous memory, by how they begin.
-const LABELS: [(&[u8], Class); 25] = [
-    (b"libc_malloc", Class::Malloc),
-    (b"scudo:", Class::Malloc),
-    (b"GWP-ASan", Class::Malloc),
-    (b"jemalloc", Class::Malloc),
-    (b"mimalloc", Class::Malloc),
-    (b"tcmalloc", Class::Malloc),
-    (b" glibc: malloc", Class::Malloc),
-    (b" glibc: pthread stack", Class::Stacks),
-    (b" glibc: loader malloc", Class::Libraries),
-    (b"stack_and_tls", Class::Stacks),
-    (b"thread signal stack", Class::Stacks),
-    (b".bss", Class::Libraries),
-    (b"linker_alloc", Class::Libraries),
-    (b"cpython:", Class::Python),
-    (b"dalvik-jit-code-cache", Class::JavaCode),
-    (b"dalvik-zygote-jit-code-cache", Class::JavaCode),
-    (b"dalvik-data-code-cache", Class::JavaCode),
-    (b"dalvik-main space", Class::JavaHeap),
-    (b"dalvik-large object", Class::JavaHeap),
-    (b"dalvik-free list large object", Class::JavaHeap),
-    (b"dalvik-non moving space", Class::JavaHeap),
-    (b"dalvik-zygote space", Class::JavaHeap),
-    (b"dalvik-zygote large object", Class::JavaHeap),
-    (b"dalvik-", Class::JavaOther),
-    (b"leakline", Class::Leakline),
-];
-
-/// Paths of memory that no disk is behind, by how they begin.
-const SHARED: [(&[u8], Class); 11] = [
-    (b"/memfd:java_heap", Class::JavaHeap),
-    (b"/memfd:jit-cache", Class::JavaCode),
-    (b"/memfd:jit-zygote-cache", Class::JavaCode),
-    (b"/dev/ashmem/dalvik-jit-code-cache", Class::JavaCode),
-    (b"/dev/ashmem/dalvik-", Class::JavaOther),
-    (b"/memfd:", Class::Other),
-    (b"/dev/ashmem", Class::Other),
-    (b"/dev/shm/", Class::Other),
-    (b"/dev/zero", Class::Other),
-    (b"/SYSV", Class::Other),
-    (b"[anon_shmem", Class::Other),
-];
-
-/// Devices and buffers of graphics, by how they begin.
-const GRAPHICS: [&[u8]; 7] =
-    [b"/dev/dri/", b"/dev/kgsl", b"/dev/mali", b"/dev/nvidia", b"/dmabuf", b"anon_inode:dmabuf", b"/i915"];
-
-/// Files that a Java runtime maps privately and writes to, by how they end.
-const JAVA_FILES: [&[u8]; 6] = [b".jsa", b".art", b".oat", b".odex", b".vdex", b".dex"];
-
-fn by_name(line: &Line<'_>) -> (Class, Pages) {
-    let name = line.name.strip_suffix(b" (deleted)").unwrap_or(line.name);
-    if let Some((_, class)) = SHARED.iter().find(|(start, _)| name.starts_with(start)) {
-        // ART's heap on older Android versions; a space's name is behind the folder's.
-        let label = name.strip_prefix(b"/dev/ashmem/").and_then(by_label);
-        return (label.unwrap_or(*class), Pages::Shared);
-    }
-    if GRAPHICS.iter().any(|start| name.starts_with(start)) {
-        return (Class::Graphics, Pages::Shared);
-    }
-    match name {
-        [] => (Class::Unnamed, Pages::Anonymous),
-        b"[heap]" => (Class::Malloc, Pages::Anonymous),
-        b"[vvar]" | b"[vvar_vclock]" | b"[vsyscall]" | b"[vdso]" => (Class::Other, Pages::Uncounted),
-        _ if name.starts_with(b"[stack") => (Class::Stacks, Pages::Anonymous),
-        _ if name.starts_with(b"/anon_hugepage") || name.starts_with(b"/dev/hugepages") => {
-            (Class::Other, Pages::Uncounted)
-        }
-        [b'[', b'a', b'n', b'o', b'n', b':', label @ ..] => {
-            (by_label(label).unwrap_or(Class::Other), Pages::Anonymous)
-        }
-        [b'/', ..] if JAVA_FILES.iter().any(|end| name.ends_with(end)) => {
-            (Class::JavaOther, Pages::Anonymous)
-        }
-        [b'/', ..] => (Class::Libraries, Pages::Anonymous),
-        _ => (Class::Other, Pages::Anonymous),
-    }
-}
-
-fn by_label(label: &[u8]) -> Option<Class> {
-    LABELS.iter().find(|(start, _)| label.starts_with(start)).map(|(_, class)| *class)
-}
-
-/// Whether `name` is a library of a Java runtime.
-pub(crate) fn is_jvm(name: &[u8]) -> bool {
-    [&b"/libjvm.so"[..], b"/libart.so", b"/libj9vm29.so"].iter().any(|end| name.ends_with(end))
-}
 
 /// A guard page of a stack, or a few, is not a reservation.
 const LARGEST_GUARD: u64 = 64 * 1024;
@@ -249,6 +183,7 @@ pub(crate) struct Segment {
     pub(crate) end: u64,
     pub(crate) class: Class,
     pub(crate) pages: Pages,
+    pub(crate) files: Files,
     /// Of a mapping that is shared: what in it is not a file's page is no memory that the kernel counts.
     pub(crate) is_shared: bool,
     /// Mappings that it is cut from.
@@ -267,6 +202,7 @@ pub(crate) fn segments(mappings: &[Mapping], claims: &Claims) -> Vec<Segment> {
                 end,
                 class,
                 pages: mapping.pages,
+                files: mapping.files,
                 is_shared: mapping.access.is_shared(),
                 count: mapping.count,
             });

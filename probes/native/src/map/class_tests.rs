@@ -5,47 +5,6 @@ fn mapping(text: &str) -> Mapping {
     Mapping::of(&text::line(text.as_bytes()).unwrap())
 }
 
-/// What anonymous pages of a mapping of this name are, and which are counted.
-fn check(name: &str, class: Class, pages: Pages) {
-    let found = mapping(&format!("1000-2000 rw-p 00000000 00:00 0    {name}"));
-    assert_eq!((found.class, found.pages), (class, pages), "{name}");
-}
-
-#[test]
-fn names_of_linux_are_known() {
-    check("", Class::Unnamed, Pages::Anonymous);
-    check("[heap]", Class::Malloc, Pages::Anonymous);
-    check("[stack]", Class::Stacks, Pages::Anonymous);
-    check("[vvar]", Class::Other, Pages::Uncounted);
-    check("[anon: glibc: malloc arena]", Class::Malloc, Pages::Anonymous);
-    check("[anon:cpython:pymalloc]", Class::Python, Pages::Anonymous);
-    check("[anon:somebody's]", Class::Other, Pages::Anonymous);
-    check("/usr/lib/libc.so.6", Class::Libraries, Pages::Anonymous);
-    check("/opt/jdk/lib/server/classes.jsa", Class::JavaOther, Pages::Anonymous);
-    check("/memfd:java_heap (deleted)", Class::JavaHeap, Pages::Shared);
-    check("/memfd:a buffer (deleted)", Class::Other, Pages::Shared);
-    check("/SYSV00000000 (deleted)", Class::Other, Pages::Shared);
-    check("/dev/dri/renderD128", Class::Graphics, Pages::Shared);
-    check("/anon_hugepage (deleted)", Class::Other, Pages::Uncounted);
-}
-
-#[test]
-fn names_of_android_are_known() {
-    check("[anon:libc_malloc]", Class::Malloc, Pages::Anonymous);
-    check("[anon:scudo:primary]", Class::Malloc, Pages::Anonymous);
-    check("[anon:stack_and_tls:4711]", Class::Stacks, Pages::Anonymous);
-    check("[anon:.bss]", Class::Libraries, Pages::Anonymous);
-    check("[anon:dalvik-main space (region space)]", Class::JavaHeap, Pages::Anonymous);
-    check("[anon:dalvik-LinearAlloc]", Class::JavaOther, Pages::Anonymous);
-    check("[anon:dalvik-jit-code-cache]", Class::JavaCode, Pages::Anonymous);
-    check("/memfd:jit-cache (deleted)", Class::JavaCode, Pages::Shared);
-    check("/dev/ashmem/dalvik-main space (deleted)", Class::JavaHeap, Pages::Shared);
-    check("/dev/ashmem/GFXStats", Class::Other, Pages::Shared);
-    check("/data/app/base.odex", Class::JavaOther, Pages::Anonymous);
-    check("/data/app/base.apk", Class::Libraries, Pages::Anonymous);
-    check("/dev/kgsl-3d0", Class::Graphics, Pages::Shared);
-}
-
 #[test]
 fn what_lies_in_a_reservation_of_a_jvm_is_its_own_and_a_stack_above_its_guard_is_not() {
     let mut mappings = [

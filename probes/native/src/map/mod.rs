@@ -3,6 +3,7 @@
 //! Never asks the kernel anything between ticks, and keeps no addresses once a map is counted.
 
 mod class;
+mod named;
 mod places;
 mod scan;
 mod text;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use leakline_core::{Clock, Gauge, GaugeKind, Unit, names};
 use leakline_probing::regions::{self, kinds};
 
-use self::class::{Claims, Class, Mapping};
+use self::class::{Claims, Class, Files, Mapping};
 use self::places::Malloc;
 use self::scan::{Count, Totals};
 use crate::error::NativeError;
@@ -170,7 +171,7 @@ impl Map {
             let whole = self.maps.read_on(at, |piece| {
                 lines.feed(piece, |line| {
                     let Some(line) = text::line(line) else { return };
-                    *has_jvm |= class::is_jvm(line.name);
+                    *has_jvm |= named::is_jvm(line.name);
                     let mapping = Mapping::of(&line);
                     if !mappings.last_mut().is_some_and(|last| last.take_in(&mapping))
                         && mappings.len() <= MOST_MAPPINGS
@@ -251,6 +252,7 @@ impl Picture {
         };
         let anonymous = |class| of(&self.totals.anonymous, class);
         let shared = |class| of(&self.totals.shared, class);
+        let files = |kind: Files| self.totals.files.get(kind as usize).copied().unwrap_or_default();
         // Where it is neither, the gauge is left out: most hosts have few of these.
         let found = [
             (names::MAP_LIBRARIES, anonymous(Class::Libraries)),
@@ -263,9 +265,19 @@ impl Picture {
             (names::MAP_JAVA_CODE, anonymous(Class::JavaCode)),
             (names::MAP_JAVA_OTHER, anonymous(Class::JavaOther)),
             (names::MAP_PYTHON, anonymous(Class::Python)),
-            (names::MAP_GRAPHICS, anonymous(Class::Graphics) + shared(Class::Graphics)),
+            (names::MAP_JAVA_CODE_SHARED, shared(Class::JavaCode)),
+            (names::MAP_JAVA_OTHER_SHARED, shared(Class::JavaOther)),
+            (names::MAP_GRAPHICS, shared(Class::Graphics)),
+            (names::MAP_GRAPHICS_DEVICE, shared(Class::GraphicsDevice)),
             (names::MAP_LEAKLINE, anonymous(Class::Leakline)),
-            (names::MAP_OTHER, anonymous(Class::Other)),
+            // A device's memory has no anonymous pages; where a driver is odd, they are not shared memory's.
+            (
+                names::MAP_OTHER,
+                anonymous(Class::Other) + anonymous(Class::Graphics) + anonymous(Class::GraphicsDevice),
+            ),
+            (names::MAP_FILES_JAVA, files(Files::Java)),
+            (names::MAP_FILES_PACKAGES, files(Files::Packages)),
+            (names::MAP_FILES_FONTS, files(Files::Fonts)),
         ];
         let mut gauges = Vec::with_capacity(found.len() + 4);
         gauges.push(Gauge::count(names::MAPPINGS, self.mappings));
@@ -306,5 +318,7 @@ impl Picture {
     }
 }
 
+#[cfg(test)]
+mod android_tests;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::AsRawFd;
 
-use super::class::{Class, Pages, Segment};
+use super::class::{Class, Files, Pages, Segment};
 use super::text::{Counted, Entries, Lines};
 use crate::error::NativeError;
 use crate::procfs::ProcFile;
@@ -16,6 +16,8 @@ pub(crate) struct Totals {
     /// Shared memory's.
     pub(crate) shared: [u64; Class::COUNT],
     pub(crate) swapped: [u64; Class::COUNT],
+    /// The pages of files, by their kind.
+    pub(crate) files: [u64; Files::COUNT],
 }
 
 impl Totals {
@@ -30,7 +32,7 @@ pub(crate) struct Count {
     segments: Vec<Segment>,
     /// The first segment that ends behind what was counted so far.
     next: usize,
-    totals: Totals,
+    pub(super) totals: Totals,
     way: Way,
 }
 
@@ -144,17 +146,20 @@ impl Count {
             let end = segment.end.min(alike.end);
             let bytes = end.saturating_sub(segment.start.max(at));
             let class = segment.class as usize;
+            let totals = &mut self.totals;
             let slot = match (alike.kind, segment.pages) {
-                (Kind::Swapped, _) => Some(&mut self.totals.swapped),
+                (Kind::Swapped, _) => totals.swapped.get_mut(class),
                 (Kind::Anonymous, Pages::Uncounted) => None,
-                (Kind::Anonymous, _) => (!segment.is_shared).then_some(&mut self.totals.anonymous),
-                (Kind::Backed, Pages::Shared) => Some(&mut self.totals.shared),
+                (Kind::Anonymous, _) if segment.is_shared => None,
+                (Kind::Anonymous, _) => totals.anonymous.get_mut(class),
+                (Kind::Backed, Pages::Shared) => totals.shared.get_mut(class),
                 (Kind::Backed, _) if segment.class == Class::JavaHeap && segment.is_shared => {
-                    Some(&mut self.totals.shared)
+                    totals.shared.get_mut(class)
                 }
-                (Kind::Backed, _) => None,
+                (Kind::Backed, Pages::Anonymous) => totals.files.get_mut(segment.files as usize),
+                (Kind::Backed, Pages::Uncounted) => None,
             };
-            if let Some(slot) = slot.and_then(|totals| totals.get_mut(class)) {
+            if let Some(slot) = slot {
                 *slot += bytes;
             }
             at = end;
@@ -162,7 +167,7 @@ impl Count {
     }
 
     /// Counts what `smaps` says of one mapping, over the segments that it was cut into, by their sizes.
-    fn spread(&mut self, start: u64, end: u64, counted: Counted) {
+    pub(super) fn spread(&mut self, start: u64, end: u64, counted: Counted) {
         let backed = counted.resident.saturating_sub(counted.anonymous);
         while self.segments.get(self.next).is_some_and(|segment| segment.end <= start) {
             self.next += 1;
@@ -174,17 +179,20 @@ impl Count {
             // At most `bytes`, so it fits.
             let share = |bytes: u64| (u128::from(bytes) * u128::from(inside) / size) as u64;
             let class = segment.class as usize;
-            let add = |totals: &mut [u64; Class::COUNT], bytes: u64| {
-                if let Some(slot) = totals.get_mut(class) {
+            let add = |slot: Option<&mut u64>, bytes: u64| {
+                if let Some(slot) = slot {
                     *slot += share(bytes);
                 }
             };
-            add(&mut self.totals.swapped, counted.swapped);
+            let totals = &mut self.totals;
+            add(totals.swapped.get_mut(class), counted.swapped);
             if segment.pages != Pages::Uncounted {
-                add(&mut self.totals.anonymous, counted.anonymous);
+                add(totals.anonymous.get_mut(class), counted.anonymous);
             }
-            if segment.pages == Pages::Shared {
-                add(&mut self.totals.shared, backed);
+            match segment.pages {
+                Pages::Shared => add(totals.shared.get_mut(class), backed),
+                Pages::Anonymous => add(totals.files.get_mut(segment.files as usize), backed),
+                Pages::Uncounted => {}
             }
             at += 1;
         }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn segment(start: u64, end: u64, class: Class, pages: Pages, is_shared: bool) -> Segment {
-    Segment { start, end, class, pages, is_shared, count: 1 }
+    Segment { start, end, class, pages, files: Files::Plain, is_shared, count: 1 }
 }
 
 fn segments() -> Vec<Segment> {
@@ -31,6 +31,7 @@ fn pages_go_to_whom_they_lie_in() {
     assert_eq!((of(totals.anonymous, Class::Malloc), of(totals.anonymous, Class::Libraries)), (50, 50));
     assert_eq!((of(totals.shared, Class::JavaHeap), of(totals.swapped, Class::Libraries)), (50, 10));
     assert_eq!((totals.anonymous_sum(), totals.shared.iter().sum::<u64>()), (100, 50));
+    assert_eq!(totals.files[Files::Plain as usize], 10);
 }
 
 #[test]
@@ -43,4 +44,5 @@ fn a_mappings_sums_are_spread_over_its_pieces() {
     assert_eq!(totals.anonymous[Class::Malloc as usize], 30);
     assert_eq!(totals.shared[Class::JavaHeap as usize], 40);
     assert_eq!(totals.swapped.iter().sum::<u64>(), 20);
+    assert_eq!(totals.files[Files::Plain as usize], 40);
 }

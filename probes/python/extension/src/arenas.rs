@@ -17,9 +17,10 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
-use leakline_probing::loader;
 use leakline_python::arenas::{ArenaBytes, parse};
 use pyo3::Python;
+
+use crate::host;
 
 /// The text is some 4 KiB; one that does not fit is cut off, and the parser takes none that is.
 const TEXT_BYTES: usize = 32 << 10;
@@ -108,9 +109,9 @@ impl Calls {
     }
 
     fn look_up() -> Option<Self> {
-        let print = loader::symbol(c"_PyObject_DebugMallocStats")?;
-        let get = loader::symbol(c"PyMem_GetAllocator")?;
-        let set = loader::symbol(c"PyMem_SetAllocator")?;
+        let print = host::symbol(c"_PyObject_DebugMallocStats")?;
+        let get = host::symbol(c"PyMem_GetAllocator")?;
+        let set = host::symbol(c"PyMem_SetAllocator")?;
         Some(Self {
             // SAFETY: the name has had this signature in every CPython from 3.3 on.
             print: unsafe { std::mem::transmute::<NonNull<c_void>, Print>(print) },
@@ -155,7 +156,7 @@ impl Calls {
 }
 
 fn interpreter(name: &CStr) -> Option<Interpreter> {
-    let address = loader::symbol(name)?;
+    let address = host::symbol(name)?;
     // SAFETY: both names that are asked for are documented with this signature.
     Some(unsafe { std::mem::transmute::<NonNull<c_void>, Interpreter>(address) })
 }

@@ -17,7 +17,10 @@ const MAX_CODES: usize = 100_000;
 /// The number of a frame that is not told.
 const NO_NUMBER: u64 = u64::MAX;
 
-const _: () = assert!(size_of::<RawFrame>() == size_of::<JoinedFrame>());
+/// Whether one can stand for the other. In 32-bit processes they differ; frames are not read directly there, and native
+/// memory is not hooked.
+const IS_SAME: bool = size_of::<RawFrame>() == size_of::<JoinedFrame>();
+const _: () = assert!(IS_SAME || cfg!(not(target_pointer_width = "64")));
 const _: () = assert!(align_of::<RawFrame>() <= align_of::<JoinedFrame>());
 
 /// The code objects of frames that were kept. Not taken around forks: a child's hooks rest.
@@ -100,5 +103,5 @@ fn tell_one(number: u64) -> Option<ToldFrame> {
 }
 
 fn layout() -> Option<&'static Layout> {
-    hook::layout().filter(|layout| layout.is_direct())
+    hook::layout().filter(|layout| IS_SAME && layout.is_direct())
 }

@@ -10,6 +10,7 @@ mod fork;
 mod frames;
 mod gate;
 mod hook;
+mod host;
 mod intern;
 mod joined;
 mod paths;
@@ -70,6 +71,7 @@ pub unsafe extern "C" fn leakline_cpython_entry(abi: u32, host: HostTable) -> *c
         OwnHeap::survive_forks();
         if let Ok(mut stored) = HOST.lock() {
             *stored = Some(host);
+            host::introduce(host);
         }
     });
     if stored.is_ok() { &raw const TABLE } else { std::ptr::null() }

@@ -5,7 +5,6 @@ use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
-use leakline_probing::loader;
 use leakline_python::wire::{GaugeValues, Interpreter, SlowGaugeValues, Traced, Tracing};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -16,6 +15,7 @@ use crate::census;
 use crate::fork;
 use crate::gate::GATE;
 use crate::hook::{self, Standing};
+use crate::host;
 use crate::intern::Interner;
 use crate::sites::Reader;
 
@@ -344,7 +344,7 @@ pub(crate) fn is_finalizing() -> bool {
     type IsFinalizing = unsafe extern "C" fn() -> c_int;
     static FOUND: std::sync::OnceLock<Option<IsFinalizing>> = std::sync::OnceLock::new();
     let found = FOUND.get_or_init(|| {
-        let address = loader::symbol(c"Py_IsFinalizing").or_else(|| loader::symbol(c"_Py_IsFinalizing"))?;
+        let address = host::symbol(c"Py_IsFinalizing").or_else(|| host::symbol(c"_Py_IsFinalizing"))?;
         // SAFETY: both names have had this signature in every CPython that has them.
         Some(unsafe { std::mem::transmute::<std::ptr::NonNull<std::ffi::c_void>, IsFinalizing>(address) })
     });

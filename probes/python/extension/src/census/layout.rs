@@ -7,9 +7,10 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
 
-use leakline_probing::loader;
 use pyo3::prelude::*;
 use pyo3::{ffi, types::PyList};
+
+use crate::host;
 
 const WORD: isize = 8;
 /// Bytes of the collector's header, which lies before the object.
@@ -253,12 +254,12 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn new(py: Python<'_>) -> Self {
-        let address = |name: &CStr| loader::symbol(name).map_or(0, |found| found.as_ptr() as usize);
+        let address = |name: &CStr| host::symbol(name).map_or(0, |found| found.as_ptr() as usize);
         let getter = |name: &CStr| {
             // SAFETY: these names have had this signature in every CPython that has them.
-            loader::symbol(name).map(|found| unsafe { std::mem::transmute::<NonNull<c_void>, Getter>(found) })
+            host::symbol(name).map(|found| unsafe { std::mem::transmute::<NonNull<c_void>, Getter>(found) })
         };
-        let dict_size = loader::symbol(c"_PyDict_SizeOf").map(|found| {
+        let dict_size = host::symbol(c"_PyDict_SizeOf").map(|found| {
             // SAFETY: as above.
             DictSize(unsafe { std::mem::transmute::<NonNull<c_void>, SizeOf>(found) })
         });

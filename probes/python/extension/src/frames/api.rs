@@ -6,12 +6,12 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use leakline_probing::loader;
 use leakline_python::lines::{CodeInfo, IS_LINE, LineFormat};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::RawFrame;
+use crate::host;
 
 type GetThreadState = unsafe extern "C" fn() -> *const c_void;
 type OfThread = unsafe extern "C" fn(*const c_void) -> *mut ffi::PyObject;
@@ -59,7 +59,7 @@ pub(super) fn find_thread_state(py: Python<'_>) -> Result<(), String> {
 
 fn address(name: &CStr) -> Result<usize, String> {
     let missing = || format!("this CPython has no {}", name.to_string_lossy());
-    loader::symbol(name).map(|found| found.as_ptr() as usize).ok_or_else(missing)
+    host::symbol(name).map(|found| found.as_ptr() as usize).ok_or_else(missing)
 }
 
 fn switch(name: &CStr) -> Option<Switch> {

@@ -25,6 +25,7 @@ use leakline_probing::sampler::thread::Thread;
 use pyo3::Python;
 
 use crate::frames::Layout;
+use crate::host;
 use crate::paths::{Codes, Path};
 
 pub(crate) use exact::{Closed, State, Window, close, window};
@@ -289,7 +290,7 @@ fn is_ours(domain: usize, allocator: &Allocator) -> bool {
 /// so up to 512 bytes; one that somebody else has put in front of it may do what it likes, and is not trusted.
 fn serves_by_itself(allocator: &Allocator) -> usize {
     let is_python = loader::object_at(allocator.malloc as usize).is_some_and(|object| {
-        loader::symbol(c"PyObject_Malloc").and_then(|python| loader::object_at(python.as_ptr() as usize))
+        host::symbol(c"PyObject_Malloc").and_then(|python| loader::object_at(python.as_ptr() as usize))
             == Some(object)
     });
     if !is_python {
@@ -339,7 +340,7 @@ fn functions() -> Result<&'static Functions, String> {
 /// The function `name` of this CPython, as a pointer of type `F`.
 fn symbol<F: Copy>(name: &CStr) -> Result<F, String> {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
-    let address = loader::symbol(name)
+    let address = host::symbol(name)
         .ok_or_else(|| format!("this CPython does not export {}", name.to_string_lossy()))?;
     // SAFETY: every caller names the signature that the function has in every CPython from 3.9 on.
     Ok(unsafe { std::mem::transmute_copy::<*mut c_void, F>(&address.as_ptr()) })
