@@ -75,6 +75,7 @@ fn reading(probe: &'static str, layer: Layer, gauges: Vec<Gauge>) -> Reading {
         gauges,
         profiles: Vec::new(),
         holders: Vec::new(),
+        cycles: Vec::new(),
         runtime: None,
         notes: Vec::new(),
         cost: ReadCost::default(),

@@ -5,6 +5,7 @@
 //!
 //! Never here: what one runtime has to tell, and anything of core (a probe's types stay in the probe).
 
+pub mod across;
 pub mod heap;
 #[cfg(all(unix, feature = "java"))]
 pub mod java;

@@ -43,6 +43,8 @@ impl Requests {
                 self.census = true;
                 Ok(Asked::Done)
             }
+            // The bridge's probe does, and asks for Python's half by itself.
+            ProbeRequest::Cycles => Ok(Asked::NotForThis),
         }
     }
 

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use leakline_core::ProbeError;
+use leakline_probing::across;
 use leakline_probing::joined::{self, Joined, Told};
 use leakline_probing::loader::{self, LoadedObject};
 
 use crate::wire::{
     ABI, CensusAnswer, CensusRequest, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer,
-    ProfileRequest, Request, Response, Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table,
-    ToldFrame, Tracing, Window, decode, encode,
+    ProfileRequest, Reached, Request, Response, Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table,
+    ToldFrame, Tracing, Wanted, Window, decode, encode,
 };
 
 type OnClosing = Arc<dyn Fn() + Send + Sync>;
@@ -38,6 +39,15 @@ pub fn held_bytes() -> u64 {
 fn join(table: &Table) {
     if let Some(code) = loader::symbol_range(c"_PyEval_EvalFrameDefault") {
         joined::join(Joined { code, walk: table.walk, keep: table.keep, tell });
+    }
+}
+
+/// See [`across::Search`].
+fn search(wanted: &Wanted) -> Result<Reached, String> {
+    let part = Part::loaded().ok_or("there is no Python")?;
+    match part.call(&Request::Across(wanted.clone())).map_err(|error| error.to_string())? {
+        Response::Across(reached) => Ok(reached),
+        other => Err(unexpected(other).to_string()),
     }
 }
 
@@ -97,6 +107,7 @@ impl Part {
                 if LOADED.swap(table.cast_mut(), Ordering::AcqRel).is_null() {
                     leakline_probing::add_heap(held_bytes);
                     join(found);
+                    across::offer(search);
                 }
                 Ok(Self(found))
             }

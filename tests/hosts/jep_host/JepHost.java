@@ -14,7 +14,7 @@ public final class JepHost {
     private JepHost() {}
 
     /**
-     * {@code JepHost [--leak none|python|jvm|bridge] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N]}; the system
+     * {@code JepHost [--leak none|python|jvm|bridge|cycle|chain] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N]}; the system
      * properties {@code jep.library} and {@code jep.path} name jep's library and the folders of Python modules.
      */
     public static void main(String[] words) throws Exception {
@@ -54,6 +54,15 @@ public final class JepHost {
                 while (LISTENERS.size() < Math.min(2, (int) passed) * 500) {
                     LISTENERS.add(python.invoke("embedded.listener"));
                 }
+            }
+            if ((leak.equals("cycle") || leak.equals("chain")) && LISTENERS.isEmpty() && passed > 1) {
+                for (int i = 0; i < 20; i++) {
+                    // What holds the list that it holds, or holds another.
+                    List<Object> list = new ArrayList<>();
+                    Object holder = python.invoke("embedded.holder", list);
+                    (leak.equals("cycle") ? list : LISTENERS).add(holder);
+                }
+                LISTENERS.add("asked " + python.invoke("embedded.look_for_cycles"));
             }
             for (; (arrays + 1) * 1024 <= due; arrays++) {
                 byte[] array = new byte[1008];
