@@ -43,8 +43,9 @@ def main():
         listener = kind() if kind else Listener()
         target = java_list()
         if options.shape == "python-large":
-            listener.first = [[] for _ in range(6000)]
-        listener.target = target
+            listener.targets = [[] for _ in range(6000)] + [[target]]
+        else:
+            listener.target = target
         if options.shape == "java-large":
             for _ in range(6000):
                 target.add(builder())
@@ -52,7 +53,8 @@ def main():
         (others if options.shape == "open" else target).add(proxy)
     del listener, target, proxy
     print("holds", options.count, flush=True)
-    time.sleep(1)
+    # Until the probe has found the bridge.
+    time.sleep(2.5)
     agent = ctypes.CDLL(None)
     for _ in range(options.times):
         print("asked", agent.leakline_look_for_cycles(), flush=True)

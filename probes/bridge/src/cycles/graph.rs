@@ -20,7 +20,7 @@ use crate::java::Frame;
 mod number {
     pub(super) const GET_FIELD_NAME: usize = 60;
     pub(super) const GET_FIELD_MODIFIERS: usize = 62;
-    pub(super) const GET_CLASS_FIELDS: usize = 77;
+    pub(super) const GET_CLASS_FIELDS: usize = 53;
     pub(super) const GET_OBJECT_HASH_CODE: usize = 58;
     pub(super) const DEALLOCATE: usize = 47;
 }

@@ -135,6 +135,8 @@ pub(super) fn type_name(kind: Kind<'_>) -> String {
     let name = getset(kind, c"__qualname__").unwrap_or_else(|| kind.short_name());
     let module = kind.attributes().and_then(|attributes| layout::entry(attributes, c"__module__"));
     match module.and_then(Object::text) {
+        // JPype's classes have it in their names already.
+        Some(module) if name.strip_prefix(&module).is_some_and(|rest| rest.starts_with('.')) => name,
         Some(module) if module != "builtins" => format!("{module}.{name}"),
         _ => name,
     }
