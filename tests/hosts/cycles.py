@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--shape", choices=["closed", "open", "java-large", "python-large"], default="closed")
     parser.add_argument("--how", choices=["proxy", "implements"], default="proxy")
     parser.add_argument("--count", type=int, default=20)
-    parser.add_argument("--times", type=int, default=1)
+    parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--java", nargs="*", default=[], help="further options of the JVM, without their -")
     options = parser.parse_args()
     jpype.startJVM("-Xmx64m", "-XX:+UseSerialGC", *["-" + option for option in options.java])
@@ -53,11 +53,11 @@ def main():
         (others if options.shape == "open" else target).add(proxy)
     del listener, target, proxy
     print("holds", options.count, flush=True)
-    # Until the probe has found the bridge.
-    time.sleep(2.5)
+    time.sleep(1.5)
     agent = ctypes.CDLL(None)
     for _ in range(options.times):
         print("asked", agent.leakline_look_for_cycles(), flush=True)
+        # The probe may not have found the bridge yet at the first time.
         time.sleep(1)
     print("ends", flush=True)
     os._exit(0)

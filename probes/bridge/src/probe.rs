@@ -125,7 +125,8 @@ impl Probe for BridgeProbe {
         let Some(table) = &self.table else { return Err(BridgeError::Ended.into()) };
         let now = self.clock.now().boot_nanos;
         let left = Duration::from_nanos(tick.deadline_boot_nanos.saturating_sub(now));
-        let attached = vm.attach(THREAD).map_err(BridgeError::from)?;
+        // The JVM must not end while Python's lock is held on its behalf.
+        let attached = vm.attach_for_sure(THREAD).map_err(BridgeError::from)?;
         let frame = Frame::with_tools(&attached, vm)?;
         let found = match cycles::search(&frame, table.bridge, left) {
             Ok(found) => found,

@@ -5,6 +5,9 @@
 //!   JVM: it takes the GIL in short stretches, and hands the wrappers' Java objects over by what JPype or jep offer.
 //! - Java's half is found by reading fields one by one, without the GIL, while the program runs.
 //!
+//! - The thread is no daemon meanwhile: who destroys the JVM waits for it, for otherwise HotSpot would stop it for good in
+//!   the middle of a stretch under the GIL.
+//!
 //! Never here: a pause of either runtime, a finaliser of the host's, a wrapper's memory. The JVM is called under the GIL in
 //! one place, where jep is asked for the object behind a wrapper: that reads a reference, and takes no lock.
 
