@@ -4,6 +4,7 @@ let go of all. After each step it says how many there are, and stays for `--stay
 `--end` says how it ends: jvm (the JVM first, then Python some ticks later), python (in order) or at-once."""
 
 import argparse
+import ctypes
 import os
 import time
 
@@ -28,6 +29,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, nargs="*", default=[])
     parser.add_argument("--keep", type=int, default=0, help="Java objects that Python keeps, more at each step")
+    parser.add_argument("--census", action="store_true", help="ask leakline for a census after the last step")
     parser.add_argument("--stay", type=float, default=1)
     parser.add_argument("--end", choices=["jvm", "python", "at-once"], default="python")
     parser.add_argument("--java", nargs="*", default=[], help="further options of the JVM, without their -")
@@ -46,6 +48,9 @@ def main():
             let_go(held, queue, before)
         print("holds", queue.getQueueSize(), flush=True)
         time.sleep(options.stay)
+    if options.census:
+        print("asked", ctypes.CDLL(None).leakline_take_census(), flush=True)
+        time.sleep(1)
     if options.end == "jvm":
         del held, queue, kept
         jpype.shutdownJVM()

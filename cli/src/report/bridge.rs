@@ -13,6 +13,7 @@ use crate::words::{clean, plural};
 /// Gauges of the bridge, and what they count.
 const PARTS: &[(&str, &str)] = &[
     (names::BRIDGE_JAVA_HOLDS_PYTHON, "Java holds Python objects"),
+    (names::BRIDGE_PYTHON_HOLDS_JAVA, "Python holds Java objects"),
     (names::JVM_GLOBAL_REFS, "native code, Python's bridge among it, holds Java objects"),
 ];
 

@@ -89,11 +89,16 @@ impl Probe for BridgeProbe {
             return absent("the bridge is not in use");
         }
         let attached = vm.attach(THREAD).map_err(BridgeError::from)?;
-        let found = Table::find(&Frame::with_tools(&attached, vm)?)?;
+        let frame = match Frame::with_tools(&attached, vm) {
+            Err(BridgeError::NoTools) => return absent("the JVM gives no tool interface to find it by"),
+            other => other?,
+        };
+        let found = Table::find(&frame)?;
         let Some(table) = found else { return absent("the bridge is not in use") };
         let name = match table.bridge {
             Bridge::Jpype => "JPype",
             Bridge::Jep => "jep",
+            Bridge::Chaquopy => "Chaquopy",
         };
         self.table = Some(table);
         Ok(Attachment::Attached(RuntimeInfo { name: name.to_owned(), source_roots: Vec::new() }))

@@ -14,13 +14,16 @@ pub(crate) enum Bridge {
     /// jep: the interpreters that share one Python share a set, which has an entry for each `PyObject`. Those of a
     /// `SubInterpreter` have a set of their own, which only a walk of the heap would find.
     Jep,
+    /// Chaquopy: one map for the process, which has an entry for each `PyObject` of Java's.
+    Chaquopy,
 }
 
 /// How the libraries' names begin.
-pub(crate) const LIBRARIES: &[&str] = &["_jpype.", "libjep.", "jep.cpython-"];
+pub(crate) const LIBRARIES: &[&str] = &["_jpype.", "libjep.", "jep.cpython-", "libchaquopy_java."];
 
 const QUEUE: &str = "Lorg/jpype/ref/JPypeReferenceQueue;";
 const SHARED: &str = "Ljep/SharedInterpreter;";
+const CHAQUOPY: &str = "Lcom/chaquo/python/PyObject;";
 const MANAGER: &str = "Ljep/python/MemoryManager;";
 const SET: &str = "Ljava/util/Collections$SetFromMap;";
 const POINTER: &str = "Ljep/python/PyPointer;";
@@ -38,10 +41,11 @@ pub(crate) struct Table {
 impl Table {
     /// The table of the bridge that this JVM has; `None` as long as there is none.
     pub(crate) fn find(frame: &Frame<'_>) -> Result<Option<Self>, BridgeError> {
-        let Some((signature, class)) = frame.initialised(&[QUEUE, SHARED]) else { return Ok(None) };
+        let Some((signature, class)) = frame.initialised(&[QUEUE, SHARED, CHAQUOPY]) else { return Ok(None) };
         let (bridge, count) = match signature {
             QUEUE => (Bridge::Jpype, of_jpype(frame, class)?),
-            _ => (Bridge::Jep, of_jep(frame, class)?),
+            SHARED => (Bridge::Jep, of_jep(frame, class)?),
+            _ => (Bridge::Chaquopy, of_chaquopy(frame, class)?),
         };
         Ok(Some(Self { bridge, count }))
     }
@@ -56,6 +60,14 @@ fn of_jpype(frame: &Frame<'_>, class: Class<'_>) -> Result<Count, BridgeError> {
     };
     let queue = frame.call_static(class, instance)?;
     frame.keep(queue, QUEUE, c"getQueueSize", "JPypeReferenceQueue.getQueueSize")
+}
+
+/// Its entries are weak, and go with the objects. The map is a plain one, whose size is a field: the lock under which it
+/// is written is not taken.
+fn of_chaquopy(frame: &Frame<'_>, class: Class<'_>) -> Result<Count, BridgeError> {
+    let cache = Member { name: c"cache", of: c"Ljava/util/Map;", call: "PyObject.cache" };
+    let cache = frame.static_field(class, cache)?;
+    frame.keep(cache, "Ljava/util/HashMap;", c"size", "PyObject.cache.size")
 }
 
 /// The map inside the set, if it is the one that adds up its size without a lock.

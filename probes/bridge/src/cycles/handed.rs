@@ -107,7 +107,9 @@ impl<'f> Handed<'f> {
                 let proxy = self.pairs.get(pair).map(|(_, proxy)| *proxy);
                 proxy.is_some_and(|proxy| !proxy.is_null() && frame.is_same(proxy, object))
             }
-            Bridge::Jep => tables::address_held_by_jep(frame, object, class) == Some(address),
+            Bridge::Jep | Bridge::Chaquopy => {
+                tables::address_held_by_jep(frame, object, class) == Some(address)
+            }
         }
     }
 }

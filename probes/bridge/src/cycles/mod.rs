@@ -66,10 +66,15 @@ pub(crate) struct Found {
 /// Searches within `left`, on a thread that is in the JVM, in a frame with tools.
 pub(crate) fn search(frame: &Frame<'_>, bridge: Bridge, left: Duration) -> Result<Found, BridgeError> {
     let begun = Instant::now();
+    let not_looked = |reason: &str| Ok(Found { notes: vec![reason.to_owned()], ..Found::default() });
+    if bridge == Bridge::Chaquopy {
+        return not_looked("cycles are looked for through JPype and jep only");
+    }
     let wall = bound::WALL.min(left * 7 / 10);
     let Some(ask) = across::search() else {
-        let reason = "cycles are looked for only together with the probe of Python, which is not at work";
-        return Ok(Found { notes: vec![reason.to_owned()], ..Found::default() });
+        return not_looked(
+            "cycles are looked for only together with the probe of Python, which is not at work",
+        );
     };
     let mut handed = Handed::prepare(frame, bridge)?;
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);

@@ -146,6 +146,7 @@ impl Census<'_> {
         if let Err(end) = self.count(walk, &mut counts, &mut seen, answer)? {
             return Ok(Err(end));
         }
+        answer.wrappers = self.stretch(|_, py, _| Ok(across::is_bridged(py)))?.then_some(counts.wrappers);
         answer.visited = counts.totals.iter().map(|total| total.count).sum();
         answer.distinct_types = counts.totals.len() as u32;
         answer.bytes = counts.totals.iter().map(|total| total.bytes).sum();

@@ -17,36 +17,21 @@ pub(super) struct Kinds {
     held_type: usize,
     /// Java holds these, sorted, where it is a matter of addresses.
     held: Vec<u64>,
-    /// Wrappers are instances of this type, or of types that have such a type.
-    wrapper_type: usize,
-    wrapper_meta: &'static [&'static str],
     known: FxHashMap<usize, bool>,
 }
 
 impl Kinds {
     /// Or why there is nothing to be found.
     pub(super) fn find(py: Python<'_>, bridge: &Bridge) -> Result<Self, String> {
-        let none = Self {
-            held_type: 0,
-            held: Vec::new(),
-            wrapper_type: 0,
-            wrapper_meta: &[],
-            known: FxHashMap::default(),
-        };
+        let none = Self { held_type: 0, held: Vec::new(), known: FxHashMap::default() };
         match bridge {
             Bridge::Jpype => {
                 let module = imported(py, c"_jpype").ok_or("JPype is not imported")?;
-                let kind = |name: &str| module.getattr(name).map(|kind| kind.as_ptr() as usize);
-                let unknown = |_| "this version of JPype is not known".to_owned();
-                Ok(Self {
-                    held_type: kind("_JProxy").map_err(unknown)?,
-                    wrapper_type: kind("_JObject").map_err(unknown)?,
-                    ..none
-                })
+                let proxy = module.getattr("_JProxy");
+                let proxy = proxy.map_err(|_| "this version of JPype is not known".to_owned())?;
+                Ok(Self { held_type: proxy.as_ptr() as usize, ..none })
             }
-            Bridge::Jep { held, .. } => {
-                Ok(Self { held: held.clone(), wrapper_meta: &["PyJType", "jep.PyJType"], ..none })
-            }
+            Bridge::Jep { held, .. } => Ok(Self { held: held.clone(), ..none }),
         }
     }
 
@@ -67,23 +52,27 @@ impl Kinds {
         if let Some(known) = self.known.get(&kind.address()) {
             return *known;
         }
-        let is_wrapper = self.is_wrappers(kind);
+        let is_wrapper = is_wrappers(kind);
         self.known.insert(kind.address(), is_wrapper);
         is_wrapper
-    }
-
-    fn is_wrappers(&self, kind: Kind<'_>) -> bool {
-        if self.wrapper_type != 0 {
-            return kind.bases().any(|base| base.address() == self.wrapper_type);
-        }
-        // A class of the host's that derives from a wrapper has a metaclass that derives from theirs.
-        kind.0.kind().bases().any(|meta| self.wrapper_meta.contains(&meta.short_name().as_str()))
     }
 
     /// Others may lie where types were.
     pub(super) fn forget(&mut self) {
         self.known.clear();
     }
+}
+
+/// Whether instances of a type are wrappers of Java objects: JPype's have a base of its own, jep's a metaclass.
+pub(in super::super) fn is_wrappers(kind: Kind<'_>) -> bool {
+    let is_one_of = |kind: Kind<'_>, names: &[&str]| names.contains(&kind.short_name().as_str());
+    kind.bases().any(|base| is_one_of(base, &["_jpype._JObject", "_jpype._JException"]))
+        || kind.0.kind().bases().any(|meta| is_one_of(meta, &["PyJType", "jep.PyJType"]))
+}
+
+/// Whether JPype or jep is imported.
+pub(in super::super) fn is_bridged(py: Python<'_>) -> bool {
+    imported(py, c"_jpype").or_else(|| imported(py, c"jep")).is_some()
 }
 
 /// A module that the host has imported.

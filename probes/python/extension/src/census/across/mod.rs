@@ -20,6 +20,7 @@ use pyo3::prelude::*;
 use rustc_hash::FxHashSet;
 
 use self::bridges::Kinds;
+pub(super) use self::bridges::{is_bridged, is_wrappers};
 use self::reach::Reach;
 use super::layout::{self, Known, Object};
 use super::lists::{Flow, Progress, Walk};
