@@ -9,6 +9,8 @@ import java.util.List;
 public final class ChaquopyHost {
     private ChaquopyHost() {}
 
+    // Chaquopy keeps `getInstance` for its own native code.
+    @SuppressWarnings("deprecation")
     public static void main(String[] words) throws Exception {
         System.load(words[0]);
         List<PyObject> held = new ArrayList<>();
