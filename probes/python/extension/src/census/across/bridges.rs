@@ -93,23 +93,37 @@ fn imported<'py>(py: Python<'py>, name: &CStr) -> Option<Bound<'py, PyAny>> {
     found.flatten()
 }
 
-/// Leaves an array of Java's in a `ThreadLocal` of this thread: each wrapper's object, and the proxy behind what is held.
-pub(super) fn leave_with_jpype(py: Python<'_>, links: &[Link]) -> PyResult<()> {
+/// An array of Java's that is left in a `ThreadLocal` of this thread: of each link the wrapper's object, and the proxy
+/// behind what is held.
+pub(super) struct Leaving(Py<PyAny>);
+
+impl Leaving {
+    pub(super) fn begin(py: Python<'_>, links: usize) -> PyResult<Self> {
+        let jpype = jpype(py)?;
+        let object = jpype.getattr("JObject")?;
+        let array = jpype.call_method1("JArray", (object,))?.call1((2 * links,))?;
+        Ok(Self(array.unbind()))
+    }
+
+    /// Some microseconds each.
+    pub(super) fn put(&self, py: Python<'_>, index: usize, link: &Link) -> PyResult<()> {
+        let array = self.0.bind(py);
+        array.set_item(2 * index, at(py, link.wrapper))?;
+        array.set_item(2 * index + 1, at(py, link.held))
+    }
+
+    pub(super) fn end(self, py: Python<'_>) -> PyResult<()> {
+        let local = jpype(py)?.call_method1("JClass", ("java.lang.ThreadLocal",))?.call0()?;
+        local.call_method1("set", (self.0.into_bound(py),))?;
+        Ok(())
+    }
+}
+
+/// JPype, as long as it has a JVM.
+fn jpype(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
     let gone = || pyo3::exceptions::PyRuntimeError::new_err("JPype has no JVM any more");
     let jpype = imported(py, c"jpype").ok_or_else(gone)?;
-    if !jpype.call_method0("isJVMStarted")?.is_truthy()? {
-        return Err(gone());
-    }
-    let object = jpype.getattr("JObject")?;
-    let array = jpype.call_method1("JArray", (object,))?.call1((2 * links.len(),))?;
-    for (index, link) in links.iter().enumerate() {
-        let (wrapper, held) = (at(py, link.wrapper), at(py, link.held));
-        array.set_item(2 * index, wrapper)?;
-        array.set_item(2 * index + 1, held)?;
-    }
-    let local = jpype.call_method1("JClass", ("java.lang.ThreadLocal",))?.call0()?;
-    local.call_method1("set", (array,))?;
-    Ok(())
+    if jpype.call_method0("isJVMStarted")?.is_truthy()? { Ok(jpype) } else { Err(gone()) }
 }
 
 /// An object that is held by a reference of ours.

@@ -19,7 +19,7 @@ use leakline_python::wire::CensusRequest;
 use pyo3::prelude::*;
 use rustc_hash::FxHashSet;
 
-use self::bridges::Kinds;
+use self::bridges::{Kinds, Leaving};
 pub(super) use self::bridges::{is_bridged, is_wrappers};
 use self::reach::Reach;
 use super::layout::{self, Known, Object};
@@ -206,7 +206,32 @@ impl Search<'_> {
         let (links, wanted) = (&self.links, self.wanted);
         match wanted.bridge {
             Bridge::Jpype => {
-                self.census.stretch(|_, py, _| Ok(bridges::leave_with_jpype(py, links).map_err(words(py))))
+                let count = links.len();
+                let begun =
+                    self.census.stretch(|_, py, _| Ok(Leaving::begin(py, count).map_err(words(py))))?;
+                let leaving = match begun {
+                    Ok(leaving) => leaving,
+                    Err(reason) => return Ok(Err(reason)),
+                };
+                let mut left = links.iter().enumerate();
+                let done = self.census.pieces(|_, py, is_over| {
+                    for (index, link) in left.by_ref() {
+                        if let Err(error) = leaving.put(py, index, link) {
+                            return Ok(Some(Err(End::Unsupported(words(py)(error)))));
+                        }
+                        if is_over() {
+                            return Ok(None);
+                        }
+                    }
+                    Ok(Some(Ok(())))
+                })?;
+                // What was not put in has no object, and is passed over.
+                let done = self.end(done);
+                if !is_readable() {
+                    return Ok(Err("the interpreter is ending".to_owned()));
+                }
+                let left = self.census.stretch(|_, py, _| Ok(leaving.end(py).map_err(words(py))))?;
+                Ok(done.and(left))
             }
             Bridge::Jep { hand_over, context, .. } => {
                 let mut left = links.iter();
