@@ -6,6 +6,7 @@ ends with the JVM still there."""
 import argparse
 import ctypes
 import os
+import random
 import time
 
 import jpype
@@ -32,6 +33,7 @@ def main():
     parser.add_argument("--how", choices=["proxy", "implements"], default="proxy")
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--end", choices=["jvm", "at-once"], default="at-once", help="the JVM in the middle of a search, or not")
     parser.add_argument("--java", nargs="*", default=[], help="further options of the JVM, without their -")
     options = parser.parse_args()
     jpype.startJVM("-Xmx64m", "-XX:+UseSerialGC", *["-" + option for option in options.java])
@@ -59,6 +61,12 @@ def main():
         print("asked", agent.leakline_look_for_cycles(), flush=True)
         # The probe may not have found the bridge yet at the first time.
         time.sleep(1)
+    if options.end == "jvm":
+        agent.leakline_look_for_cycles()
+        time.sleep(0.02 * random.random())
+        jpype.shutdownJVM()
+        agent.leakline_look_for_cycles()
+        time.sleep(0.3)
     print("ends", flush=True)
     os._exit(0)
 

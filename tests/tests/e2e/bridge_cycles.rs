@@ -106,6 +106,14 @@ fn a_search_that_a_bound_has_ended_says_so() {
 }
 
 #[test]
+fn the_jvm_may_end_while_cycles_are_looked_for() {
+    for _ in 0..5 {
+        let outcome = jpype("--count 2000 --times 1 --end jvm");
+        assert!(outcome.stdout.ends_with("ends\n"), "{}", outcome.stdout);
+    }
+}
+
+#[test]
 fn a_cycle_through_jep_is_found_with_both_halves() {
     let outcome = jep("cycle");
     check(
