@@ -46,7 +46,7 @@ pub use leakline_core::{
     Snapshot, Tick, Unit, Window, WindowSource,
 };
 pub use running::{
-    AgentError, close_window, mark, open_window, reset_baseline, set_interval, snapshot_now, start,
-    start_with, stats, stop, take_census,
+    AgentError, close_window, look_for_cycles, mark, open_window, reset_baseline, set_interval, snapshot_now,
+    start, start_with, stats, stop, take_census,
 };
 pub use stats::{LayerStats, Stats};

@@ -124,6 +124,11 @@ pub fn take_census() -> Result<(), AgentError> {
     ask(ProbeRequest::Census)
 }
 
+/// Looks for cycles across the heaps of Python and Java, with a snapshot taken now. Does not wait.
+pub fn look_for_cycles() -> Result<(), AgentError> {
+    ask(ProbeRequest::Cycles)
+}
+
 fn ask(request: ProbeRequest) -> Result<(), AgentError> {
     if handle()?.ask(request) { Ok(()) } else { Err(AgentError::Busy) }
 }

@@ -74,6 +74,7 @@ fn every_call_is_safe_in_any_order_from_any_thread_and_twice() {
         leakline::open_window(window).unwrap();
         leakline::close_window().unwrap();
         leakline::take_census().unwrap();
+        leakline::look_for_cycles().unwrap();
         assert!(leakline::snapshot_now().unwrap().number > after.number);
 
         let stats = leakline::stats().unwrap();

@@ -64,6 +64,8 @@ enum What {
     Close,
     /// Count objects by type
     Census,
+    /// Look for cycles across Python's and Java's heaps, which neither collector can free
+    Cycles,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -92,6 +94,7 @@ impl What {
             }
             Self::Close => Command::Ask(ProbeRequest::CloseWindow),
             Self::Census => Command::Ask(ProbeRequest::Census),
+            Self::Cycles => Command::Ask(ProbeRequest::Cycles),
         })
     }
 }
@@ -137,6 +140,7 @@ mod tests {
         check("window --source tracemalloc --traces 1000", "Tracemalloc");
         check("close", "CloseWindow");
         check("census", "Census");
+        check("cycles", "Cycles");
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub enum Command {
 
 impl Command {
     /// The names of all commands: what an agent says that it obeys.
-    pub const NAMES: [&'static str; 6] =
-        ["snapshot_now", "reset_baseline", "set_interval", "open_window", "close_window", "census"];
+    pub const NAMES: [&'static str; 7] =
+        ["snapshot_now", "reset_baseline", "set_interval", "open_window", "close_window", "census", "cycles"];
 
     /// The command's name, one of [`NAMES`](Self::NAMES).
     pub fn name(&self) -> &'static str {
@@ -34,6 +34,7 @@ impl Command {
             Self::Ask(ProbeRequest::OpenWindow(_)) => "open_window",
             Self::Ask(ProbeRequest::CloseWindow) => "close_window",
             Self::Ask(ProbeRequest::Census) => "census",
+            Self::Ask(ProbeRequest::Cycles) => "cycles",
         }
     }
 }

@@ -28,7 +28,7 @@ pub use growth::{Growth, GrowthTracker, ProfileGrowth, SiteGrowth};
 pub use interval::interval_95;
 pub use ledger::{Ledger, LedgerPart, PartSource};
 pub use model::{
-    Amount, Cause, Fingerprint, Frame, Gauge, GaugeKind, Holder, Host, Layer, Loss, Mark, NativePlace,
+    Amount, Cause, Cycle, Fingerprint, Frame, Gauge, GaugeKind, Holder, Host, Layer, Loss, Mark, NativePlace,
     OwnCost, Profile, ProfileSource, ReadCost, Reading, ReadingStatus, RuntimeInfo, SURVIVAL_TICKS, Session,
     SessionId, Site, SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot, Tick, Unit, names,
 };

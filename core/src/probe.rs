@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::clock::Timestamp;
-use crate::model::{Gauge, Holder, Layer, Profile, RuntimeInfo, Tick};
+use crate::model::{Cycle, Gauge, Holder, Layer, Profile, RuntimeInfo, Tick};
 use crate::request::{Asked, ProbeRequest};
 
 /// Reads one thing of one layer.
@@ -97,6 +97,8 @@ pub struct Details {
     pub profiles: Vec<Arc<Profile>>,
     /// Who refers to objects of the types that grow, where a census was taken.
     pub holders: Vec<Holder>,
+    /// Cycles across two runtimes' heaps, where they were looked for.
+    pub cycles: Vec<Cycle>,
     /// The GIL was held this long, all together.
     pub gil_held: Duration,
     /// Longest single time for which threads of the host could not run.

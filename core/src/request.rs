@@ -16,6 +16,8 @@ pub enum ProbeRequest {
     CloseWindow,
     /// Count objects by type with the next reading.
     Census,
+    /// Look for cycles across the heaps of two runtimes with the next reading.
+    Cycles,
 }
 
 /// A bounded time in which every allocation is recorded.

@@ -255,6 +255,15 @@ impl From<&model::Reading> for v1::Reading {
                 .iter()
                 .map(|held| v1::Holder { of: text(&held.of), holder: text(&held.holder), count: held.count })
                 .collect(),
+            cycles: reading
+                .cycles
+                .iter()
+                .map(|cycle| v1::Cycle {
+                    python: text(&cycle.python),
+                    java: text(&cycle.java),
+                    count: cycle.count,
+                })
+                .collect(),
             cost: Some(v1::ReadCost {
                 cpu_nanos: nanos(reading.cost.cpu),
                 wall_nanos: nanos(reading.cost.wall),
@@ -294,6 +303,11 @@ impl TryFrom<v1::Reading> for model::Reading {
                 .holders
                 .into_iter()
                 .map(|held| model::Holder { of: held.of.into(), holder: held.holder, count: held.count })
+                .collect(),
+            cycles: reading
+                .cycles
+                .into_iter()
+                .map(|cycle| model::Cycle { python: cycle.python, java: cycle.java, count: cycle.count })
                 .collect(),
             runtime: reading.runtime.map(|runtime| {
                 Arc::new(model::RuntimeInfo { name: runtime.name, source_roots: runtime.source_roots })

@@ -4,7 +4,9 @@ let go of all. After each step it says how many there are, and stays for `--stay
 `--end` says how it ends: jvm (the JVM first, then Python some ticks later), python (in order) or at-once."""
 
 import argparse
+import ctypes
 import os
+import pathlib
 import time
 
 import jpype
@@ -24,10 +26,21 @@ def let_go(held, queue, before):
         time.sleep(0.02)
 
 
+def loader():
+    """A class loader without a parent, with one of JPype's own classes."""
+    jar = pathlib.Path(jpype.__file__).parent.parent / "org.jpype.jar"
+    url = jpype.JClass("java.io.File")(str(jar)).toURI().toURL()
+    made = jpype.JClass("java.net.URLClassLoader")([url], None)
+    made.loadClass("org.jpype.JPypeKeywords")
+    return made
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, nargs="*", default=[])
     parser.add_argument("--keep", type=int, default=0, help="Java objects that Python keeps, more at each step")
+    parser.add_argument("--census", action="store_true", help="ask leakline for a census after the last step")
+    parser.add_argument("--loaders", type=int, default=0, help="class loaders that each have a class of their own")
     parser.add_argument("--stay", type=float, default=1)
     parser.add_argument("--end", choices=["jvm", "python", "at-once"], default="python")
     parser.add_argument("--java", nargs="*", default=[], help="further options of the JVM, without their -")
@@ -36,6 +49,7 @@ def main():
     held = jpype.JClass("java.util.ArrayList")()
     queue = jpype.JClass("org.jpype.ref.JPypeReferenceQueue").getInstance()
     kept = []
+    loaders = [loader() for _ in range(options.loaders)]
     before = queue.getQueueSize()
     print("begins with", before, flush=True)
     for step in options.steps:
@@ -46,8 +60,11 @@ def main():
             let_go(held, queue, before)
         print("holds", queue.getQueueSize(), flush=True)
         time.sleep(options.stay)
+    if options.census:
+        print("asked", ctypes.CDLL(None).leakline_take_census(), flush=True)
+        time.sleep(1)
     if options.end == "jvm":
-        del held, queue, kept
+        del held, queue, kept, loaders
         jpype.shutdownJVM()
         time.sleep(1)
     print("ends", flush=True)

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use crate::java_library;
 use crate::process::{root, run};
+use crate::{chaquopy, java_library};
 
 /// Programs of one C file, as (source, what is made of it, how).
 const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
@@ -24,6 +24,7 @@ const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("relay/codec.c", "libcodec.so", &["-shared", "-fPIC"]),
     ("jni/bridge.c", "libbridge.so", &["-shared", "-fPIC"]),
     ("android/python.c", "libpython_host.so", &["-shared", "-fPIC"]),
+    ("chaquopy/library.c", "libchaquopy_java.so", &["-shared", "-fPIC"]),
 ];
 
 /// What the host programs of this machine are run with.
@@ -51,7 +52,8 @@ pub(crate) fn build() -> anyhow::Result<Hosts> {
         bail!("no Python environment at {}: run `./x hosts`, which makes it", python.display());
     }
     let hosts = Hosts { python, java_home: java_home()? };
-    let stamp = format!("{} {:x}", hosts.java_home.display(), sources_hash()?);
+    let chaquopy = chaquopy::jar();
+    let stamp = format!("{} {:x} {}", hosts.java_home.display(), sources_hash()?, chaquopy.is_ok());
     let stamp_file = folder().join("stamp");
     if fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {
         return Ok(hosts);
@@ -60,6 +62,10 @@ pub(crate) fn build() -> anyhow::Result<Hosts> {
     fs::create_dir_all(folder()).with_context(|| format!("cannot make the folder {}", folder().display()))?;
     compile_c(&hosts)?;
     compile_java(&hosts)?;
+    match chaquopy {
+        Ok(jar) => compile_chaquopy(&hosts, &jar)?,
+        Err(reason) => eprintln!("skipped: the host program with Chaquopy's classes: {reason}"),
+    }
     fs::write(&stamp_file, stamp).with_context(|| format!("cannot write {}", stamp_file.display()))?;
     Ok(hosts)
 }
@@ -93,6 +99,12 @@ fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
     let arguments = folder().join("jep_host.arguments");
     fs::write(&arguments, jep_arguments(&jep))
         .with_context(|| format!("cannot write {}", arguments.display()))
+}
+
+fn compile_chaquopy(hosts: &Hosts, jar: &Path) -> anyhow::Result<()> {
+    compile_classes(hosts, "11", &files_in(&source("chaquopy"), "java")?, "chaquopy", Some(jar.to_owned()))?;
+    // Beside the classes, as Gson.
+    fs::copy(jar, folder().join("chaquopy_java.jar")).context("cannot copy Chaquopy's classes").map(drop)
 }
 
 fn compile_classes(
@@ -182,7 +194,7 @@ fn sources_hash() -> anyhow::Result<u64> {
     let mut hasher = DefaultHasher::new();
     include_str!("hosts.rs").hash(&mut hasher);
     let mut files: Vec<PathBuf> = C_PROGRAMS.iter().map(|(file, ..)| source(file)).collect();
-    for folder in ["java", "jni", "relay/java", "jep_host", "android"] {
+    for folder in ["java", "jni", "relay/java", "jep_host", "android", "chaquopy"] {
         files.extend(files_in(&source(folder), "java")?);
     }
     files.extend(java_library::sources()?);

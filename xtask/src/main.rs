@@ -6,6 +6,7 @@
 mod aar;
 mod android;
 mod bench;
+mod chaquopy;
 mod check_libs;
 mod corpus;
 mod cpython_tests;

@@ -101,6 +101,12 @@ pub extern "C" fn leakline_take_census() -> c_int {
     edge(leakline::take_census)
 }
 
+/// Looks for cycles across the heaps of Python and Java with a snapshot taken now; does not wait.
+#[unsafe(no_mangle)]
+pub extern "C" fn leakline_look_for_cycles() -> c_int {
+    edge(leakline::look_for_cycles)
+}
+
 /// The last snapshot as JSON, or null when none can be had. Give it back to `leakline_free`.
 #[unsafe(no_mangle)]
 pub extern "C" fn leakline_stats_json() -> *mut c_char {

@@ -101,7 +101,7 @@ keys! {
         "counting stops the program; when it is reckoned to take longer than this, it is left out, and the reading says so"
         => |config, text| config.jvm_histogram_pause = duration(text, "1ms", "1m")?;
     "bridge.enabled" "LEAKLINE_BRIDGE" "true"
-        "where Python and a JVM are joined by JPype or jep, and both are read: count the Python objects that Java holds"
+        "where Python and a JVM are joined by JPype, jep or Chaquopy, and both are read: count the Python objects that Java holds"
         => |config, text| config.bridge = switch(text)?;
     "logcat.target" "LEAKLINE_LOGCAT_TARGET" "auto"
         "where log lines go; auto: liblog where the system has it, stderr elsewhere"

@@ -33,6 +33,7 @@ fn snapshot(number: u64, kind: Kind) -> CollectorEvent {
         gauges,
         profiles: Vec::new(),
         holders: Vec::new(),
+        cycles: Vec::new(),
         runtime: None,
         notes: Vec::new(),
         cost: ReadCost::default(),

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use leakline_core::{
-    FragmentationWatch, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark, Profile, ReadingStatus,
-    ResourceWatch, Session, Snapshot, Subject, Timestamp, Verdict, VerdictEngine, growth_per_mark,
+    Cycle, FragmentationWatch, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark, Profile,
+    ReadingStatus, ResourceWatch, Session, Snapshot, Subject, Timestamp, Verdict, VerdictEngine,
+    growth_per_mark,
 };
 use leakline_proto::Event;
 
@@ -60,6 +61,7 @@ pub(crate) struct Builder {
     fragmentation: FragmentationWatch,
     growth: Baseline,
     holders: BTreeMap<String, Vec<Holder>>,
+    cycles: Vec<Cycle>,
     marks: Vec<Mark>,
     /// By probe: its layer, the runtime's name, its source roots.
     runtimes: BTreeMap<String, (Layer, String, Vec<String>)>,
@@ -106,6 +108,7 @@ impl Builder {
             fragmentation: FragmentationWatch::default(),
             growth: Baseline::default(),
             holders: BTreeMap::new(),
+            cycles: Vec::new(),
             marks: Vec::new(),
             runtimes: BTreeMap::new(),
             probes: BTreeMap::new(),
@@ -212,6 +215,9 @@ impl Builder {
             if !reading.holders.is_empty() {
                 self.holders.insert(reading.probe.to_string(), reading.holders.clone());
             }
+            if !reading.cycles.is_empty() {
+                self.cycles.clone_from(&reading.cycles);
+            }
         }
     }
 
@@ -270,6 +276,7 @@ impl Builder {
             verdicts: self.verdicts,
             growths: self.growth.finish(),
             holders: self.holders,
+            cycles: self.cycles,
             per_mark,
             marks,
             probes: self.probes,

@@ -50,6 +50,7 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
         "snapshots": report.rows.iter().map(row_object).collect::<Vec<_>>(),
         "growth": report.growths.iter().filter(|growth| !growth.source.is_types()).map(|growth| growth_object(growth, report, top)).collect::<Vec<_>>(),
         "types": super::types::objects(report, top),
+        "cycles": super::bridge::cycle_objects(report),
         "marks": report.marks.iter().map(|mark| json!({
             "name": mark.name,
             "at": instant(mark.at.unix_nanos),

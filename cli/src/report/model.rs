@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Cause, Fragmentation, GrowingResource, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark, OwnCost,
-    ProfileSource, ReadCost, Session, Timestamp, Verdict,
+    Cause, Cycle, Fragmentation, GrowingResource, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark,
+    OwnCost, ProfileSource, ReadCost, Session, Timestamp, Verdict,
 };
 
 use crate::symbols::WithoutSymbols;
@@ -37,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) growths: Vec<ProbeGrowth>,
     /// By probe: who holds objects of the growing types, when it was told last.
     pub(crate) holders: BTreeMap<String, Vec<Holder>>,
+    /// Cycles across two heaps, when they were looked for last and any was found.
+    pub(crate) cycles: Vec<Cycle>,
     /// Named events within the rows' time.
     pub(crate) marks: Vec<Mark>,
     /// Leaking layers whose growth goes with a mark: the mark's name, the layer.

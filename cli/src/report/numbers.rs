@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &[names::PYTHON_TRACED, names::PYTHON_BLOCKS],
     &[names::JVM_HEAP_AFTER_GC, names::JVM_HEAP_USED],
     &[names::BRIDGE_JAVA_HOLDS_PYTHON],
+    &[names::BRIDGE_PYTHON_HOLDS_JAVA],
     &[names::JVM_GLOBAL_REFS],
     &[names::MALLOC_LIVE],
     &[names::RESIDENT],

@@ -26,6 +26,7 @@ pub(crate) fn show(report: &Report, top: usize) -> String {
         numbers::ledger(report),
         numbers::layers(report),
         bridge::show(report),
+        bridge::cycles(report, top),
         collections::show(report),
         growths(report, top),
         types::show(report, top, |growth| from_to(report, growth)),

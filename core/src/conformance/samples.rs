@@ -140,6 +140,7 @@ fn reading(
         gauges,
         profiles: profile.map(Arc::new).into_iter().collect(),
         holders: Vec::new(),
+        cycles: Vec::new(),
         runtime: Some(Arc::new(RuntimeInfo {
             name: format!("{} 1.0", layer.name()),
             source_roots: vec!["/app".to_owned()],

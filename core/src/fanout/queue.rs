@@ -329,6 +329,11 @@ fn reading_bytes(snapshot: &Snapshot) -> usize {
                 + reading.notes.iter().map(|note| size_of_val(note) + note.len()).sum::<usize>()
                 + reading.profiles.iter().map(|profile| size_of_val(profile.sites())).sum::<usize>()
                 + reading.holders.iter().map(|held| size_of_val(held) + held.holder.len()).sum::<usize>()
+                + reading
+                    .cycles
+                    .iter()
+                    .map(|cycle| size_of_val(cycle) + cycle.python.len() + cycle.java.len())
+                    .sum::<usize>()
         })
         .sum()
 }

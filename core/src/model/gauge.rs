@@ -272,7 +272,13 @@ pub mod names {
     /// name of a class after it: those to objects of a class of which there are more and more.
     pub const JVM_GLOBAL_REFS: &str = "jvm.jni_global_refs";
 
-    /// References to Python objects that Java holds through JPype or jep, by the bridge's own table: until the Java objects
-    /// that stand for them were collected. Absent where there is no such bridge.
+    /// Class loaders that have a class, besides the JVM's own first one.
+    pub const JVM_CLASS_LOADERS: &str = "jvm.class_loaders";
+
+    /// References to Python objects that Java holds through JPype, jep or Chaquopy, by the bridge's own table: until the Java
+    /// objects that stand for them were collected. Absent where there is no such bridge.
     pub const BRIDGE_JAVA_HOLDS_PYTHON: &str = "bridge.java_holds_python";
+    /// Wrappers of Java objects, of JPype's or jep's, among the Python objects that a census counted; classes are not among
+    /// them. Absent without a census, and where there is no such bridge.
+    pub const BRIDGE_PYTHON_HOLDS_JAVA: &str = "bridge.python_holds_java";
 }

@@ -12,7 +12,7 @@ pub(crate) mod testing;
 pub use fingerprint::Fingerprint;
 pub use gauge::{Gauge, GaugeKind, Unit, names};
 pub(crate) use profile::together;
-pub use profile::{Amount, Holder, Profile, ProfileSource, SURVIVAL_TICKS, SiteStat};
+pub use profile::{Amount, Cycle, Holder, Profile, ProfileSource, SURVIVAL_TICKS, SiteStat};
 pub use session::{Host, Mark, RuntimeInfo, Session, SessionId};
 pub use site::{Frame, NativePlace, Site, SiteHolder, SiteId};
 pub use snapshot::{

@@ -174,6 +174,17 @@ pub struct Holder {
     pub count: u64,
 }
 
+/// Cycles of one kind across the heaps of two runtimes, which the collector of neither can free.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cycle {
+    /// Python's half, from the object that Java holds to the wrapper of a Java object: types and attributes.
+    pub python: String,
+    /// Java's half, from that Java object to what holds the Python object: classes and fields.
+    pub java: String,
+    /// Python objects that are held by such a cycle.
+    pub count: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

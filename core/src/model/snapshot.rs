@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::gauge::{Gauge, names};
-use super::profile::{Holder, Profile};
+use super::profile::{Cycle, Holder, Profile};
 use super::session::RuntimeInfo;
 use crate::clock::Timestamp;
 use crate::sink::SinkStats;
@@ -120,6 +120,9 @@ pub struct Reading {
     pub profiles: Vec<Arc<Profile>>,
     /// Who refers to objects of the types that grow, from probes that took a census this time.
     pub holders: Vec<Holder>,
+    /// Cycles across two runtimes' heaps, from a probe that was asked to look for them this time.
+    #[serde(default)]
+    pub cycles: Vec<Cycle>,
     /// The runtime behind it, once it was found.
     pub runtime: Option<Arc<RuntimeInfo>>,
     /// Degraded modes and limits that were hit, in words for a user.

@@ -30,6 +30,7 @@ pub(crate) fn snapshot_of(number: u64, gauges: Vec<Gauge>) -> Snapshot {
             gauges,
             profiles: Vec::new(),
             holders: Vec::new(),
+            cycles: Vec::new(),
             runtime: None,
             notes: Vec::new(),
             cost: ReadCost::default(),

@@ -204,7 +204,7 @@ impl Engine {
                     self.window_end = Some(end);
                 }
                 ProbeRequest::CloseWindow => self.window_end = None,
-                ProbeRequest::Census => {}
+                ProbeRequest::Census | ProbeRequest::Cycles => {}
             }
         }
     }

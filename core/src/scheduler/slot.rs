@@ -225,6 +225,7 @@ impl Slot {
             gauges: all,
             profiles: one_by_source(details.profiles),
             holders: details.holders,
+            cycles: details.cycles,
             runtime: match &self.presence {
                 Presence::Attached(runtime) => Some(Arc::clone(runtime)),
                 Presence::Absent(_) => None,

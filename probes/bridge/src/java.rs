@@ -24,6 +24,29 @@ pub(crate) struct Local<'f>(sys::jobject, PhantomData<&'f ()>);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Class<'f>(sys::jclass, PhantomData<&'f ()>);
 
+impl Local<'_> {
+    /// The reference, which ends with the frame.
+    pub(crate) fn raw(self) -> sys::jobject {
+        self.0
+    }
+
+    /// A reference that this thread's frame has.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is one, and not null.
+    pub(crate) unsafe fn from_raw(raw: sys::jobject) -> Self {
+        Self(raw, PhantomData)
+    }
+}
+
+impl Class<'_> {
+    /// The reference, which ends with the frame.
+    pub(crate) fn raw(self) -> sys::jclass {
+        self.0
+    }
+}
+
 /// A member of a class: its name, and its type as in JNI.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Member {
@@ -95,14 +118,109 @@ impl<'a> Frame<'a> {
     /// from. Asks for the name of each loaded class: a few milliseconds, and nothing stands still.
     pub(crate) fn initialised<'s>(&self, signatures: &[&'s str]) -> Option<(&'s str, Class<'_>)> {
         let tools = self.tools?;
-        tools.loaded_classes().into_iter().find_map(|class| {
-            // SAFETY: the reference is this frame's, and alive.
-            let name = unsafe { tools.class_signature(class) }?;
-            let signature = signatures.iter().find(|signature| **signature == name)?;
-            // SAFETY: as above.
-            let status = unsafe { tools.class_status(class) }?;
-            (status & jvmti::CLASS_INITIALIZED != 0).then_some((*signature, Class(class, PhantomData)))
-        })
+        let mut found = None;
+        for class in tools.loaded_classes() {
+            if found.is_none() {
+                // SAFETY: the reference is this frame's, and alive.
+                let name = unsafe { tools.class_signature(class) }.unwrap_or_default();
+                let signature = signatures.iter().find(|signature| **signature == name);
+                // SAFETY: as above.
+                let status = || unsafe { tools.class_status(class) }.unwrap_or_default();
+                if let Some(signature) = signature
+                    && status() & jvmti::CLASS_INITIALIZED != 0
+                {
+                    found = Some((*signature, Class(class, PhantomData)));
+                    continue;
+                }
+            }
+            self.delete(class);
+        }
+        found
+    }
+
+    /// Its functions, of a frame that has them.
+    pub(crate) fn tools(&self) -> Option<Jvmti> {
+        self.tools
+    }
+
+    /// This thread's interface.
+    pub(crate) fn raw(&self) -> *mut sys::JNIEnv {
+        self.env
+    }
+
+    /// Whether both refer to the same object.
+    pub(crate) fn is_same(&self, one: sys::jobject, other: sys::jobject) -> bool {
+        // SAFETY: references of this thread's frames, alive.
+        unsafe { (self.table().IsSameObject)(self.env, one, other) }
+    }
+
+    /// Gives a local reference up before its frame ends.
+    pub(crate) fn delete(&self, object: sys::jobject) {
+        // SAFETY: a local reference of this thread's frames, which nobody uses any more.
+        unsafe { (self.table().DeleteLocalRef)(self.env, object) };
+    }
+
+    /// One more reference to the same object; null where there is no room.
+    pub(crate) fn another(&self, object: sys::jobject) -> sys::jobject {
+        // SAFETY: a reference of this thread's frames, alive.
+        unsafe { (self.table().NewLocalRef)(self.env, object) }
+    }
+
+    /// Whether the object's class has this signature and no other.
+    pub(crate) fn is_of(&self, object: Local<'_>, signature: &str) -> bool {
+        self.class_of(object, signature, "a class").is_ok()
+    }
+
+    /// An array's length.
+    pub(crate) fn length(&self, array: Local<'_>) -> i32 {
+        // SAFETY: callers pass arrays, by the type of the field or the class that they come from.
+        unsafe { (self.table().GetArrayLength)(self.env, array.0) }
+    }
+
+    /// An element of an array of references, within its length; `None` for null.
+    pub(crate) fn element(&self, array: Local<'_>, index: i32) -> Option<Local<'_>> {
+        // SAFETY: as for `length`; the index is within it.
+        let element = unsafe { (self.table().GetObjectArrayElement)(self.env, array.0, index) };
+        (!self.threw() && !element.is_null()).then_some(Local(element, PhantomData))
+    }
+
+    /// A field with a long in it, of an object whose class has the signature `class`.
+    pub(crate) fn long(
+        &self,
+        object: Local<'_>,
+        class: &str,
+        name: &CStr,
+        call: &'static str,
+    ) -> Result<i64, BridgeError> {
+        let of = self.class_of(object, class, call)?;
+        // SAFETY: the class is alive and initialised, for there is an object of it, and both texts end in a NUL.
+        let id = unsafe { (self.table().GetFieldID)(self.env, of.0, name.as_ptr(), c"J".as_ptr()) };
+        self.delete(of.0);
+        self.check(id.is_null(), call)?;
+        // SAFETY: the id is that of a field of this object's class with a long in it.
+        Ok(unsafe { (self.table().GetLongField)(self.env, object.0, id) })
+    }
+
+    /// Calls a method of the object's class, which has the signature `class`, that takes nothing and answers with an
+    /// object.
+    pub(crate) fn call(
+        &self,
+        object: Local<'_>,
+        class: &str,
+        member: Member,
+    ) -> Result<Local<'_>, BridgeError> {
+        let of = self.class_of(object, class, member.call)?;
+        // SAFETY: as in `long`.
+        let id =
+            unsafe { (self.table().GetMethodID)(self.env, of.0, member.name.as_ptr(), member.of.as_ptr()) };
+        self.check(id.is_null(), member.call)?;
+        // SAFETY: the id is that of a method of this object's class, which takes nothing, as its type says.
+        self.local(unsafe { (self.table().CallObjectMethodA)(self.env, object.0, id, ptr::null()) }, member)
+    }
+
+    /// Forgets what others may have left pending on this thread, which is ours.
+    pub(crate) fn forget_thrown(&self) {
+        self.threw();
     }
 
     /// Calls a static method that takes nothing and answers with an object.
@@ -141,6 +259,7 @@ impl<'a> Frame<'a> {
         // SAFETY: the class is alive and initialised, for there is an object of it, and both texts end in a NUL.
         let id =
             unsafe { (self.table().GetFieldID)(self.env, of.0, member.name.as_ptr(), member.of.as_ptr()) };
+        self.delete(of.0);
         self.check(id.is_null(), member.call)?;
         // SAFETY: the id is that of a field of this object's class with an object in it, as its type says.
         self.local(unsafe { (self.table().GetObjectField)(self.env, object.0, id) }, member)
@@ -220,7 +339,7 @@ impl<'a> Frame<'a> {
         threw
     }
 
-    fn table(&self) -> &sys::JNINativeInterface__1_6 {
+    pub(crate) fn table(&self) -> &sys::JNINativeInterface__1_6 {
         // SAFETY: an environment begins with the pointer to its functions, which is never written again.
         let table = unsafe { self.env.read() };
         // SAFETY: every JVM of today has at least the functions of JNI 1.6, and they stay where they are.

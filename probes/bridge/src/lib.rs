@@ -12,6 +12,7 @@
 //! Never here: the GIL, a walk of a heap, an event of the tool interface, or a destructor that enters the JVM other than
 //! the end of a frame.
 
+mod cycles;
 mod error;
 mod java;
 mod probe;

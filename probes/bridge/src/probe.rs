@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leakline_core::{
-    Attachment, Clock, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, names,
+    Asked, Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, ProbeRequest,
+    RuntimeInfo, Tick, names,
 };
 use leakline_probing::java::ready::{Readiness, thread_names};
 use leakline_probing::java::vm::{Vm, VmSource};
 use leakline_probing::loader::{self, Watch};
 
+use crate::cycles;
 use crate::error::BridgeError;
 use crate::java::Frame;
 use crate::search::Search;
@@ -31,6 +33,8 @@ pub struct BridgeProbe {
     readiness: Readiness,
     search: Search,
     table: Option<Table>,
+    /// Somebody asked for cycles.
+    wants_cycles: bool,
 }
 
 impl BridgeProbe {
@@ -43,6 +47,7 @@ impl BridgeProbe {
             readiness: Readiness::default(),
             search: Search::default(),
             table: None,
+            wants_cycles: false,
         }
     }
 
@@ -84,11 +89,16 @@ impl Probe for BridgeProbe {
             return absent("the bridge is not in use");
         }
         let attached = vm.attach(THREAD).map_err(BridgeError::from)?;
-        let found = Table::find(&Frame::with_tools(&attached, vm)?)?;
+        let frame = match Frame::with_tools(&attached, vm) {
+            Err(BridgeError::NoTools) => return absent("the JVM gives no tool interface to find it by"),
+            other => other?,
+        };
+        let found = Table::find(&frame)?;
         let Some(table) = found else { return absent("the bridge is not in use") };
         let name = match table.bridge {
             Bridge::Jpype => "JPype",
             Bridge::Jep => "jep",
+            Bridge::Chaquopy => "Chaquopy",
         };
         self.table = Some(table);
         Ok(Attachment::Attached(RuntimeInfo { name: name.to_owned(), source_roots: Vec::new() }))
@@ -109,6 +119,45 @@ impl Probe for BridgeProbe {
         let held = frame.count(&table.count)?;
         let gauges = vec![Gauge::count(names::BRIDGE_JAVA_HOLDS_PYTHON, held)];
         Ok(GaugeReading { taken, gauges, stall: Duration::ZERO })
+    }
+
+    /// Only what was asked for; nothing otherwise.
+    async fn details(&mut self, tick: &Tick) -> Result<Details, ProbeError> {
+        if !std::mem::take(&mut self.wants_cycles) {
+            return Ok(Details::default());
+        }
+        let Some(vm) = self.source.and_then(VmSource::vm) else { return Err(BridgeError::Ended.into()) };
+        let Some(table) = &self.table else { return Err(BridgeError::Ended.into()) };
+        let now = self.clock.now().boot_nanos;
+        let left = Duration::from_nanos(tick.deadline_boot_nanos.saturating_sub(now));
+        // The JVM must not end while Python's lock is held on its behalf.
+        let attached = vm.attach_for_sure(THREAD).map_err(BridgeError::from)?;
+        let frame = Frame::with_tools(&attached, vm)?;
+        let found = match cycles::search(&frame, table.bridge, left) {
+            Ok(found) => found,
+            // The gauges are not lost because of it.
+            Err(error) => {
+                let notes = vec![format!("cycles could not be looked for: {error}")];
+                return Ok(Details { notes, ..Details::default() });
+            }
+        };
+        Ok(Details {
+            cycles: found.cycles,
+            notes: found.notes,
+            gil_held: found.gil_held,
+            longest_stall: found.longest_stall,
+            ..Details::default()
+        })
+    }
+
+    async fn request(&mut self, request: &ProbeRequest) -> Result<Asked, ProbeError> {
+        match request {
+            ProbeRequest::Cycles => {
+                self.wants_cycles = true;
+                Ok(Asked::Done)
+            }
+            _ => Ok(Asked::NotForThis),
+        }
     }
 
     async fn detach(&mut self) {

@@ -5,6 +5,7 @@
 //!
 //! Never here: what one runtime has to tell, and anything of core (a probe's types stay in the probe).
 
+pub mod across;
 pub mod heap;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod imports;

@@ -417,6 +417,12 @@ impl<'a> Frame<'a> {
         self.env
     }
 
+    /// Gives a local reference up before its frame ends.
+    pub(crate) fn delete(&self, object: jobject) {
+        // SAFETY: a local reference of this thread's, which nobody uses any more.
+        unsafe { (self.table().DeleteLocalRef)(self.env, object) };
+    }
+
     /// A Java text.
     pub(crate) fn string(&self, text: &str) -> Result<Local<'_>, JvmError> {
         let bytes = c_string(text)?;

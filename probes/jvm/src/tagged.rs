@@ -15,9 +15,13 @@ use crate::vm::Vm;
 /// Numbers of functions.
 const SET_TAG: usize = 107;
 const FOLLOW_REFERENCES: usize = 115;
+const GET_TAG: usize = 106;
+const GET_CLASS_LOADER: usize = 57;
 
 pub(crate) type Env = *mut *const *const c_void;
 pub(crate) type Error = i32;
+type GetTag = unsafe extern "system" fn(Env, sys::jobject, *mut i64) -> Error;
+type GetClassLoader = unsafe extern "system" fn(Env, sys::jclass, *mut sys::jobject) -> Error;
 type SetTag = unsafe extern "system" fn(Env, sys::jobject, i64) -> Error;
 type FollowReferences =
     unsafe extern "system" fn(Env, i32, sys::jclass, sys::jobject, *const Callbacks, *const c_void) -> Error;
@@ -112,6 +116,36 @@ impl Tagged {
             0 => Ok(()),
             code => Err(JvmError::Refused { what, said: format!("error {code}") }),
         }
+    }
+}
+
+impl Tagged {
+    /// 0: it has none.
+    ///
+    /// # Safety
+    ///
+    /// `object` is a reference that is alive.
+    pub(crate) unsafe fn tag_of(&self, object: sys::jobject) -> Option<i64> {
+        let mut tag = 0;
+        // SAFETY: the function of this number has this type, by the specification.
+        let get = unsafe { transmute::<*const c_void, GetTag>(self.0.function(GET_TAG)) };
+        // SAFETY: the caller's promise, and the number is ours.
+        let error = unsafe { get(self.0.raw(), object, &raw mut tag) };
+        (error == 0).then_some(tag)
+    }
+
+    /// A local reference to the class's loader, for the caller to delete; `None` for the JVM's own first one.
+    ///
+    /// # Safety
+    ///
+    /// `class` is a reference to a class, and alive.
+    pub(crate) unsafe fn loader(&self, class: sys::jclass) -> Option<sys::jobject> {
+        let mut loader = std::ptr::null_mut();
+        // SAFETY: the function of this number has this type, by the specification.
+        let get = unsafe { transmute::<*const c_void, GetClassLoader>(self.0.function(GET_CLASS_LOADER)) };
+        // SAFETY: the caller's promise; one reference is written, to ours.
+        let error = unsafe { get(self.0.raw(), class, &raw mut loader) };
+        (error == 0 && !loader.is_null()).then_some(loader)
     }
 }
 

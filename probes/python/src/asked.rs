@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Amount, Asked, Details, Holder, ProbeError, ProbeRequest, Profile, ProfileSource, Site, SiteStat, Window,
-    WindowSource,
+    Amount, Asked, Details, Gauge, Holder, ProbeError, ProbeRequest, Profile, ProfileSource, Site, SiteStat,
+    Window, WindowSource, names,
 };
 
 use crate::census::{CensusAnswer, CensusOutcome, CensusRequest};
@@ -43,6 +43,8 @@ impl Requests {
                 self.census = true;
                 Ok(Asked::Done)
             }
+            // The bridge's probe does, and asks for Python's half by itself.
+            ProbeRequest::Cycles => Ok(Asked::NotForThis),
         }
     }
 
@@ -152,6 +154,8 @@ pub(crate) fn census(
 }
 
 fn add(answer: CensusAnswer, details: &mut Details) {
+    let wrappers = answer.wrappers.map(|count| Gauge::count(names::BRIDGE_PYTHON_HOLDS_JAVA, count));
+    details.gauges.extend(wrappers);
     let types = answer.types.into_iter().map(|found| {
         let live = Amount { bytes: found.bytes, blocks: found.count };
         SiteStat::exact(Arc::new(Site::class(found.name)), live)

@@ -68,6 +68,8 @@ pub struct CensusAnswer {
     pub bytes: u64,
     /// Types that have instances, whether or not they are in `types`.
     pub distinct_types: u32,
+    /// Wrappers of Java objects among them, by their types; `None` where no bridge is imported.
+    pub wrappers: Option<u64>,
     /// References that were followed in the search for holders.
     pub edges: u64,
     /// Full collections that ran while objects were counted. The count is begun anew, twice at most.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use leakline_core::ProbeError;
+use leakline_probing::across;
 use leakline_probing::imports;
 use leakline_probing::joined::{self, Joined, Told};
 use leakline_probing::loader::{self, LoadedObject};
@@ -16,8 +17,8 @@ use leakline_probing::loader::{self, LoadedObject};
 use crate::find::CPython;
 use crate::wire::{
     ABI, CensusAnswer, CensusRequest, ENTRY, Entry, GaugeValues, HostTable, Interpreter, ProfileAnswer,
-    ProfileRequest, Request, Response, Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table,
-    ToldFrame, Tracing, Window, decode, encode,
+    ProfileRequest, Reached, Request, Response, Sampling, SitesAnswer, SitesRequest, SlowGaugeValues, Table,
+    ToldFrame, Tracing, Wanted, Window, decode, encode,
 };
 
 type OnClosing = Arc<dyn Fn() + Send + Sync>;
@@ -59,6 +60,15 @@ fn bind(python: &CPython, entry: NonNull<c_void>) -> Result<usize, String> {
 fn join(table: &Table, python: &CPython) {
     if let Some(code) = python.symbol(c"_PyEval_EvalFrameDefault").and_then(loader::range_of) {
         joined::join(Joined { code, walk: table.walk, keep: table.keep, tell });
+    }
+}
+
+/// See [`across::Search`].
+fn search(wanted: &Wanted) -> Result<Reached, String> {
+    let part = Part::loaded().ok_or("there is no Python")?;
+    match part.call(&Request::Across(wanted.clone())).map_err(|error| error.to_string())? {
+        Response::Across(reached) => Ok(reached),
+        other => Err(unexpected(other).to_string()),
     }
 }
 
@@ -132,6 +142,7 @@ impl Part {
                 if LOADED.swap(table.cast_mut(), Ordering::AcqRel).is_null() {
                     leakline_probing::add_heap(held_bytes);
                     join(found, python);
+                    across::offer(search);
                 }
                 Ok(Self(found))
             }

@@ -9,6 +9,8 @@ use leakline_probing::joined::{RawFrame, Walk};
 use serde::{Deserialize, Serialize};
 
 use crate::arenas::ArenaBytes;
+pub use leakline_probing::across::{Bridge, HandOver, Pair, Reached, Wanted};
+
 pub use crate::census::{CensusAnswer, CensusCost, CensusOutcome, CensusRequest, Holder, TypeCount};
 pub use crate::numbers::SiteNumbers;
 
@@ -111,6 +113,9 @@ pub enum Request {
     Sites(SitesRequest),
     /// Count objects by type, and find who holds the growing ones.
     Census(CensusRequest),
+    /// Find what Java holds of Python and what of Java is reached from there. Answered on any thread, also while another
+    /// question is.
+    Across(Wanted),
     /// Stop tracing that was started here, and let go.
     Detach,
 }
@@ -234,6 +239,8 @@ pub enum Response {
     Profile(ProfileAnswer),
     /// To `Census`.
     Census(CensusAnswer),
+    /// To `Across`.
+    Across(Reached),
     /// To `Detach`.
     Detached,
     /// The interpreter is ending, has ended, or belongs to the process that this one was forked from.

@@ -18,6 +18,7 @@ impl From<&Command> for v1::Command {
             Command::Ask(ProbeRequest::OpenWindow(window)) => v1::command::Body::OpenWindow(window.into()),
             Command::Ask(ProbeRequest::CloseWindow) => v1::command::Body::CloseWindow(v1::Empty {}),
             Command::Ask(ProbeRequest::Census) => v1::command::Body::Census(v1::Empty {}),
+            Command::Ask(ProbeRequest::Cycles) => v1::command::Body::Cycles(v1::Empty {}),
         };
         Self { body: Some(body) }
     }
@@ -40,6 +41,7 @@ impl TryFrom<v1::Command> for Command {
             v1::command::Body::OpenWindow(window) => Self::Ask(ProbeRequest::OpenWindow(window.try_into()?)),
             v1::command::Body::CloseWindow(_) => Self::Ask(ProbeRequest::CloseWindow),
             v1::command::Body::Census(_) => Self::Ask(ProbeRequest::Census),
+            v1::command::Body::Cycles(_) => Self::Ask(ProbeRequest::Cycles),
         })
     }
 }

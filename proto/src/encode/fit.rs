@@ -32,6 +32,7 @@ struct Cut {
     notes: usize,
     roots: usize,
     holders: usize,
+    cycles: usize,
     gauges: usize,
     readings: usize,
     sinks: usize,
@@ -54,6 +55,7 @@ impl Cut {
                 .iter_mut()
                 .max_by_key(|reading| reading.holders.len())
                 .is_some_and(|reading| halve(&mut reading.holders, 16, &mut self.holders))
+            || readings.iter_mut().any(|reading| halve(&mut reading.cycles, 4, &mut self.cycles))
             || readings
                 .iter_mut()
                 .max_by_key(|reading| reading.gauges.len())
@@ -66,8 +68,15 @@ impl Cut {
     fn note(&self) -> String {
         format!(
             "the snapshot was too large for one entry; left out: {} readings, {} gauges, {} notes, {} source roots, \
-             {} holders, {} verdicts, {} sinks",
-            self.readings, self.gauges, self.notes, self.roots, self.holders, self.verdicts, self.sinks
+             {} holders, {} cycles, {} verdicts, {} sinks",
+            self.readings,
+            self.gauges,
+            self.notes,
+            self.roots,
+            self.holders,
+            self.cycles,
+            self.verdicts,
+            self.sinks
         )
     }
 }

@@ -64,7 +64,7 @@ pub struct Ack {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Command {
-    #[prost(oneof = "command::Body", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "command::Body", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub body: ::core::option::Option<command::Body>,
 }
 /// Nested message and enum types in `Command`.
@@ -84,6 +84,8 @@ pub mod command {
         CloseWindow(super::Empty),
         #[prost(message, tag = "6")]
         Census(super::Empty),
+        #[prost(message, tag = "7")]
+        Cycles(super::Empty),
     }
 }
 /// A bounded time in which every allocation is recorded.
@@ -442,6 +444,8 @@ pub struct Reading {
     pub profile_sources: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "14")]
     pub holders: ::prost::alloc::vec::Vec<Holder>,
+    #[prost(message, repeated, tag = "15")]
+    pub cycles: ::prost::alloc::vec::Vec<Cycle>,
     /// required
     #[prost(oneof = "reading::Status", tags = "3, 4, 5, 6")]
     pub status: ::core::option::Option<reading::Status>,
@@ -470,6 +474,19 @@ pub struct Holder {
     #[prost(string, tag = "2")]
     pub holder: ::prost::alloc::string::String,
     /// to how many objects of that type
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+}
+/// Cycles of one kind across the heaps of two runtimes, in words.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cycle {
+    /// from what Java holds to a Java object that Python holds
+    #[prost(string, tag = "1")]
+    pub python: ::prost::alloc::string::String,
+    /// from there to what holds the first
+    #[prost(string, tag = "2")]
+    pub java: ::prost::alloc::string::String,
+    /// Python objects in such cycles
     #[prost(uint64, tag = "3")]
     pub count: u64,
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Amount, Cause, Evidence, Frame, Gauge, GaugeKind, Holder, Host, Kind, Layer, Loss, Mark, NativePlace,
-    OwnCost, Profile, ProfileSource, Rate, ReadCost, Reading, ReadingStatus, Record, RuntimeInfo, Session,
-    SessionId, SinkStats, Site, SiteStat, Snapshot, Subject, Tick, Timestamp, Unit, Verdict,
+    Amount, Cause, Cycle, Evidence, Frame, Gauge, GaugeKind, Holder, Host, Kind, Layer, Loss, Mark,
+    NativePlace, OwnCost, Profile, ProfileSource, Rate, ReadCost, Reading, ReadingStatus, Record,
+    RuntimeInfo, Session, SessionId, SinkStats, Site, SiteStat, Snapshot, Subject, Tick, Timestamp, Unit,
+    Verdict,
 };
 use leakline_proto::{Decoder, Encoder, Event, v1};
 use proptest::prelude::*;
@@ -59,6 +60,7 @@ pub(crate) fn reading(profile: Option<Vec<SiteStat>>) -> Reading {
         gauges: vec![Gauge::bytes("python.traced_bytes", 30_201_446)],
         profiles: profile.map(self::profile).into_iter().collect(),
         holders: Vec::new(),
+        cycles: Vec::new(),
         runtime: Some(Arc::new(RuntimeInfo {
             name: "CPython 3.11.7".to_owned(),
             source_roots: vec!["/data/app/site-packages".to_owned()],
@@ -299,6 +301,8 @@ fn readings(probe: &'static str) -> impl Strategy<Value = Reading> {
         holder,
         count,
     });
+    let cycles =
+        (text(), text(), any::<u64>()).prop_map(|(python, java, count)| Cycle { python, java, count });
     let runtime = prop::option::of(
         (text(), prop::collection::vec(text(), 0..2))
             .prop_map(|(name, source_roots)| Arc::new(RuntimeInfo { name, source_roots })),
@@ -307,22 +311,28 @@ fn readings(probe: &'static str) -> impl Strategy<Value = Reading> {
         .prop_map(|(cpu, wall, gil_held, longest_stall)| ReadCost { cpu, wall, gil_held, longest_stall });
     (
         (layers(), statuses(), prop::option::of(timestamps()), prop::collection::vec(gauges(), 0..3)),
-        (profiles, runtime, prop::collection::vec(text(), 0..2), cost, prop::collection::vec(holders, 0..2)),
+        (
+            (profiles, runtime, prop::collection::vec(text(), 0..2), cost),
+            (prop::collection::vec(holders, 0..2), prop::collection::vec(cycles, 0..2)),
+        ),
     )
-        .prop_map(move |((layer, status, taken, gauges), (profiles, runtime, notes, cost, holders))| {
-            Reading {
-                probe: probe.into(),
-                layer,
-                status,
-                taken,
-                gauges,
-                profiles,
-                holders,
-                runtime,
-                notes,
-                cost,
-            }
-        })
+        .prop_map(
+            move |((layer, status, taken, gauges), ((profiles, runtime, notes, cost), (holders, cycles)))| {
+                Reading {
+                    probe: probe.into(),
+                    layer,
+                    status,
+                    taken,
+                    gauges,
+                    profiles,
+                    holders,
+                    cycles,
+                    runtime,
+                    notes,
+                    cost,
+                }
+            },
+        )
 }
 
 fn verdicts() -> impl Strategy<Value = Verdict> {

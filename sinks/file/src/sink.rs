@@ -222,6 +222,7 @@ fn without_profiles(record: &Record, max_bytes: u64) -> Record {
     let mut snapshot = Snapshot::clone(snapshot);
     for reading in &mut snapshot.readings {
         reading.holders.clear();
+        reading.cycles.clear();
         if !std::mem::take(&mut reading.profiles).is_empty() {
             reading.notes.push(format!("the profile does not fit into a recording of {max_bytes} bytes"));
         }

@@ -231,6 +231,7 @@ fn without_profiles(snapshot: &Snapshot, bytes: u64) -> Snapshot {
     let mut snapshot = snapshot.clone();
     for reading in &mut snapshot.readings {
         reading.holders.clear();
+        reading.cycles.clear();
         if !std::mem::take(&mut reading.profiles).is_empty() {
             reading.notes.push(format!(
                 "the profile is left out: the snapshot has {bytes} bytes, more than are kept for the collector"

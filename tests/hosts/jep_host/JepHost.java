@@ -14,7 +14,7 @@ public final class JepHost {
     private JepHost() {}
 
     /**
-     * {@code JepHost [--leak none|python|jvm|bridge] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N]}; the system
+     * {@code JepHost [--leak none|python|jvm|bridge|cycle|chain] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N]}; the system
      * properties {@code jep.library} and {@code jep.path} name jep's library and the folders of Python modules.
      */
     public static void main(String[] words) throws Exception {
@@ -44,6 +44,7 @@ public final class JepHost {
         long begun = System.nanoTime();
         long arrays = 0;
         double passed;
+        int asked = 0;
         while ((passed = (System.nanoTime() - begun) / 1e9) < seconds) {
             long due = (long) (passed * rate);
             python.invoke("embedded.work");
@@ -54,6 +55,20 @@ public final class JepHost {
                 while (LISTENERS.size() < Math.min(2, (int) passed) * 500) {
                     LISTENERS.add(python.invoke("embedded.listener"));
                 }
+            }
+            if ((leak.equals("cycle") || leak.equals("chain")) && LISTENERS.isEmpty() && passed > 1) {
+                for (int i = 0; i < 20; i++) {
+                    // What holds the list that it holds, or holds another.
+                    List<Object> list = new ArrayList<>();
+                    Object holder = python.invoke("embedded.holder", list);
+                    (leak.equals("cycle") ? list : LISTENERS).add(holder);
+                }
+                LISTENERS.add("the lists that nobody else holds");
+            }
+            // The probe may not have found the bridge yet at the first time.
+            if (!LISTENERS.isEmpty() && passed > 1.5 + asked && !leak.equals("bridge")) {
+                python.invoke("embedded.look_for_cycles");
+                asked++;
             }
             for (; (arrays + 1) * 1024 <= due; arrays++) {
                 byte[] array = new byte[1008];

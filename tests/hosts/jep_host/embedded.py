@@ -1,5 +1,6 @@
 """The Python part of JepHost: works, and holds on to records when it is told to."""
 
+import ctypes
 import json
 import sys
 
@@ -28,6 +29,19 @@ class Listener:
 
 def listener():
     return Listener()
+
+
+class Holder:
+    def __init__(self, target):
+        self.target = target
+
+
+def holder(target):
+    return Holder(target)
+
+
+def look_for_cycles():
+    return ctypes.CDLL(None).leakline_look_for_cycles()
 
 
 def count():

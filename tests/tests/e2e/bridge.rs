@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::process::Command;
 
-use leakline_core::{ReadingStatus, names};
+use leakline_core::{ReadingStatus, SiteHolder, names};
 use leakline_tests::{Host, Outcome, built_host, dist, jdks, venv_python, workspace};
 
 fn python(program: &str) -> Vec<OsString> {
@@ -99,14 +99,48 @@ fn the_python_objects_that_java_holds_through_jep_are_told_to_the_object() {
     }
 }
 
+/// With Chaquopy's own classes. That each of its objects is one of the classes that are counted, too, is a second witness.
+#[test]
+fn the_python_objects_that_java_holds_through_chaquopy_are_told_to_the_object() {
+    let library = built_host("libchaquopy_java.so");
+    let classes = library.with_file_name("chaquopy");
+    if !classes.is_dir() {
+        eprintln!("skipped: Chaquopy's classes could not be fetched");
+        return;
+    }
+    let java = jdks().into_iter().next().expect("a JDK");
+    let mut path = OsString::from(&classes);
+    path.push(":");
+    path.push(library.with_file_name("chaquopy_java.jar"));
+    let command = [java.into_os_string(), "-Xcheck:jni".into(), "-cp".into(), path];
+    let command = command.into_iter().chain(["ChaquopyHost".into(), library.into_os_string()]);
+    let outcome = Host::new(command).options(["--interval", "200ms"]).run().succeeded();
+    check_silent(&outcome);
+    assert_eq!(changes(&outcome, names::BRIDGE_JAVA_HOLDS_PYTHON), [500, 1000]);
+    let snapshots = outcome.snapshots();
+    let mut counted = snapshots.iter().filter_map(|snapshot| snapshot.reading("jvm")?.profile("types"));
+    let last = counted.next_back().expect("a histogram");
+    let is_meant = |holder: &SiteHolder| matches!(holder, SiteHolder::Class(name) if &**name == "com.chaquo.python.PyObject");
+    let objects = last.sites().iter().find(|stat| is_meant(stat.site.holder()));
+    assert_eq!(objects.map(|stat| stat.live.blocks), Some(1000));
+}
+
 /// A Java object that Python keeps is a global reference of JPype's.
 #[test]
 fn the_java_objects_that_python_holds_are_global_references_by_class() {
-    let outcome = bridge("--keep 500 --steps 1 1 --stay 2 --java Xcheck:jni --end at-once", "200ms");
+    let outcome = bridge(
+        "--census --loaders 300 --keep 500 --steps 1 1 --stay 2 --java Xcheck:jni --end at-once",
+        "200ms",
+    );
     let outcome = outcome.run().succeeded();
     check_silent(&outcome);
     let of_class = format!("{}.java.lang.StringBuilder", names::JVM_GLOBAL_REFS);
     assert_eq!(changes(&outcome, &of_class).last(), Some(&1000));
+    // Python's own census, at the first reading, knows nothing of it yet; the program asks for another at its end.
+    let wrappers = changes(&outcome, names::BRIDGE_PYTHON_HOLDS_JAVA);
+    assert!(wrappers.last().is_some_and(|last| (1300..1400).contains(last)), "{wrappers:?}");
+    let loaders = changes(&outcome, names::JVM_CLASS_LOADERS);
+    assert!(loaders.last().is_some_and(|last| (302..320).contains(last)), "{loaders:?}");
     let all = changes(&outcome, names::JVM_GLOBAL_REFS);
     assert!(all.last().is_some_and(|last| (1000..4000).contains(last)), "{all:?}");
 }

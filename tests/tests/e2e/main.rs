@@ -4,6 +4,7 @@
 mod attaching;
 mod bad_input;
 mod bridge;
+mod bridge_cycles;
 mod collecting;
 mod comparing;
 mod invisible;

@@ -16,6 +16,9 @@ const LIBRARIES: [&str; 4] = ["libjvm.so", "libnativehelper.so", "libart.so", "l
 type GetCreatedJavaVMs =
     unsafe extern "system" fn(*mut *mut sys::JavaVM, sys::jsize, *mut sys::jsize) -> sys::jint;
 
+/// Takes the calling thread into a JVM.
+type AttachThread = unsafe extern "system" fn(*mut sys::JavaVM, *mut *mut c_void, *mut c_void) -> sys::jint;
+
 /// Where JVMs come from.
 #[derive(Debug, Clone, Copy)]
 pub enum VmSource {
@@ -73,6 +76,16 @@ impl Vm {
     /// Where the JVM ends meanwhile, HotSpot never returns from this or from any later call: the thread stays blocked
     /// until the process is gone, and nobody waits for it.
     pub fn attach(&self, name: &CStr) -> Result<Attached<'_>, NotAttached> {
+        self.attach_as(name, self.interface().AttachCurrentThreadAsDaemon)
+    }
+
+    /// As [`attach`](Self::attach), but not as a daemon: who destroys the JVM waits until this guard is dropped. For what
+    /// must not be cut off in the middle, and is short.
+    pub fn attach_for_sure(&self, name: &CStr) -> Result<Attached<'_>, NotAttached> {
+        self.attach_as(name, self.interface().AttachCurrentThread)
+    }
+
+    fn attach_as(&self, name: &CStr, attach: AttachThread) -> Result<Attached<'_>, NotAttached> {
         let mut env = std::ptr::null_mut();
         let vm = self.0.as_ptr();
         // SAFETY: the interface is the JVM's own; JNI 1.6 asks for a `JNIEnv`, which is written to our pointer.
@@ -86,7 +99,7 @@ impl Vm {
             };
             let arguments = (&raw mut arguments).cast();
             // SAFETY: as above; the arguments live until the call returns, and the JVM only reads them.
-            let code = unsafe { (self.interface().AttachCurrentThreadAsDaemon)(vm, &raw mut env, arguments) };
+            let code = unsafe { attach(vm, &raw mut env, arguments) };
             if code != sys::JNI_OK || env.is_null() {
                 return Err(NotAttached { code });
             }

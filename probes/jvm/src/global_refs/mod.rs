@@ -1,10 +1,11 @@
 //! Counts what native code holds in Java's heap: JNI's global references, all of them and those to the classes whose
-//! number grows. A bridge between Python and Java has one for each Java object that Python holds.
+//! number grows; and class loaders, since all classes are at hand. A bridge between Python and Java has one for each Java object that Python holds.
 //!
 //! The world stands still while the JVM tells its roots. The heap is not walked: the time does not grow with it, but with
 //! the number of references and of threads. It has the histogram's cadence and its longest pause.
 //!
-//! Never here: weak global references, which are no roots; the JVM tells those in words only.
+//! Never here: weak global references, which are no roots. HotSpot tells their number only at the end of a dump of all
+//! threads' stacks, a pause that grows with threads and frames, and text of which one line is wanted.
 
 mod growing;
 mod roots;
@@ -78,6 +79,7 @@ impl GlobalRefs {
                 self.cost.measured(threads, counted.pause);
                 details.longest_stall = details.longest_stall.max(counted.pause);
                 details.gauges.push(Gauge::count(names::JVM_GLOBAL_REFS, counted.total));
+                details.gauges.push(Gauge::count(names::JVM_CLASS_LOADERS, counted.loaders));
                 for (class, count) in self.growing.follow(counted.classes) {
                     details.gauges.push(Gauge::count(format!("{}.{class}", names::JVM_GLOBAL_REFS), count));
                 }

@@ -26,6 +26,8 @@ const MAX_TOLD: usize = 2000;
 const JNI_GLOBAL: i32 = 21;
 /// The kind that comes after it.
 const SYSTEM_CLASS: i32 = 22;
+/// The tag of a class loader, which no class has.
+const LOADER: i64 = -1;
 
 /// What was counted.
 pub(super) struct Counted {
@@ -33,6 +35,8 @@ pub(super) struct Counted {
     pub(super) total: u64,
     /// Those to objects of each class; a name may come more than once.
     pub(super) classes: Vec<(String, u64)>,
+    /// Class loaders that have a class.
+    pub(super) loaders: u64,
     /// The world stood still for about so long.
     pub(super) pause: Duration,
 }
@@ -54,6 +58,7 @@ pub(super) fn count(frame: &Frame<'_>, vm: Vm) -> Result<Counted, JvmError> {
         // SAFETY: the reference is alive until the frame ends. A class that cannot be tagged is among the others.
         unsafe { tagged.tag(*class, index as i64 + 1) };
     }
+    let loaders = loaders(&tagged, frame, &classes);
     let mut sums = Sums { counts: vec![0; classes.len() + 1], seen: false };
     let begun = Instant::now();
     let user_data = ptr::from_mut(&mut sums).cast();
@@ -68,7 +73,24 @@ pub(super) fn count(frame: &Frame<'_>, vm: Vm) -> Result<Counted, JvmError> {
         let signature = unsafe { tagged.jvmti().class_signature(class) }?;
         Some((names::of_signature(&signature), count))
     });
-    Ok(Counted { total: sums.counts.iter().sum(), classes: named.collect(), pause })
+    Ok(Counted { total: sums.counts.iter().sum(), classes: named.collect(), loaders, pause })
+}
+
+/// Tells loaders apart by tags, which go with the environment. Nothing stands still.
+fn loaders(tagged: &Tagged, frame: &Frame<'_>, classes: &[sys::jclass]) -> u64 {
+    let mut count = 0;
+    for class in classes {
+        // SAFETY: the reference is alive until the frame ends.
+        let Some(loader) = (unsafe { tagged.loader(*class) }) else { continue };
+        // SAFETY: it is alive until it is deleted below.
+        let is_new = unsafe { tagged.tag_of(loader) } == Some(0);
+        // SAFETY: as above.
+        if is_new && unsafe { tagged.tag(loader, LOADER) } {
+            count += 1;
+        }
+        frame.delete(loader);
+    }
+    count
 }
 
 /// Called with the world at rest, once for each root.

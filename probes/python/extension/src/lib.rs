@@ -25,7 +25,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use leakline_probing::heap::OwnHeap;
-use leakline_python::wire::{ABI, Answer, HostTable, Request, Response, Source, Table, decode, encode};
+use leakline_python::wire::{
+    ABI, Answer, HostTable, Request, Response, Source, Table, Wanted, decode, encode,
+};
 use pyo3::{PyErr, PyResult, Python, ffi};
 
 use crate::gate::GATE;
@@ -199,6 +201,7 @@ fn respond(request: &Request, attached: bool) -> Response {
         Request::Census(request) => with(|runtime, inside| {
             census::take(&mut runtime.census, &runtime.gc, request, inside).map(Response::Census)
         }),
+        Request::Across(wanted) => across(wanted),
         Request::Detach => {
             hook::rest();
             let response = with(|runtime, inside| {
@@ -210,6 +213,22 @@ fn respond(request: &Request, attached: bool) -> Response {
             GATE.shut();
             response
         }
+    }
+}
+
+/// Needs nothing that is kept of the interpreter, so that nobody who reads it has to wait.
+fn across(wanted: &Wanted) -> Response {
+    let inside = match GATE.enter() {
+        Ok(inside) => inside,
+        Err(reason) => return gone(reason),
+    };
+    if is_finalizing() {
+        return gone("the interpreter is ending");
+    }
+    match census::across(wanted, &inside) {
+        Ok(Ok(reached)) => Response::Across(reached),
+        Ok(Err(reason)) => failed("looking for cycles", reason),
+        Err(error) => python_failed("looking for cycles", &error),
     }
 }
 

@@ -65,7 +65,6 @@ pub(crate) struct Collector {
 impl Runtime {
     /// Takes hold of the interpreter, and has itself called when it ends or forks.
     pub(crate) fn new(py: Python<'_>, on_closing: extern "C" fn()) -> PyResult<Self> {
-        let gc = import(py, c"gc")?;
         let sys = import(py, c"sys")?;
         // Before anything of ours stands on top of pymalloc.
         arenas::learn(py);
@@ -73,15 +72,7 @@ impl Runtime {
             tracer: Tracer::new(py).map_err(|error| error.value(py).to_string()),
             allocated_blocks: get(&sys, "getallocatedblocks").ok(),
             interned: get(&sys, "getunicodeinternedsize").ok(),
-            gc: Collector {
-                get_count: get(&gc, "get_count")?,
-                get_stats: get(&gc, "get_stats")?,
-                is_enabled: get(&gc, "isenabled")?,
-                enable: get(&gc, "enable")?,
-                disable: get(&gc, "disable")?,
-                freeze_count: get(&gc, "get_freeze_count")?,
-                garbage: gc.getattr("garbage")?.cast_into::<PyList>().ok().map(Bound::unbind),
-            },
+            gc: Collector::new(py)?,
             census: census::State::default(),
             interner: Interner::default(),
             sampled: Reader::default(),
@@ -151,6 +142,19 @@ impl Runtime {
 }
 
 impl Collector {
+    pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
+        let gc = import(py, c"gc")?;
+        Ok(Self {
+            get_count: get(&gc, "get_count")?,
+            get_stats: get(&gc, "get_stats")?,
+            is_enabled: get(&gc, "isenabled")?,
+            enable: get(&gc, "enable")?,
+            disable: get(&gc, "disable")?,
+            freeze_count: get(&gc, "get_freeze_count")?,
+            garbage: gc.getattr("garbage")?.cast_into::<PyList>().ok().map(Bound::unbind),
+        })
+    }
+
     /// Runs `work` while the garbage collector is off: it would run the host's finalisers on our thread, and walk
     /// through a million tuples for nothing. No thread can see it off, because the GIL is held throughout.
     pub(crate) fn without_collections<T>(

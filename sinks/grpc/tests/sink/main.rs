@@ -257,6 +257,7 @@ async fn commands_are_obeyed_and_what_is_not_understood_is_passed_over() {
         command(Some(v1::command::Body::OpenWindow((&WINDOW).into()))),
         command(Some(v1::command::Body::CloseWindow(v1::Empty {}))),
         command(Some(v1::command::Body::Census(v1::Empty {}))),
+        command(Some(v1::command::Body::Cycles(v1::Empty {}))),
     ];
     let running = Running::start([Does::Work(commands)]);
     let (mut sink, mut commands) = opened(options(&running.address.to_string())).await;
@@ -267,6 +268,7 @@ async fn commands_are_obeyed_and_what_is_not_understood_is_passed_over() {
         Command::Ask(ProbeRequest::OpenWindow(WINDOW)),
         Command::Ask(ProbeRequest::CloseWindow),
         Command::Ask(ProbeRequest::Census),
+        Command::Ask(ProbeRequest::Cycles),
     ] {
         let got = tokio::time::timeout(PATIENCE, commands.next()).await.unwrap();
         assert_eq!(got, Some(expected));

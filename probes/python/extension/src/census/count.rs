@@ -6,6 +6,7 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 
+use super::across::is_wrappers;
 use super::layout::{self, Kind, Known, Object, Shape};
 use super::release::Held;
 
@@ -39,6 +40,8 @@ pub(super) struct Counts {
     other: (u64, u64),
     pub(super) visited: u64,
     named: usize,
+    /// Objects that stand for Java's.
+    pub(super) wrappers: u64,
     names: FxHashMap<String, u32>,
     pub(super) totals: Vec<Named>,
 }
@@ -77,7 +80,7 @@ impl Counts {
 
     /// Begins anew; the types stay known.
     pub(super) fn reset(&mut self) {
-        self.visited = 0;
+        (self.visited, self.wrappers) = (0, 0);
         self.other = (0, 0);
         for entry in &mut self.entries {
             (entry.count, entry.bytes) = (0, 0);
@@ -95,7 +98,11 @@ impl Counts {
                 continue;
             }
             // SAFETY: a reference to it is held since it was met.
-            let name = type_name(Kind(unsafe { Object::at(py, entry.address) }));
+            let kind = Kind(unsafe { Object::at(py, entry.address) });
+            let name = type_name(kind);
+            if is_wrappers(kind) {
+                self.wrappers += entry.count;
+            }
             let (count, bytes) = (entry.count, entry.bytes);
             let index = self.total(name, count, bytes);
             if let Some(entry) = self.entries.get_mut(self.named - 1) {
@@ -135,6 +142,8 @@ pub(super) fn type_name(kind: Kind<'_>) -> String {
     let name = getset(kind, c"__qualname__").unwrap_or_else(|| kind.short_name());
     let module = kind.attributes().and_then(|attributes| layout::entry(attributes, c"__module__"));
     match module.and_then(Object::text) {
+        // JPype's classes have it in their names already.
+        Some(module) if name.strip_prefix(&module).is_some_and(|rest| rest.starts_with('.')) => name,
         Some(module) if module != "builtins" => format!("{module}.{name}"),
         _ => name,
     }

@@ -9,6 +9,7 @@
 //! there is no census. `gc.get_objects()` would hold up everybody for 13 to 33 ms with a million objects, and run the
 //! host's finalisers here if it were read in pieces; what is done here takes as long in all, in pieces of 2 ms.
 
+mod across;
 mod count;
 mod layout;
 mod lists;
@@ -23,6 +24,7 @@ use leakline_python::wire::{CensusAnswer, CensusCost, CensusOutcome, CensusReque
 use pyo3::prelude::*;
 use rustc_hash::FxHashMap;
 
+pub(crate) use self::across::across;
 use self::count::{Counts, Named};
 use self::layout::Known;
 use self::lists::{Flow, Progress, Walk};
@@ -144,6 +146,7 @@ impl Census<'_> {
         if let Err(end) = self.count(walk, &mut counts, &mut seen, answer)? {
             return Ok(Err(end));
         }
+        answer.wrappers = self.stretch(|_, py, _| Ok(across::is_bridged(py)))?.then_some(counts.wrappers);
         answer.visited = counts.totals.iter().map(|total| total.count).sum();
         answer.distinct_types = counts.totals.len() as u32;
         answer.bytes = counts.totals.iter().map(|total| total.bytes).sum();
