@@ -1,5 +1,6 @@
 //! Reads what stands between Python's heap and Java's in one process (probe `bridge`): how many Python objects are
-//! held by Java, through JPype or through jep. The example of a probe that joins two runtimes.
+//! held by Java, through JPype, jep or Chaquopy; and, on request, which cycles go across both heaps (`cycles`). The
+//! example of a probe that joins two runtimes.
 //!
 //! - Absent, for the price of a look at the loader's list, until a bridge's library and a JVM are there.
 //! - The bridge's own tables are asked, which already have the answer: no heap is walked, and nothing is paused.
@@ -9,8 +10,8 @@
 //! - Classes are looked for among those that are loaded and initialised: no class loader and no initialiser of the
 //!   host's runs on the lane's thread.
 //!
-//! Never here: the GIL, a walk of a heap, an event of the tool interface, or a destructor that enters the JVM other than
-//! the end of a frame.
+//! Never here: the GIL or a visit to an object for a reading (a search for cycles needs both), an event of the tool
+//! interface, or a destructor that enters the JVM other than the end of a frame.
 
 mod cycles;
 mod error;

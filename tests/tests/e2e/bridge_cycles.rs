@@ -106,6 +106,28 @@ fn a_search_that_a_bound_has_ended_says_so() {
 }
 
 #[test]
+fn each_way_through_python_is_told_by_names() {
+    let command: Vec<OsString> =
+        vec![venv_python().into(), workspace().join("tests/hosts/cycle_shapes.py").into()];
+    let outcome = Host::new(command).options(["--interval", "10s"]).run().succeeded();
+    assert!(!outcome.stdout.contains("WARNING"), "{}", outcome.stdout);
+    let last = searches(&outcome).pop().expect("a search");
+    let halves: Vec<&str> = last.cycles.iter().map(|cycle| cycle.python.as_str()).collect();
+    let proxy = "jpype._jproxy.JProxy > __main__";
+    assert_eq!(
+        halves,
+        [
+            format!(
+                "{proxy}.Listener.callback > __main__.in_a_closure.<locals>.callback() > tuple > cell > java.util.HashMap"
+            ),
+            format!("{proxy}.Listener.size > _jpype._JMethod > java.util.concurrent.ConcurrentHashMap"),
+            format!("{proxy}.Listener.thread > java.lang.Thread"),
+            format!("{proxy}.Slotted.target > dict[key] > list > tuple > java.util.ArrayList"),
+        ]
+    );
+}
+
+#[test]
 fn the_jvm_may_end_while_cycles_are_looked_for() {
     for _ in 0..5 {
         let outcome = jpype("--count 2000 --times 1 --end jvm");

@@ -2,7 +2,8 @@
 //! 3.9 on, and that the agent talks to through one C function. See `leakline_python::wire` for what is said.
 //!
 //! Never here: a thread, a module that a host could import, a panic or an exception that leaves a call, a call of the
-//! agent's while the GIL is held. It is used from one thread of the agent's at a time.
+//! agent's while the GIL is held, but for the one that takes a wrapper over in a search across heaps. It is used from one
+//! thread of the agent's at a time; only that search, which keeps nothing, may come from another.
 
 mod arenas;
 mod census;

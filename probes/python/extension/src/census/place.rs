@@ -189,7 +189,7 @@ fn names(code: &Bound<'_, PyAny>, attribute: &str) -> Vec<String> {
 }
 
 /// `module.qualname` of a function that is written in Python; otherwise its type's name.
-fn function_name(function: &Bound<'_, PyAny>, known: &Known) -> String {
+pub(super) fn function_name(function: &Bound<'_, PyAny>, known: &Known) -> String {
     // SAFETY: `function` holds a reference.
     let object = unsafe { Object::at(function.py(), function.as_ptr() as usize) };
     if object.kind().address() != known.function {

@@ -6,6 +6,7 @@ use pyo3::Python;
 use super::super::count::type_name;
 use super::super::layout::{self, Known, Object};
 use super::super::place;
+use super::bridges::is_wrappers;
 
 /// Most steps that are told; of more, those in the middle are left out.
 const MOST_STEPS: usize = 12;
@@ -37,7 +38,7 @@ pub(super) fn words(py: Python<'_>, nodes: &[(usize, usize)], last: usize, known
             continue;
         }
         let holder = owner.take();
-        let mut step = short(type_name(holder.unwrap_or(*object).kind()));
+        let mut step = short(name(holder.unwrap_or(*object), known));
         if let Some(next) = next {
             let name = match holder {
                 Some(_) => key(*object, *next).map(|name| format!(".{name}")),
@@ -58,6 +59,16 @@ pub(super) fn words(py: Python<'_>, nodes: &[(usize, usize)], last: usize, known
         steps.extend(tail);
     }
     steps.join(" > ")
+}
+
+/// A wrapper's is that of Java's class, a function's its own, anything else's that of its type.
+fn name(object: Object<'_>, known: &Known) -> String {
+    let kind = object.kind();
+    if kind.address() == known.function {
+        return format!("{}()", place::function_name(&object.own(), known));
+    }
+    let of_java = kind.short_name();
+    if is_wrappers(kind) && of_java.contains('.') { of_java } else { type_name(kind) }
 }
 
 fn key(dict: Object<'_>, child: Object<'_>) -> Option<String> {
