@@ -97,6 +97,7 @@ fn snapshot(gauges: Vec<Gauge>) -> Snapshot {
         gauges,
         profiles: Vec::new(),
         holders: Vec::new(),
+        cycles: Vec::new(),
         runtime: None,
         notes: Vec::new(),
         cost: ReadCost::default(),
