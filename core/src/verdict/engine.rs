@@ -150,6 +150,9 @@ impl VerdictEngine {
             .map(|(layer, track)| (*layer, self.judge_layer(*layer, track, limit)))
             .collect();
         self.blame_mappings(&mut layers);
+        if !layers.iter().any(|(layer, _)| matches!(layer, Layer::Python | Layer::Jvm)) {
+            blame_native(&mut layers);
+        }
         // The map has the layers in their own order already, and the sort is stable.
         layers.sort_by(|a, b| worst_first(&a.1).total_cmp(&worst_first(&b.1)));
         layers
@@ -229,15 +232,7 @@ impl VerdictEngine {
             gauge: names::NATIVE_MAPPED.to_owned(),
             ..told
         };
-        let rest = &mut layers[process].1;
-        let taken = explained * rate.bytes_per_second;
-        rest.kind = Kind::Quiet;
-        rest.seconds_to_limit = None;
-        rest.rate = Some(Rate {
-            bytes_per_second: rate.bytes_per_second - taken,
-            low: rate.low - taken,
-            high: rate.high - taken,
-        });
+        take_off(&mut layers[process].1, explained * rate.bytes_per_second);
     }
 
     /// The leaking sites of the sources that are `meant`.
@@ -269,6 +264,33 @@ impl VerdictEngine {
         verdicts.truncate(TOLD_SITES);
         verdicts
     }
+}
+
+/// In a program without a runtime, what no allocator explains is native code's all the same: stacks and libraries, which the C
+/// library maps without asking anybody.
+fn blame_native(layers: &mut [(Layer, Verdict)]) {
+    let position = |wanted| layers.iter().position(|(layer, _)| *layer == wanted);
+    let (Some(native), Some(process)) = (position(Layer::Native), position(Layer::Process)) else { return };
+    let Some(rate) = layers[process].1.rate.filter(|_| layers[process].1.kind.leaks()) else { return };
+    let own = &layers[native].1;
+    let whole = match own.rate.filter(|_| own.kind.leaks()) {
+        Some(own) => rate.plus(own),
+        None => rate,
+    };
+    let told = if own.kind.leaks() { own.clone() } else { layers[process].1.clone() };
+    layers[native].1 = Verdict { subject: Subject::Layer(Layer::Native), rate: Some(whole), ..told };
+    take_off(&mut layers[process].1, rate.bytes_per_second);
+}
+
+/// The rest, when another layer is to blame for `bytes_per_second` of what this one was.
+fn take_off(verdict: &mut Verdict, bytes_per_second: f64) {
+    verdict.kind = Kind::Quiet;
+    verdict.seconds_to_limit = None;
+    verdict.rate = verdict.rate.map(|rate| Rate {
+        bytes_per_second: rate.bytes_per_second - bytes_per_second,
+        low: rate.low - bytes_per_second,
+        high: rate.high - bytes_per_second,
+    });
 }
 
 /// Slope times time: unlike last minus first, one odd reading at an end does not move it.

@@ -109,6 +109,14 @@ pub struct Rate {
 }
 
 impl Rate {
+    /// Both together, of series that err apart.
+    fn plus(self, other: Self) -> Self {
+        let bytes_per_second = self.bytes_per_second + other.bytes_per_second;
+        let below = (self.bytes_per_second - self.low).hypot(other.bytes_per_second - other.low);
+        let above = (self.high - self.bytes_per_second).hypot(other.high - other.bytes_per_second);
+        Self { bytes_per_second, low: bytes_per_second - below, high: bytes_per_second + above }
+    }
+
     /// With an error of the ends' own in the interval, too: its standard error, bytes per second.
     fn with_error(self, error: f64) -> Self {
         let wider = |half: f64| half.hypot(slope::NORMAL_QUANTILE * error);

@@ -353,6 +353,26 @@ fn a_java_heap_whose_old_generation_was_not_collected_may_be_garbage() {
     }
 }
 
+#[test]
+fn without_a_runtime_what_no_allocator_explains_is_natives() {
+    let words = |live: u64, more: &str| -> String {
+        (0..12).map(|minute| format!("{}/{}{more} ", 9000 + minute * 100, 900 + minute * live)).collect()
+    };
+    let rate =
+        |gauges: &[&str], words: &str, layer| verdict(gauges, words, layer).rate.unwrap().bytes_per_second;
+    let gauges = [names::ANONYMOUS, names::MALLOC_LIVE];
+    for (live, expected) in [(0, 100.0), (40, 100.0)] {
+        check(&gauges, &words(live, ""), Layer::Native, Kind::SteadyLeak);
+        check(&gauges, &words(live, ""), Layer::Process, Kind::Quiet);
+        let found = rate(&gauges, &words(live, ""), Layer::Native) * 60.0 / KIB;
+        assert!((found - expected).abs() < 1.0, "{live}: {found}");
+    }
+    // A JVM's own memory may be anything.
+    let gauges = [names::ANONYMOUS, names::MALLOC_LIVE, names::JVM_HEAP_USED];
+    check(&gauges, &words(0, "/500"), Layer::Native, Kind::Quiet);
+    check(&gauges, &words(0, "/500"), Layer::Process, Kind::SteadyLeak);
+}
+
 /// Anonymous memory grows by 100 KiB a minute, and mappings of one call path by so many KiB: the leaking layers and sites.
 fn check_mappings(kib: u64, expected: &[Subject]) {
     let site = Arc::new(Site::class("mmap"));
@@ -360,6 +380,8 @@ fn check_mappings(kib: u64, expected: &[Subject]) {
     let mut last = Vec::new();
     for minute in 0..10_u64 {
         let gauges = vec![
+            // There is a runtime.
+            Gauge::bytes(names::JVM_HEAP_USED, 500 << 10),
             Gauge::bytes(names::ANONYMOUS, (minute * 100 + 5000) << 10),
             Gauge::bytes(names::MALLOC_LIVE, 1000 << 10),
         ];
