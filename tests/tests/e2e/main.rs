@@ -17,4 +17,5 @@ mod junit_extension;
 mod ledger_balances;
 mod native_heap;
 mod pytest_marker;
+mod python_interface;
 mod surviving;
