@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use leakline_core::Event;
+use leakline_proto::Event;
 use leakline_tests::{Host, pythons, workspace};
 
 fn expected(answers: [&str; 12]) -> String {
