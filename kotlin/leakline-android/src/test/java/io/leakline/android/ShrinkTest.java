@@ -106,7 +106,7 @@ public class ShrinkTest {
             }
             String name = "io.leakline.runtime.Native";
             Set<String> wanted = natives(Class.forName(name));
-            assertEquals(6, wanted.size());
+            assertEquals(7, wanted.size());
             Class<?> kept = Class.forName(name, false, loader);
             assertEquals(wanted, natives(kept));
             // Called by the library.
