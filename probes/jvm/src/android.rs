@@ -157,7 +157,9 @@ mod tests {
 
     #[test]
     fn what_art_says_becomes_a_number_or_nothing() {
-        for (text, expected) in [("12", Some(12)), (" 7\n", Some(7)), ("", None), ("-1", None), ("0:3,1:4", None)] {
+        for (text, expected) in
+            [("12", Some(12)), (" 7\n", Some(7)), ("", None), ("-1", None), ("0:3,1:4", None)]
+        {
             assert_eq!(stat(text), expected, "{text:?}");
         }
     }
@@ -167,6 +169,9 @@ mod tests {
         let gauge = Means::TotalMillis.gauge("jvm.gc_time_nanos", 345);
         assert_eq!((gauge.value, gauge.kind), (345e6, GaugeKind::Total));
         let gauge = Means::TotalBytes.gauge("jvm.freed_so_far_bytes", 9);
-        assert_eq!((gauge.value, gauge.unit, gauge.kind), (9.0, leakline_core::Unit::Bytes, GaugeKind::Total));
+        assert_eq!(
+            (gauge.value, gauge.unit, gauge.kind),
+            (9.0, leakline_core::Unit::Bytes, GaugeKind::Total)
+        );
     }
 }

@@ -9,6 +9,7 @@ mod inside;
 mod jvms;
 mod support;
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jvms::{Host, classes, collectors};
@@ -20,6 +21,13 @@ fn host() {
     if std::env::var_os("HOST_LIBJVM").is_some() {
         inside::run();
     }
+}
+
+/// As on Android: its class `Debug` (of this part of the classes), and no management beans.
+fn android(home: &Path, part: &str, options: &[&str], arguments: &[&str]) -> Host {
+    let boot = format!("-Xbootclasspath/a:{}", classes(part).display());
+    let options = [&["--limit-modules=java.base", boot.as_str()], options].concat();
+    Host::new(home, &options, arguments)
 }
 
 fn value(text: &str, name: &str) -> Option<f64> {
@@ -95,7 +103,7 @@ fn without_the_management_module_there_is_the_heaps_size_and_a_note() {
 #[test]
 fn without_beans_android_s_debug_class_is_asked() {
     for home in jvms::jvms() {
-        let text = Host::android(&home, "android", &[], &["read"]).text();
+        let text = android(&home, "android", &[], &["read"]).text();
         for (name, expected) in [
             ("jvm.gc_collections", 12.0),
             ("jvm.gc_time_nanos", 345e6),
@@ -127,7 +135,7 @@ fn without_beans_android_s_debug_class_is_asked() {
 #[test]
 fn an_old_android_has_what_it_has_and_a_note() {
     for home in jvms::jvms() {
-        let text = Host::android(&home, "android-old", &[], &["read"]).text();
+        let text = android(&home, "android-old", &[], &["read"]).text();
         assert_eq!(value(&text, "jvm.native_heap_allocated_bytes"), Some(4321.0), "{text}");
         assert_eq!(value(&text, "jvm.gc_collections"), None, "{text}");
         assert!(value(&text, "jvm.heap_used_bytes").unwrap() > 100_000.0, "{text}");
@@ -142,16 +150,14 @@ fn an_old_android_has_what_it_has_and_a_note() {
 fn an_agent_of_android_s_runtime_has_its_tool_interface_but_no_samples() {
     for home in jvms::jvms() {
         for collector in collectors(&home) {
-            let text = Host::android(&home, "android", &[collector, "-Xmx256m"], &["read"])
-                .with("HOST_AGENT", 1)
-                .text();
+            let text =
+                android(&home, "android", &[collector, "-Xmx256m"], &["read"]).with("HOST_AGENT", 1).text();
             assert!(value(&text, "jvm.jni_global_refs").is_some_and(|count| count > 0.0), "{text}");
             let note = "# no Java call paths: Android's runtime does not sample allocations";
             assert!(text.lines().any(|line| line == note), "{text}");
             assert!(!text.contains("no classes") && !text.contains("no histogram"), "{text}");
-            let text = Host::android(&home, "android", &[collector, "-Xmx256m"], &["count"])
-                .with("HOST_AGENT", 1)
-                .text();
+            let text =
+                android(&home, "android", &[collector, "-Xmx256m"], &["count"]).with("HOST_AGENT", 1).text();
             let bytes = text.lines().find_map(|line| line.strip_suffix(" byte[]")?.split_once(' '));
             let count = bytes.and_then(|(count, _)| count.parse::<u64>().ok());
             assert!(count.is_some_and(|count| count >= 100_000), "{} {collector}\n{text}", home.display());

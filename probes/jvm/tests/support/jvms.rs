@@ -91,13 +91,6 @@ impl Host {
         Self { command }
     }
 
-    /// As on Android: its class `Debug` (of this part of the classes), and no management beans.
-    pub(crate) fn android(home: &Path, part: &str, options: &[&str], arguments: &[&str]) -> Self {
-        let boot = format!("-Xbootclasspath/a:{}", classes(part).display());
-        let options = [&["--limit-modules=java.base", boot.as_str()], options].concat();
-        Self::new(home, &options, arguments)
-    }
-
     /// `HOST_AGENT`: as if the JVM had attached leakline as an agent; `HOST_BUSY`: the lane reads all the time, from before the JVM was started; `HOST_SAMPLE`: the mean with which Java's
     /// allocations are sampled.
     pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
