@@ -11,6 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::bench::installed_pythons;
 use crate::process::{root, run, stdout_of};
 use crate::{android, dist, hosts};
 
@@ -72,6 +73,14 @@ fn package() -> anyhow::Result<Option<String>> {
             library.display()
         );
     }
+    let host = hosts::folder().join("libpython_host.so");
+    match libpython().filter(|_| host.is_file()) {
+        Some(python) => {
+            maven.arg(format!("-Dleakline.test.python={}", python.display()));
+            maven.arg(format!("-Dleakline.test.python_host={}", host.display()));
+        }
+        None => println!("without a libpython, or `cargo xtask hosts`: the test with Python is skipped"),
+    }
     let output = maven.output().context("cannot start mvn")?;
     let said = String::from_utf8_lossy(&output.stdout);
     if output.status.success() {
@@ -83,6 +92,18 @@ fn package() -> anyhow::Result<Option<String>> {
         return Ok(Some(format!("Maven cannot fetch what it needs: {}", reason.trim())));
     }
     bail!("Maven failed: {}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr))
+}
+
+/// That of the newest CPython that has one.
+fn libpython() -> Option<PathBuf> {
+    const SCRIPT: &str =
+        "import sysconfig as s; print(s.get_config_var('LIBDIR') + '/' + s.get_config_var('INSTSONAME'))";
+    let library = |python: PathBuf| {
+        let said = stdout_of(Command::new(python).args(["-S", "-c", SCRIPT])).ok()?;
+        let path = PathBuf::from(said.trim());
+        (path.is_file() && said.contains(".so")).then_some(path)
+    };
+    installed_pythons().into_iter().rev().find_map(|(_, python)| library(python))
 }
 
 /// Surefire's own line.
