@@ -13,7 +13,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use crate::bench::installed_pythons;
 use crate::process::{root, run, stdout_of};
-use crate::{android, dist, hosts};
+use crate::{android, dist, hosts, r8};
 
 /// What Maven says when it cannot fetch something, as opposed to what our code did wrong.
 const UNREACHABLE: &[&str] = &["Could not transfer", "Failure to transfer", "offline mode"];
@@ -72,6 +72,10 @@ fn package() -> anyhow::Result<Option<String>> {
             "without {}: the tests that start leakline are skipped; `cargo xtask build` makes it",
             library.display()
         );
+    }
+    match r8::jar() {
+        Ok(jar) => _ = maven.arg(format!("-Dleakline.test.r8={}", jar.display())),
+        Err(reason) => println!("without R8: the rules are read by ProGuard alone: {reason}"),
     }
     let host = hosts::folder().join("libpython_host.so");
     match libpython().filter(|_| host.is_file()) {

@@ -3,6 +3,7 @@ package io.leakline.android;
 import static org.junit.Assert.assertEquals;
 import static org.junit.Assert.assertFalse;
 import static org.junit.Assert.assertTrue;
+import static org.junit.Assume.assumeTrue;
 
 import android.content.ContentProvider;
 import com.example.SmallApp;
@@ -16,22 +17,44 @@ import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
 import java.net.URL;
 import java.net.URLClassLoader;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.Paths;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
 import java.util.Enumeration;
+import java.util.List;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.jar.JarEntry;
 import java.util.jar.JarFile;
+import java.util.jar.JarOutputStream;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.Rule;
 import org.junit.Test;
 import org.junit.rules.TemporaryFolder;
+import org.junit.runner.RunWith;
+import org.junit.runners.Parameterized;
+import org.junit.runners.Parameterized.Parameter;
+import org.junit.runners.Parameterized.Parameters;
 import proguard.Configuration;
 import proguard.ConfigurationParser;
 import proguard.ProGuard;
 
-/** A small app goes through ProGuard with our rules. R8 reads the same rules; Maven Central does not have it. */
+/** A small app goes through ProGuard and through R8, whose full mode is that of Android's builds, with our rules. */
+@RunWith(Parameterized.class)
 public class ShrinkTest {
+    @Parameters(name = "{0}")
+    public static Object[] shrinkers() {
+        return new Object[] {"ProGuard", "R8"};
+    }
+
+    @Parameter
+    public String shrinker;
+
     @Rule
     public final TemporaryFolder folder = new TemporaryFolder();
 
@@ -41,9 +64,20 @@ public class ShrinkTest {
 
     /** The shrunk JAR of the app with these classes and rules. */
     private JarFile shrunk(String classes, String... rules) throws Exception {
+        List<String> all = new ArrayList<>(Arrays.asList(rules));
+        all.add("-keep class com.example.SmallApp { public static void main(java.lang.String[]); }");
         Path jar = folder.getRoot().toPath().resolve("shrunk.jar");
+        if (shrinker.equals("R8")) {
+            r8(classes, all, jar, "--classfile");
+        } else {
+            proguard(classes, all, jar);
+        }
+        return new JarFile(jar.toFile());
+    }
+
+    private static void proguard(String classes, List<String> rules, Path jar) throws Exception {
         StringBuilder text = new StringBuilder("-dontnote **\n-ignorewarnings\n");
-        text.append("-injars '").append(home(SmallApp.class)).append("'(com/example/**.class)\n");
+        text.append("-injars '").append(home(SmallApp.class)).append("'(com/example/SmallApp.class)\n");
         for (String path : classes.split(File.pathSeparator)) {
             text.append("-injars '").append(path).append("'(!META-INF/**,**.class)\n");
         }
@@ -51,17 +85,71 @@ public class ShrinkTest {
         text.append("-libraryjars '").append(System.getProperty("java.home"));
         text.append("/jmods/java.base.jmod'(!**.jar;!module-info.class)\n");
         text.append("-libraryjars '").append(home(ContentProvider.class)).append("'(android/**.class)\n");
-        text.append("-keep class com.example.SmallApp { public static void main(java.lang.String[]); }\n");
-        for (String rule : rules) {
-            text.append(rule).append('\n');
-        }
+        text.append(String.join("\n", rules));
         Configuration configuration = new Configuration();
         try (ConfigurationParser parser =
                 new ConfigurationParser(text.toString(), "the test", new File("."), System.getProperties())) {
             parser.parse(configuration);
         }
         new ProGuard(configuration).execute();
-        return new JarFile(jar.toFile());
+    }
+
+    /** In a JVM of its own: the JAR that has R8 in it has much else. */
+    private void r8(String classes, List<String> rules, Path out, String... how) throws Exception {
+        File jar = new File(System.getProperty("leakline.test.r8", ""));
+        assumeTrue("no R8 on this machine", jar.isFile());
+        Path config = folder.newFile().toPath();
+        // Paths of rules are those of the file that includes them, and not of the process.
+        String text = String.join("\n", rules).replace("-include ", "-include " + System.getProperty("user.dir") + "/");
+        Files.write(config, text.getBytes(StandardCharsets.UTF_8));
+        List<String> command = new ArrayList<>();
+        command.addAll(Arrays.asList(System.getProperty("java.home") + "/bin/java", "-cp", jar.getPath()));
+        command.addAll(Arrays.asList("com.android.tools.r8.R8", "--release", "--lib", java8().toString()));
+        if (classes.contains(home(HostRules.class))) {
+            // Large, and the facade needs none of it.
+            command.addAll(Arrays.asList("--lib", home(ContentProvider.class)));
+        }
+        command.addAll(Arrays.asList(how));
+        command.addAll(Arrays.asList("--output", out.toString(), "--pg-conf", config.toString()));
+        for (String path : classes.split(File.pathSeparator)) {
+            command.addAll(classFiles(path));
+        }
+        command.add(home(SmallApp.class) + "/com/example/SmallApp.class");
+        Process process = new ProcessBuilder(command).redirectErrorStream(true).start();
+        String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        assertEquals(said, 0, process.waitFor());
+    }
+
+    /** Java 8's classes as javac has them for {@code --release 8}: R8 does not read those of just any JDK. */
+    private Path java8() throws IOException {
+        Path jar = folder.getRoot().toPath().resolve("java8.jar");
+        try (JarFile all = new JarFile(System.getProperty("java.home") + "/lib/ct.sym");
+                JarOutputStream classes = new JarOutputStream(Files.newOutputStream(jar))) {
+            Set<String> seen = new TreeSet<>();
+            for (Enumeration<JarEntry> entries = all.entries(); entries.hasMoreElements(); ) {
+                JarEntry entry = entries.nextElement();
+                // Such as 879A/java.base/java/lang/Object.sig: of Java 8, 7, 9 and 10.
+                String[] parts = entry.getName().split("/", 3);
+                boolean isOurs = parts.length == 3 && parts[0].contains("8") && parts[1].equals("java.base");
+                if (isOurs && parts[2].endsWith(".sig") && seen.add(parts[2])) {
+                    classes.putNextEntry(new JarEntry(parts[2].replace(".sig", ".class")));
+                    try (InputStream code = all.getInputStream(entry)) {
+                        code.transferTo(classes);
+                    }
+                }
+            }
+        }
+        return jar;
+    }
+
+    /** R8 takes archives, and single classes, but no folders. */
+    private static List<String> classFiles(String path) throws IOException {
+        if (!new File(path).isDirectory()) {
+            return Collections.singletonList(path);
+        }
+        try (Stream<Path> files = Files.walk(Paths.get(path))) {
+            return files.map(Path::toString).filter(file -> file.endsWith(".class")).collect(Collectors.toList());
+        }
     }
 
     private static Set<String> entries(JarFile jar) {
@@ -69,6 +157,7 @@ public class ShrinkTest {
         for (Enumeration<JarEntry> entries = jar.entries(); entries.hasMoreElements(); ) {
             names.add(entries.nextElement().getName());
         }
+        names.remove("META-INF/MANIFEST.MF");
         return names;
     }
 
@@ -126,9 +215,29 @@ public class ShrinkTest {
     }
 
     @Test
+    public void theCodeThatAndroidRunsHoldsNothingOfLeaklineEither() throws Exception {
+        assumeTrue("R8 alone makes it", shrinker.equals("R8"));
+        String keep = "-keep class com.example.SmallApp { public static void main(java.lang.String[]); }";
+        Path out = folder.getRoot().toPath().resolve("dex.zip");
+        r8(home(Leakline.class), Arrays.asList(keep, "-include ../leakline-api/release-rules.pro"), out, "--min-api", "24");
+        assertFalse(dex(out).contains("leakline"));
+        assertTrue(dex(out).contains("the app's own work"));
+    }
+
+    /** Its texts stand in it as they are. */
+    private static String dex(Path archive) throws IOException {
+        try (JarFile jar = new JarFile(archive.toFile());
+                InputStream code = jar.getInputStream(jar.getEntry("classes.dex"))) {
+            return new String(code.readAllBytes(), StandardCharsets.ISO_8859_1);
+        }
+    }
+
+    @Test
     public void aReleaseBuildWithoutThemHoldsTheFacadeOnly() throws Exception {
         try (JarFile jar = shrunk(home(Leakline.class))) {
-            assertTrue(app(jar).contains("reconnect"));
+            // R8 sees that nobody implements what the facade would call, and drops the calls even so.
+            assertEquals(shrinker.equals("ProGuard"), app(jar).contains("reconnect"));
+            assertTrue(app(jar).contains("the app's own work"));
             assertFalse(entries(jar).toString(), entries(jar).toString().contains("runtime"));
         }
     }
