@@ -37,7 +37,7 @@ public final class AgentRuntime implements LeaklineRuntime {
             Config wanted = config == null ? new Config() : config;
             String settings;
             try {
-                rules = HostRules.of(context);
+                rules = rulesOf(context);
                 settings = rules.settings(wanted);
             } catch (HostRules.Refused refused) {
                 Log.warn("not started: " + refused.getMessage());
@@ -57,6 +57,19 @@ public final class AgentRuntime implements LeaklineRuntime {
             state = State.STARTING;
             starting = thread;
             return true;
+        }
+    }
+
+    /** The rules of an app when there is a context, of any JVM otherwise. */
+    private static HostRules rulesOf(Object context) {
+        if (context == null) {
+            return new HostRules.AnyJvm();
+        }
+        try {
+            Class<?> found = Class.forName("io.leakline.android.AppRules");
+            return (HostRules) found.getDeclaredConstructor(Object.class).newInstance(context);
+        } catch (ReflectiveOperationException | LinkageError error) {
+            throw new IllegalArgumentException("a context, but no Android: " + error, error);
         }
     }
 

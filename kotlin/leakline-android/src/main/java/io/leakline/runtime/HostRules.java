@@ -13,19 +13,6 @@ public interface HostRules {
      */
     String becomeAgent(Config config);
 
-    /** The rules of an app when there is a context, of any JVM otherwise. */
-    static HostRules of(Object context) {
-        if (context == null) {
-            return new AnyJvm();
-        }
-        try {
-            Class<?> found = Class.forName("io.leakline.android.AppRules");
-            return (HostRules) found.getDeclaredConstructor(Object.class).newInstance(context);
-        } catch (ReflectiveOperationException | LinkageError error) {
-            throw new IllegalArgumentException("a context, but no Android: " + error, error);
-        }
-    }
-
     /** A JVM that is no app: what is asked for. */
     final class AnyJvm implements HostRules {
         @Override
