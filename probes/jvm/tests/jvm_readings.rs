@@ -212,6 +212,7 @@ fn the_host_s_exit_does_not_wait_for_the_probe() {
 fn it_keeps_what_every_probe_promises() {
     for home in jvms::jvms() {
         assert_eq!(Host::new(&home, &[], &["conformance"]).text(), "", "{}", home.display());
+        assert_eq!(android(&home, "android", &[], &["conformance"]).text(), "", "{}", home.display());
     }
 }
 
