@@ -109,7 +109,7 @@ fn missing(entries: &[String], wanted: &[&str]) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const API: &str = "META-INF/ META-INF/MANIFEST.MF io/leakline/ io/leakline/Leakline.class io/leakline/Leakline$Holder.class \
+    const API: &str = "META-INF/ META-INF/MANIFEST.MF io/leakline/ io/leakline/Leakline.class io/leakline/Layer.class \
                        io/leakline/spi/LeaklineRuntime.class";
     const RUNTIME: &str = "META-INF/MANIFEST.MF io/leakline/android/AutoStartProvider.class \
                            io/leakline/android/AutoStartProvider$ServiceProcess.class io/leakline/android/AppRules.class \

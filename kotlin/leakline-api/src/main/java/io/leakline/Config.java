@@ -29,6 +29,13 @@ public final class Config {
         return set("file.path", path);
     }
 
+    /** The same settings, which later changes of this one do not reach. */
+    public Config copy() {
+        Config copy = new Config();
+        copy.settings.putAll(settings);
+        return copy;
+    }
+
     /** What was set. */
     public Map<String, String> settings() {
         return Collections.unmodifiableMap(settings);

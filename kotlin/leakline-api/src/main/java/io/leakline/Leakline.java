@@ -12,22 +12,20 @@ public final class Leakline {
     private Leakline() {}
 
     /** Looked up once, when the first method is called. */
-    private static final class Holder {
-        static final LeaklineRuntime RUNTIME = find();
+    private static final LeaklineRuntime RUNTIME = find();
 
-        private static LeaklineRuntime find() {
-            try {
-                Class<?> found = Class.forName("io.leakline.runtime.AgentRuntime");
-                return (LeaklineRuntime) found.getDeclaredConstructor().newInstance();
-            } catch (ReflectiveOperationException | LinkageError | ClassCastException absent) {
-                return null;
-            }
+    private static LeaklineRuntime find() {
+        try {
+            Class<?> found = Class.forName("io.leakline.runtime.AgentRuntime");
+            return (LeaklineRuntime) found.getDeclaredConstructor().newInstance();
+        } catch (ReflectiveOperationException | LinkageError | ClassCastException absent) {
+            return null;
         }
     }
 
     /** Whether this build has leakline in it. */
     public static boolean isPresent() {
-        return Holder.RUNTIME != null;
+        return RUNTIME != null;
     }
 
     /** Starts it in a JVM that is no Android app. The work is done on a thread of leakline's. False: refused, see the log. */
@@ -40,59 +38,51 @@ public final class Leakline {
      * by itself was switched off. False: refused (it runs already, the app is not debuggable), see the log.
      */
     public static boolean start(Object context, Config config) {
-        LeaklineRuntime runtime = Holder.RUNTIME;
-        return runtime != null && runtime.start(context, config);
+        return RUNTIME != null && RUNTIME.start(context, config);
     }
 
     /** Tells an event of the app's, such as {@code reconnect}. Never waits. */
     public static void mark(String name) {
-        LeaklineRuntime runtime = Holder.RUNTIME;
-        if (runtime != null) {
-            runtime.mark(name);
+        if (RUNTIME != null) {
+            RUNTIME.mark(name);
         }
     }
 
     /** Takes a snapshot besides the regular ones, and waits for it. Null: leakline does not run. */
     public static Snapshot snapshotNow() {
-        LeaklineRuntime runtime = Holder.RUNTIME;
-        return runtime == null ? null : runtime.snapshotNow();
+        return RUNTIME == null ? null : RUNTIME.snapshotNow();
     }
 
     /** The last snapshot with each level's peak; takes one when there is none. Null: leakline does not run. */
     public static Snapshot stats() {
-        LeaklineRuntime runtime = Holder.RUNTIME;
-        return runtime == null ? null : runtime.stats();
+        return RUNTIME == null ? null : RUNTIME.stats();
     }
 
     /** Has growth counted from now on. Does not wait for the snapshot that is taken for it. */
     public static void resetBaseline() {
-        LeaklineRuntime runtime = Holder.RUNTIME;
-        if (runtime != null) {
-            runtime.resetBaseline();
+        if (RUNTIME != null) {
+            RUNTIME.resetBaseline();
         }
     }
 
     /** Stops it, and waits a second at most until all is written. It can be started again. */
     public static void stop() {
-        LeaklineRuntime runtime = Holder.RUNTIME;
-        if (runtime != null) {
-            runtime.stop();
+        if (RUNTIME != null) {
+            RUNTIME.stop();
         }
     }
 
     /** Has {@code probe} read at each snapshot from now on, also after a stop and another start. At most 32. */
     public static void addProbe(Probe probe) {
-        LeaklineRuntime runtime = Holder.RUNTIME;
-        if (runtime != null) {
-            runtime.addProbe(probe);
+        if (RUNTIME != null) {
+            RUNTIME.addProbe(probe);
         }
     }
 
     /** No more. */
     public static void removeProbe(Probe probe) {
-        LeaklineRuntime runtime = Holder.RUNTIME;
-        if (runtime != null) {
-            runtime.removeProbe(probe);
+        if (RUNTIME != null) {
+            RUNTIME.removeProbe(probe);
         }
     }
 }

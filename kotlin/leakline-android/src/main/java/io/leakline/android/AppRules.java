@@ -30,18 +30,20 @@ public final class AppRules implements HostRules {
     }
 
     @Override
-    public String settings(Config config) throws Refused {
-        ApplicationInfo app = context.getApplicationInfo();
-        if ((app.flags & ApplicationInfo.FLAG_DEBUGGABLE) == 0) {
-            throw new Refused("this app may not be debugged; leakline is for debug builds only");
-        }
+    public String refusal() {
+        boolean isDebuggable = (context.getApplicationInfo().flags & ApplicationInfo.FLAG_DEBUGGABLE) != 0;
+        return isDebuggable ? null : "this app may not be debugged; leakline is for debug builds only";
+    }
+
+    @Override
+    public String settings(Config config) {
         Map<String, String> settings = new LinkedHashMap<>();
         // One file cannot hold two processes; each is named after its own.
         File folder = new File(context.getFilesDir(), "leakline");
         if (folder.isDirectory() || folder.mkdirs()) {
             settings.put("file.path", new File(folder, Processes.shortName(context) + ".leak").getPath());
         }
-        File python = new File(app.nativeLibraryDir, "libleakline_cpython.so");
+        File python = new File(context.getApplicationInfo().nativeLibraryDir, "libleakline_cpython.so");
         if (python.isFile()) {
             settings.put("python.library", python.getPath());
         }

@@ -34,9 +34,8 @@ public class AutoStartProvider extends ContentProvider {
         if (context == null || !flag(context, "leakline_auto_start", true)) {
             return;
         }
-        String process = Processes.name(context);
         String[] only = texts(context, "leakline_processes");
-        if (only.length > 0 && !contains(only, process)) {
+        if (only.length > 0 && !contains(only, Processes.name(context))) {
             return;
         }
         Config config = new Config();

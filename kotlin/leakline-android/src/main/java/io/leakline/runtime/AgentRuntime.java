@@ -6,47 +6,57 @@ import io.leakline.Snapshot;
 import io.leakline.spi.LeaklineRuntime;
 import java.util.ArrayDeque;
 
-/** Starts and asks the native agent. Loading and starting are done on a thread of their own; nothing is thrown. */
-public final class AgentRuntime implements LeaklineRuntime {
+/**
+ * Starts and asks the native agent. Loading and starting are done on a thread of their own; nothing is thrown.
+ *
+ * <p>What the thread that asks for a start has to load, an app's main one, is this class and little else: each class more is
+ * some tenths of a millisecond. So it is the start's Runnable, too, states are numbers, and what only waits or reads answers
+ * stands in {@link Answers}.
+ */
+public final class AgentRuntime implements LeaklineRuntime, Runnable {
     private static final int MAX_EARLY_MARKS = 64;
-    private static final long START_WAIT_MILLIS = 10_000;
 
-    private enum State {
-        STOPPED,
-        STARTING,
-        RUNNING
-    }
+    private static final int STOPPED = 0;
+    private static final int STARTING = 1;
+    private static final int RUNNING = 2;
 
     // One agent per process, whoever made this object.
     private static final Object LOCK = new Object();
     private static final ArrayDeque<String> EARLY_MARKS = new ArrayDeque<>();
-    private static State state = State.STOPPED;
+    private static int state = STOPPED;
     private static Thread starting;
 
-    /** For the facade, which finds it by its name. */
+    /** What the start is to begin with; in the object that the facade has, null. Null rules: a JVM that is no app. */
+    private HostRules rules;
+
+    private Config config;
+
+    /** For the facade, which finds it by its name; a second one would have its arguments' classes loaded for that. */
     public AgentRuntime() {}
 
     @Override
     public boolean start(Object context, Config config) {
         synchronized (LOCK) {
-            if (state != State.STOPPED) {
+            if (state != STOPPED) {
                 Log.warn("not started: leakline runs in this process already");
                 return false;
             }
-            HostRules rules;
-            Config wanted = config == null ? new Config() : config;
-            String settings;
+            HostRules rules = null;
             try {
-                rules = rulesOf(context);
-                settings = rules.settings(wanted);
-            } catch (HostRules.Refused refused) {
-                Log.warn("not started: " + refused.getMessage());
-                return false;
+                rules = context == null ? null : rulesOf(context);
+                String refusal = rules == null ? null : rules.refusal();
+                if (refusal != null) {
+                    Log.warn("not started: " + refusal);
+                    return false;
+                }
             } catch (RuntimeException | LinkageError error) {
                 Log.warn("not started: " + error);
                 return false;
             }
-            Thread thread = new Thread(null, new Starting(rules, wanted, settings), "leakline-start", 256 << 10);
+            AgentRuntime start = new AgentRuntime();
+            start.rules = rules;
+            start.config = config == null ? new Config() : config.copy();
+            Thread thread = new Thread(null, start, "leakline-start", 256 << 10);
             thread.setDaemon(true);
             try {
                 thread.start();
@@ -54,17 +64,13 @@ public final class AgentRuntime implements LeaklineRuntime {
                 Log.warn("not started: " + error.getMessage());
                 return false;
             }
-            state = State.STARTING;
+            state = STARTING;
             starting = thread;
             return true;
         }
     }
 
-    /** The rules of an app when there is a context, of any JVM otherwise. */
     private static HostRules rulesOf(Object context) {
-        if (context == null) {
-            return new HostRules.AnyJvm();
-        }
         try {
             Class<?> found = Class.forName("io.leakline.android.AppRules");
             return (HostRules) found.getDeclaredConstructor(Object.class).newInstance(context);
@@ -73,44 +79,33 @@ public final class AgentRuntime implements LeaklineRuntime {
         }
     }
 
-    /** A class by its name: a lambda takes a JVM milliseconds to make, on the app's thread. */
-    private static final class Starting implements Runnable {
-        private final HostRules rules;
-        private final Config config;
-        private final String settings;
-
-        Starting(HostRules rules, Config config, String settings) {
-            this.rules = rules;
-            this.config = config;
-            this.settings = settings;
-        }
-
-        @Override
-        public void run() {
-            try {
-                startNow(rules, config, settings);
-            } catch (Throwable thrown) {
-                // What leaves a thread's run() ends an Android app. Out of memory or of stack, most likely.
-                Log.warn("the start was cut short: " + thrown);
-            }
+    /** The start itself, on leakline's thread. */
+    @Override
+    public void run() {
+        try {
+            startNow();
+        } catch (Throwable thrown) {
+            // What leaves a thread's run() ends an Android app. Out of memory or of stack, most likely.
+            Log.warn("the start was cut short: " + thrown);
         }
     }
 
-    private static void startNow(HostRules rules, Config config, String settings) {
-        String failure = null;
+    private void startNow() {
+        String failure;
         try {
+            String settings = rules == null ? AnyConfig.lines(config.settings()) : rules.settings(config);
             Native.load();
-            String refused = rules.becomeAgent(config);
+            String refused = rules == null ? null : rules.becomeAgent(config);
             if (refused != null) {
                 Native.agentRefused(refused);
             }
-            failure = reason(Native.start(settings));
+            failure = Answers.reason(Native.start(settings));
         } catch (Throwable thrown) {
             failure = thrown.toString();
         }
         synchronized (LOCK) {
             starting = null;
-            state = failure == null ? State.RUNNING : State.STOPPED;
+            state = failure == null ? RUNNING : STOPPED;
             if (failure != null) {
                 EARLY_MARKS.clear();
                 Log.warn("not started: " + failure);
@@ -127,9 +122,9 @@ public final class AgentRuntime implements LeaklineRuntime {
     public void mark(String name) {
         String mark = name == null ? "null" : name;
         synchronized (LOCK) {
-            if (state == State.RUNNING) {
+            if (state == RUNNING) {
                 Native.mark(mark);
-            } else if (state == State.STARTING && EARLY_MARKS.size() < MAX_EARLY_MARKS) {
+            } else if (state == STARTING && EARLY_MARKS.size() < MAX_EARLY_MARKS) {
                 EARLY_MARKS.add(mark);
             }
         }
@@ -137,12 +132,12 @@ public final class AgentRuntime implements LeaklineRuntime {
 
     @Override
     public Snapshot snapshotNow() {
-        return runs() ? told(Native.snapshotNow()) : null;
+        return runs() ? Answers.told(Native.snapshotNow()) : null;
     }
 
     @Override
     public Snapshot stats() {
-        return runs() ? told(Native.stats()) : null;
+        return runs() ? Answers.told(Native.stats()) : null;
     }
 
     @Override
@@ -160,7 +155,7 @@ public final class AgentRuntime implements LeaklineRuntime {
         // Not under the lock: it waits for what is still to be written, and marks must not.
         Native.stop();
         synchronized (LOCK) {
-            state = State.STOPPED;
+            state = STOPPED;
         }
     }
 
@@ -183,31 +178,10 @@ public final class AgentRuntime implements LeaklineRuntime {
             thread = starting;
         }
         if (thread != null && thread != Thread.currentThread()) {
-            try {
-                thread.join(START_WAIT_MILLIS);
-            } catch (InterruptedException interrupted) {
-                Thread.currentThread().interrupt();
-            }
+            Answers.await(thread);
         }
         synchronized (LOCK) {
-            return state == State.RUNNING;
+            return state == RUNNING;
         }
-    }
-
-    private static Snapshot told(String answer) {
-        String reason = reason(answer);
-        if (reason != null) {
-            Log.warn("no snapshot: " + reason);
-            return null;
-        }
-        return Answers.snapshot(answer);
-    }
-
-    /** Null when the answer is {@code ok}. */
-    private static String reason(String answer) {
-        if (answer == null) {
-            return "no memory for the answer";
-        }
-        return answer.startsWith("ok\n") ? null : answer.substring(answer.indexOf('\n') + 1);
     }
 }

@@ -6,7 +6,36 @@ import java.util.Map;
 
 /** Reads the library's answers: one fact a line, fields between tabs. What is not known is left out. */
 final class Answers {
+    private static final long START_WAIT_MILLIS = 10_000;
+
     private Answers() {}
+
+    /** Waits for the start's thread, not for ever. */
+    static void await(Thread starting) {
+        try {
+            starting.join(START_WAIT_MILLIS);
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /** Null: there is none, and the log says why. */
+    static Snapshot told(String answer) {
+        String reason = reason(answer);
+        if (reason != null) {
+            Log.warn("no snapshot: " + reason);
+            return null;
+        }
+        return snapshot(answer);
+    }
+
+    /** Null when the answer is {@code ok}. */
+    static String reason(String answer) {
+        if (answer == null) {
+            return "no memory for the answer";
+        }
+        return answer.startsWith("ok\n") ? null : answer.substring(answer.indexOf('\n') + 1);
+    }
 
     static Snapshot snapshot(String answer) {
         long number = 0;
