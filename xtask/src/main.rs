@@ -17,6 +17,7 @@ mod java_library;
 mod layers;
 mod process;
 pub mod proto;
+mod run_tests;
 mod style;
 mod test;
 
