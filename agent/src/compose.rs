@@ -37,6 +37,15 @@ pub unsafe fn use_java_vm(vm: NonNull<c_void>) {
     GIVEN_VM.store(vm.as_ptr(), Ordering::Release);
 }
 
+/// Tells the JVM probe what became of leakline as an agent of its JVM: `Ok` once the JVM has attached it, otherwise why it
+/// has not. Only Android's runtime wants that for its tool interface. May be told at any time, on any thread.
+pub fn java_agent(outcome: Result<(), &str>) {
+    match outcome {
+        Ok(()) => leakline_probing::java::tools::agent_attached(),
+        Err(reason) => leakline_probing::java::tools::agent_refused(reason),
+    }
+}
+
 /// Starts what `config` asks for, and `probes` and `sinks` beside it.
 pub(crate) fn start(
     config: &Config,
@@ -147,6 +156,9 @@ fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
         probes.push(Box::new(PythonProbe::new(Arc::clone(clock), python_options(config))));
     }
     if config.jvm {
+        if !config.jvm_agent {
+            java_agent(Err("switched off (jvm.agent)"));
+        }
         probes.push(Box::new(JvmProbe::new(Arc::clone(clock), jvm_options(config))));
     }
     if let Some(options) = native_options(config) {

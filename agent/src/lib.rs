@@ -38,7 +38,7 @@ mod stats;
 mod threads;
 
 pub use clock::SystemClock;
-pub use compose::use_java_vm;
+pub use compose::{java_agent, use_java_vm};
 pub use config::{Config, ConfigError, KEYS, Key, LogcatTarget, NativeMode, PythonMode};
 pub use leakline_core::Clock;
 pub use leakline_core::{

@@ -12,11 +12,12 @@ use crate::answer;
 use crate::app_probe::AppProbe;
 
 /// The entry points as Java declares them.
-pub(crate) fn methods() -> [NativeMethod<'static>; 6] {
+pub(crate) fn methods() -> [NativeMethod<'static>; 7] {
     let ask = jni_str!("()Ljava/lang/String;");
     let tell = jni_str!("(Ljava/lang/String;)Ljava/lang/String;");
     [
         method(jni_str!("start"), tell, start as *mut c_void),
+        method(jni_str!("agentRefused"), tell, agent_refused as *mut c_void),
         method(jni_str!("mark"), tell, mark as *mut c_void),
         method(jni_str!("snapshotNow"), ask, snapshot_now as *mut c_void),
         method(jni_str!("stats"), ask, stats as *mut c_void),
@@ -37,6 +38,13 @@ extern "system" fn start<'l>(env: EnvUnowned<'l>, _: JClass<'l>, settings: JStri
         let mut config = device_config();
         config.set_all(answer::settings(settings), "Leakline.start").map_err(|error| error.to_string())?;
         leakline::start_with(config, vec![Box::new(AppProbe::default())], Vec::new()).map_err(refused)?;
+        Ok(String::new())
+    })
+}
+
+extern "system" fn agent_refused<'l>(env: EnvUnowned<'l>, _: JClass<'l>, reason: JString<'l>) -> JString<'l> {
+    with_text(env, reason, |reason| {
+        leakline::java_agent(Err(reason));
         Ok(String::new())
     })
 }

@@ -1,5 +1,6 @@
 //! The bridge between a JVM and the agent: what Java or Kotlin code of an app can ask, and the app's own probes.
-//! `JNI_OnLoad` looks up classes and methods, once, and registers the entry points.
+//! `JNI_OnLoad` looks up classes and methods, once, and registers the entry points. `Agent_OnAttach` only lets the JVM probe
+//! know: Android's runtime gives its tool interface to nobody before.
 //!
 //! - Every entry point takes and gives text, and throws nothing: an answer begins with `ok` or `error`. A panic ends at the
 //!   edge and becomes an `error`.
@@ -25,5 +26,13 @@ pub fn on_load(vm: RawVm) -> i32 {
         Ok(Ok(())) => jni::sys::JNI_VERSION_1_6,
         // Java's exception, where there is one, says more than we could.
         Ok(Err(_)) | Err(_) => REFUSED,
+    }
+}
+
+/// Has the JVM probe know that the JVM took leakline as an agent. Starts nothing. The answer is `Agent_OnAttach`'s.
+pub fn on_attach() -> i32 {
+    match catch_unwind(|| leakline::java_agent(Ok(()))) {
+        Ok(()) => jni::sys::JNI_OK,
+        Err(_) => REFUSED,
     }
 }

@@ -1,7 +1,7 @@
 //! Chaquopy's Java classes, which a host program of the tests is compiled against: one version of them, by its checksum,
 //! through Maven. Without Maven, or without what it fetches from, there is no such program, and its test says so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::process::root;
@@ -25,10 +25,16 @@ pub(crate) fn jar() -> Result<PathBuf, String> {
             Ok(_) => {}
         }
     }
-    let sum = Command::new("sha256sum").arg(&jar).output().map_err(|error| format!("sha256sum: {error}"))?;
-    if String::from_utf8_lossy(&sum.stdout).split_whitespace().next() == Some(SHA_256) {
-        Ok(jar)
+    is_known(&jar, SHA_256)?;
+    Ok(jar)
+}
+
+/// Whether a file that was fetched is the one that this version was written with.
+pub(crate) fn is_known(file: &Path, sha_256: &str) -> Result<(), String> {
+    let sum = Command::new("sha256sum").arg(file).output().map_err(|error| format!("sha256sum: {error}"))?;
+    if String::from_utf8_lossy(&sum.stdout).split_whitespace().next() == Some(sha_256) {
+        Ok(())
     } else {
-        Err(format!("{} is another than the one that is known", jar.display()))
+        Err(format!("{} is another than the one that is known", file.display()))
     }
 }

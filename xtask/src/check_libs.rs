@@ -41,7 +41,7 @@ const RULES: &[Rules] = &[
         no_need: &["libpython", "libjvm"],
         no_import: RUNTIMES,
         stable_abi: false,
-        exports: Some(&["JNI_OnLoad"]),
+        exports: Some(&["JNI_OnLoad", "Agent_OnAttach"]),
     },
     // The Python part takes its symbols from the interpreter that is in the process already: the stable ABI's, no other.
     Rules {

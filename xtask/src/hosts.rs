@@ -91,6 +91,7 @@ fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
         ("relay/java", "relay", Some(gson()?)),
         ("jep_host", "jep_host", Some(jep.clone())),
         ("android", "android", Some(folder().join("leakline"))),
+        ("android/os", "android_os", None),
     ] {
         compile_classes(hosts, "11", &files_in(&source(from), "java")?, to, class_path)?;
     }
@@ -194,7 +195,7 @@ fn sources_hash() -> anyhow::Result<u64> {
     let mut hasher = DefaultHasher::new();
     include_str!("hosts.rs").hash(&mut hasher);
     let mut files: Vec<PathBuf> = C_PROGRAMS.iter().map(|(file, ..)| source(file)).collect();
-    for folder in ["java", "jni", "relay/java", "jep_host", "android", "chaquopy"] {
+    for folder in ["java", "jni", "relay/java", "jep_host", "android", "android/os", "chaquopy"] {
         files.extend(files_in(&source(folder), "java")?);
     }
     files.extend(java_library::sources()?);

@@ -12,11 +12,13 @@ mod corpus;
 mod cpython_tests;
 mod demo;
 mod dist;
+mod gradle;
 mod hosts;
 mod java_library;
 mod layers;
 mod process;
 pub mod proto;
+mod r8;
 mod run_tests;
 mod style;
 mod test;
@@ -59,6 +61,8 @@ enum Task {
     },
     /// Pack the Java side: the facade as a JAR, the runtime as an AAR, in a Maven repository in a folder; test and check both
     Aar,
+    /// Build a small app with Gradle and its Android plugin, debug and release, and compare what is in the packages
+    Gradle,
     /// Check what the built libraries need and export, and that no path of this machine is in them
     CheckLibs,
     /// Compile the host programs of the demo and of the end-to-end tests into .leakline/hosts
@@ -113,6 +117,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Build { install } => dist::build(install.as_deref()),
         Task::Android { only } => android::build(&only),
         Task::Aar => aar::build(),
+        Task::Gradle => gradle::build(),
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
         Task::Demo => demo::run_all(),

@@ -100,6 +100,9 @@ keys! {
     "jvm.histogram_pause" "LEAKLINE_JVM_HISTOGRAM_PAUSE" "100ms"
         "counting stops the program; when it is reckoned to take longer than this, it is left out, and the reading says so"
         => |config, text| config.jvm_histogram_pause = duration(text, "1ms", "1m")?;
+    "jvm.agent" "LEAKLINE_JVM_AGENT" "true"
+        "in an Android app, from Android 9 on: attach leakline as an agent of the app's runtime, which gives its tool interface to agents only; without it no classes of Java's objects"
+        => |config, text| config.jvm_agent = switch(text)?;
     "bridge.enabled" "LEAKLINE_BRIDGE" "true"
         "where Python and a JVM are joined by JPype, jep or Chaquopy, and both are read: count the Python objects that Java holds"
         => |config, text| config.bridge = switch(text)?;

@@ -76,6 +76,8 @@ pub struct Config {
     pub jvm_histogram: u32,
     /// Counting is left out when it would stop the program for longer.
     pub jvm_histogram_pause: Duration,
+    /// Whether an Android app's runtime may take leakline as an agent. Only Android's asks for that.
+    pub jvm_agent: bool,
     /// Whether what lies between Python and a JVM is read, where both are.
     pub bridge: bool,
     /// Where the log lines go.
@@ -124,6 +126,7 @@ impl Default for Config {
             jvm_frames: 48,
             jvm_histogram: 3,
             jvm_histogram_pause: Duration::from_millis(100),
+            jvm_agent: true,
             bridge: true,
             logcat_target: LogcatTarget::Auto,
             logcat_top_sites: 10,

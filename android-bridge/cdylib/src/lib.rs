@@ -1,5 +1,5 @@
 //! `libleakline_jni.so`: what a JVM loads. Everything stands in crate `leakline-android`, which is tested on its own.
-//! Never here: anything else than the one entry and the heap.
+//! Never here: anything else than the two entries and the heap.
 
 /// The agent's memory is not the host's: it never shows up in the host's malloc.
 #[global_allocator]
@@ -9,4 +9,14 @@ static HEAP: leakline_probing::heap::OwnHeap = leakline_probing::heap::OwnHeap;
 #[unsafe(no_mangle)]
 extern "system" fn JNI_OnLoad(vm: leakline_android::RawVm, _: *mut std::ffi::c_void) -> i32 {
     leakline_android::on_load(vm)
+}
+
+/// Called by a JVM that attaches the library as an agent, which may have it loaded already.
+#[unsafe(no_mangle)]
+extern "system" fn Agent_OnAttach(
+    _: leakline_android::RawVm,
+    _: *mut std::ffi::c_char,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    leakline_android::on_attach()
 }

@@ -95,7 +95,7 @@ impl<'a> Frame<'a> {
     /// A frame to look for classes in.
     pub(crate) fn with_tools(attached: &'a Attached<'_>, vm: Vm) -> Result<Self, BridgeError> {
         let mut frame = Self::push(attached, LOCALS)?;
-        let tools = vm.environment(jvmti::VERSION).ok_or(BridgeError::NoTools)?;
+        let tools = vm.tools(jvmti::VERSION).ok_or(BridgeError::NoTools)?;
         // SAFETY: it was asked for by this version, and is disposed of only when the frame is dropped.
         frame.tools = unsafe { Jvmti::from_raw(tools) };
         Ok(frame)

@@ -314,24 +314,31 @@ impl<'a> Frame<'a> {
         self.some(found, || name.to_owned())
     }
 
-    /// Calls the static method `name` of `class`, which takes nothing and answers with a long.
-    pub(crate) fn static_long(&self, method: &StaticLong) -> Result<i64, JvmError> {
-        // SAFETY: the id is that of a static method of this class, which takes nothing and answers with a long.
-        let value =
-            unsafe { (self.table().CallStaticLongMethodA)(self.env, method.class.0, method.id, ptr::null()) };
+    /// Calls a static method that answers with a number.
+    pub(crate) fn static_number(&self, method: &StaticNumber) -> Result<i64, JvmError> {
+        let (class, id) = (method.class.0, method.id);
+        let value = if method.is_long {
+            // SAFETY: the id is that of a static method of this class, which takes nothing and answers with a long.
+            unsafe { (self.table().CallStaticLongMethodA)(self.env, class, id, ptr::null()) }
+        } else {
+            // SAFETY: the id is that of a static method of this class, which takes nothing and answers with an int.
+            i64::from(unsafe { (self.table().CallStaticIntMethodA)(self.env, class, id, ptr::null()) })
+        };
         self.check(|| method.name.to_owned())?;
         Ok(value)
     }
 
-    /// The static method `name` of `class`, which takes nothing and answers with a long.
-    pub(crate) fn static_long_method(
+    /// The static method `name` of `class`, which takes nothing and answers with a long, or with an int.
+    pub(crate) fn static_number_method(
         &self,
         class: Local<'_>,
         kept: Global,
         name: &'static str,
-    ) -> Result<StaticLong, JvmError> {
-        let id = self.static_method_id(class, &c_string(name)?, c"()J")?;
-        Ok(StaticLong { id, class: kept, name })
+        is_long: bool,
+    ) -> Result<StaticNumber, JvmError> {
+        let signature = if is_long { c"()J" } else { c"()I" };
+        let id = self.static_method_id(class, &c_string(name)?, signature)?;
+        Ok(StaticNumber { id, class: kept, name, is_long })
     }
 
     /// `get` of `java.util.Map`.
@@ -530,16 +537,17 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// A static method that takes nothing and answers with a long.
+/// A static method that takes nothing and answers with a long or an int.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StaticLong {
+pub(crate) struct StaticNumber {
     id: sys::jmethodID,
     class: Global,
     name: &'static str,
+    is_long: bool,
 }
 
 // SAFETY: method ids belong to no thread; they live as long as their class, to which there is a global reference.
-unsafe impl Send for StaticLong {}
+unsafe impl Send for StaticNumber {}
 
 /// `get` of a collection.
 #[derive(Debug, Clone, Copy)]

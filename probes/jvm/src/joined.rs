@@ -114,7 +114,7 @@ impl Learner {
 }
 
 fn environment(java: &Java) -> Option<Jvmti> {
-    let env = java.vm.environment(jvmti::VERSION)?;
+    let env = java.vm.tools(jvmti::VERSION)?;
     // SAFETY: it was asked for by this version, and nobody disposes of it.
     let jvmti = unsafe { Jvmti::from_raw(env) }?;
     (jvmti.add_capabilities() && jvmti.watch_class_loads()).then_some(jvmti)

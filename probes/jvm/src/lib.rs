@@ -10,7 +10,8 @@
 //!
 //! - Allocations of Java objects are sampled (`sites`) where the JVM offers it: the one event that is listened to.
 //! - Call paths of the native heap go on in Java's frames (`joined`), by the tool interface (JVMTI): an environment
-//!   that is asked for, as JNI allows, and not an agent that is loaded, at which newer JVMs print a warning.
+//!   that is asked for, as JNI allows, and not an agent that is loaded, at which newer JVMs print a warning. Android's
+//!   runtime gives one to agents only (`tools`): until somebody attaches leakline as one, objects are not counted there.
 //!
 //! Never here: a class of the host's own, a class loader of the host's own, Python, or
 //! a destructor that enters the JVM.
@@ -33,7 +34,7 @@ mod runtime;
 mod sites;
 mod tagged;
 
-use leakline_probing::java::{jvmti, ready, vm};
+use leakline_probing::java::{jvmti, ready, tools, vm};
 
 pub use histogram::HistogramOptions;
 pub use probe::{JvmOptions, JvmProbe};

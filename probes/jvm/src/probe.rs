@@ -24,6 +24,7 @@ use crate::places;
 use crate::ready::{Readiness, thread_names};
 use crate::runtime::Runtime;
 use crate::sites::{self, Heap, Looks, Sites, SitesOptions};
+use crate::tools;
 use crate::vm::{Vm, VmSource};
 
 /// The lane's thread as the JVM's users see it.
@@ -32,6 +33,9 @@ const THREAD: &CStr = c"leakline-jvm";
 const LOCALS: i32 = 128;
 /// More local references than looking everything up makes.
 const LOCALS_TO_ATTACH: i32 = 1024;
+
+/// Its tool interface is of version 1.2; it can tell of every allocation, which would be too much, and of none by chance.
+const ART_SAMPLES_NOTHING: &str = "Android's runtime does not sample allocations";
 
 /// How the probe `jvm` finds its JVM.
 #[derive(Debug, Clone, Default)]
@@ -108,13 +112,15 @@ enum Reader {
 
 impl Reader {
     fn find(frame: &Frame<'_>, globals: &mut Globals) -> Result<Self, JvmError> {
+        let error = match Management::find(frame, globals) {
+            Ok(management) => return Ok(Self::Management(Box::new(management))),
+            Err(error) => error,
+        };
         if Android::is_here(frame) {
+            tools::need_agent();
             return Ok(Self::Android(Android::find(frame, globals)?));
         }
-        match Management::find(frame, globals) {
-            Ok(management) => Ok(Self::Management(Box::new(management))),
-            Err(error) => Ok(Self::Runtime(Runtime::find(frame, globals, Some(error.to_string()))?)),
-        }
+        Ok(Self::Runtime(Runtime::find(frame, globals, Some(error.to_string()))?))
     }
 
     fn gauges(&self, frame: &Frame<'_>) -> Result<Vec<Gauge>, JvmError> {
@@ -127,8 +133,13 @@ impl Reader {
 
     /// How many collections there were so far, and how many of them looked at the old generation; `None` where nobody tells.
     fn collections(&self, frame: &Frame<'_>) -> (Option<u64>, Option<u64>) {
-        let Self::Management(management) = self else { return (None, None) };
-        management.collections(frame).map_or((None, None), |(all, old)| (Some(all), old))
+        match self {
+            Self::Management(management) => {
+                management.collections(frame).map_or((None, None), |(all, old)| (Some(all), old))
+            }
+            Self::Android(android) => (android.collections(frame), None),
+            Self::Runtime(_) => (None, None),
+        }
     }
 
     fn details(&mut self, frame: &Frame<'_>) -> Result<Details, JvmError> {
@@ -230,8 +241,12 @@ impl Probe for JvmProbe {
                 let histogram = Histogram::find(&frame, vm, self.histogram, &mut globals);
                 let histogram = histogram.map_err(|error| error.to_string());
                 let global_refs = GlobalRefs::new(vm, self.histogram);
-                let sites = (self.sites.mean_sample_bytes > 0)
-                    .then(|| Sites::begin(vm, self.sites, Looks::new(vm, self.histogram)));
+                let sites = (self.sites.mean_sample_bytes > 0).then(|| {
+                    if matches!(reader, Reader::Android(_)) {
+                        return Err(ART_SAMPLES_NOTHING.to_owned());
+                    }
+                    Sites::begin(vm, self.sites, Looks::new(vm, self.histogram))
+                });
                 self.held = Some(Held { reader, histogram, global_refs, sites, globals });
                 places::publish();
                 joined::begin(vm, &frame);
@@ -268,6 +283,12 @@ impl Probe for JvmProbe {
             let mut details = held.reader.details(&frame.inner(LOCALS)?)?;
             let left =
                 || Duration::from_nanos(tick.deadline_boot_nanos.saturating_sub(clock.now().boot_nanos));
+            if let Some(reason) = tools::missing() {
+                // One line for all that hangs on it.
+                let what = "no classes of Java's objects, no global references, no Java call paths";
+                details.notes.push(format!("{what}: there is no tool interface: {reason}"));
+                return Ok(details);
+            }
             let (collections, old) = held.reader.collections(frame);
             match &mut held.histogram {
                 Ok(histogram) => {

@@ -67,7 +67,7 @@ impl Tagged {
     /// On a thread that is in the JVM.
     pub(crate) fn new(vm: Vm) -> Result<Self, JvmError> {
         let refused = |said: &str| JvmError::Refused { what: "the tool interface", said: said.to_owned() };
-        let raw = vm.environment(jvmti::VERSION).ok_or_else(|| refused("there is none"))?;
+        let raw = vm.tools(jvmti::VERSION).ok_or_else(|| refused("there is none"))?;
         // SAFETY: it was asked for by this version, and is disposed of only when this is dropped.
         let jvmti = unsafe { Jvmti::from_raw(raw) }.ok_or_else(|| refused("there is none"))?;
         let tagged = Self(jvmti);

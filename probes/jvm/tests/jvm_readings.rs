@@ -9,6 +9,7 @@ mod inside;
 mod jvms;
 mod support;
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jvms::{Host, classes, collectors};
@@ -20,6 +21,13 @@ fn host() {
     if std::env::var_os("HOST_LIBJVM").is_some() {
         inside::run();
     }
+}
+
+/// As on Android: its class `Debug` (of this part of the classes), and no management beans.
+fn android(home: &Path, part: &str, options: &[&str], arguments: &[&str]) -> Host {
+    let boot = format!("-Xbootclasspath/a:{}", classes(part).display());
+    let options = [&["--limit-modules=java.base", boot.as_str()], options].concat();
+    Host::new(home, &options, arguments)
 }
 
 fn value(text: &str, name: &str) -> Option<f64> {
@@ -93,19 +101,78 @@ fn without_the_management_module_there_is_the_heaps_size_and_a_note() {
 }
 
 #[test]
-fn where_android_s_debug_class_is_it_is_asked() {
+fn without_beans_android_s_debug_class_is_asked() {
     for home in jvms::jvms() {
-        let boot = format!("-Xbootclasspath/a:{}", classes("android").display());
-        let text = Host::new(&home, &[&boot], &["read"]).text();
+        let text = android(&home, "android", &[], &["read"]).text();
         for (name, expected) in [
             ("jvm.gc_collections", 12.0),
             ("jvm.gc_time_nanos", 345e6),
+            ("jvm.gc_blocking_collections", 3.0),
+            ("jvm.gc_blocking_time_nanos", 21e6),
             ("jvm.allocated_so_far_bytes", 6789.0),
+            ("jvm.freed_so_far_bytes", 5678.0),
             ("jvm.native_heap_allocated_bytes", 4321.0),
+            ("jvm.native_heap_free_bytes", 1234.0),
+            ("jvm.native_heap_size_bytes", 5555.0),
+            ("jvm.classes", 987.0),
+            ("jvm.binder_local_objects", 65.0),
         ] {
-            assert_eq!(value(&text, name), Some(expected), "{text}");
+            assert_eq!(value(&text, name), Some(expected), "{name}\n{text}");
         }
         assert!(value(&text, "jvm.heap_used_bytes").unwrap() > 100_000.0, "{text}");
+        // One that throws costs its own gauge.
+        assert_eq!(value(&text, "jvm.binder_proxies"), None, "{text}");
+        let notes: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+        let expected = [
+            "# android.os.Debug: java.lang.RuntimeException: Stub!: in getBinderProxyObjectCount",
+            "# no classes of Java's objects, no global references, no Java call paths: there is no tool interface: \
+             leakline was not attached as an agent",
+        ];
+        assert_eq!(notes, expected, "{text}");
+    }
+}
+
+#[test]
+fn an_old_android_has_what_it_has_and_a_note() {
+    for home in jvms::jvms() {
+        let text = android(&home, "android-old", &[], &["read"]).text();
+        assert_eq!(value(&text, "jvm.native_heap_allocated_bytes"), Some(4321.0), "{text}");
+        assert_eq!(value(&text, "jvm.gc_collections"), None, "{text}");
+        assert!(value(&text, "jvm.heap_used_bytes").unwrap() > 100_000.0, "{text}");
+        let note = "# this Android's Debug has no getNativeHeapFreeSize, no getNativeHeapSize, no getLoadedClassCount, no \
+                    getBinderLocalObjectCount, no getBinderProxyObjectCount, no getRuntimeStat (Android 6), and with it \
+                    collections";
+        assert!(text.lines().any(|line| line == note), "{text}");
+    }
+}
+
+#[test]
+fn an_agent_of_android_s_runtime_has_its_tool_interface_but_no_samples() {
+    for home in jvms::jvms() {
+        for collector in collectors(&home) {
+            let text =
+                android(&home, "android", &[collector, "-Xmx256m"], &["read"]).with("HOST_AGENT", 1).text();
+            assert!(value(&text, "jvm.jni_global_refs").is_some_and(|count| count > 0.0), "{text}");
+            let note = "# no Java call paths: Android's runtime does not sample allocations";
+            assert!(text.lines().any(|line| line == note), "{text}");
+            assert!(!text.contains("no classes") && !text.contains("no histogram"), "{text}");
+            let text =
+                android(&home, "android", &[collector, "-Xmx256m"], &["count"]).with("HOST_AGENT", 1).text();
+            let bytes = text.lines().find_map(|line| line.strip_suffix(" byte[]")?.split_once(' '));
+            let count = bytes.and_then(|(count, _)| count.parse::<u64>().ok());
+            assert!(count.is_some_and(|count| count >= 100_000), "{} {collector}\n{text}", home.display());
+        }
+    }
+}
+
+#[test]
+fn a_jvm_with_beans_is_asked_for_them_though_a_library_brings_android_s_classes() {
+    for home in jvms::jvms() {
+        let boot = format!("-Xbootclasspath/a:{}", classes("android").display());
+        let text = Host::new(&home, &[&boot], &["read"]).text();
+        assert_ne!(value(&text, "jvm.classes"), Some(987.0), "{text}");
+        assert!(value(&text, "jvm.non_heap_used_bytes").is_some(), "{text}");
+        assert_eq!(value(&text, "jvm.native_heap_allocated_bytes"), None, "{text}");
     }
 }
 
@@ -145,6 +212,7 @@ fn the_host_s_exit_does_not_wait_for_the_probe() {
 fn it_keeps_what_every_probe_promises() {
     for home in jvms::jvms() {
         assert_eq!(Host::new(&home, &[], &["conformance"]).text(), "", "{}", home.display());
+        assert_eq!(android(&home, "android", &[], &["conformance"]).text(), "", "{}", home.display());
     }
 }
 

@@ -6,6 +6,8 @@ import io.leakline.Layer;
 import io.leakline.Leakline;
 import io.leakline.Probe;
 import io.leakline.Snapshot;
+import java.lang.reflect.Method;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -98,6 +100,9 @@ public final class AppHost {
             case "until-python":
                 untilPython();
                 break;
+            case "until":
+                until(value);
+                break;
             case "snapshot":
                 show(Leakline.snapshotNow());
                 break;
@@ -107,6 +112,12 @@ public final class AppHost {
                 break;
             case "reset":
                 Leakline.resetBaseline();
+                break;
+            case "agent":
+                agent(value);
+                break;
+            case "refuse":
+                refuse(value);
                 break;
             case "sleep":
                 Thread.sleep(Long.parseLong(value));
@@ -138,6 +149,39 @@ public final class AppHost {
         long micros = (System.nanoTime() - begun) / 1000;
         System.out.println("start " + started);
         System.err.println("start took " + micros + " us");
+    }
+
+    /** Waits until a tick's snapshot has this gauge. */
+    private static void until(String gauge) throws InterruptedException {
+        for (int tries = 0; tries < 400; tries++) {
+            Snapshot snapshot = Leakline.stats();
+            if (snapshot != null && snapshot.gauges().containsKey(gauge)) {
+                return;
+            }
+            Thread.sleep(50);
+        }
+        System.out.println("never " + gauge);
+    }
+
+    /** Has the JVM attach a library as an agent, as people do it: the value is jcmd and the library. */
+    private static void agent(String value) throws Exception {
+        String[] words = value.split(",");
+        String pid = String.valueOf(ProcessHandle.current().pid());
+        ProcessBuilder jcmd = new ProcessBuilder(words[0], pid, "JVMTI.agent_load", words[1]);
+        Process process = jcmd.redirectErrorStream(true).start();
+        String said = new String(process.getInputStream().readAllBytes(), StandardCharsets.UTF_8);
+        System.out.println("agent " + process.waitFor() + " " + said.replace('\n', ' '));
+    }
+
+    /** As the runtime does where Android refuses leakline as an agent. */
+    private static void refuse(String reason) throws Exception {
+        Class<?> library = Class.forName("io.leakline.runtime.Native");
+        Method load = library.getDeclaredMethod("load");
+        Method refused = library.getDeclaredMethod("agentRefused", String.class);
+        load.setAccessible(true);
+        refused.setAccessible(true);
+        load.invoke(null);
+        System.out.println("refused " + ((String) refused.invoke(null, reason)).trim());
     }
 
     private static void untilPython() throws InterruptedException {

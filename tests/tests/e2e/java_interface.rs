@@ -1,9 +1,12 @@
 //! leakline by its Java interface, as an app has it: a real JVM, and a real CPython that is loaded privately.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use leakline_core::{Cause, ReadingStatus};
+use leakline_core::{Cause, ReadingStatus, Snapshot};
 use leakline_proto::Event;
 use leakline_tests::{Python, built_host, dist, jdks, pythons, read_recording};
 use tempfile::TempDir;
@@ -17,18 +20,28 @@ struct App {
 impl App {
     /// Runs `steps`; `$file` in them is the recording.
     #[track_caller]
-    fn run(java: &PathBuf, steps: &[String]) -> Self {
+    fn run(java: &Path, steps: &[String]) -> Self {
+        Self::run_with(java, &["-Xcheck:jni"], steps)
+    }
+
+    /// With options of the JVM.
+    #[track_caller]
+    fn run_with(java: &Path, options: &[&str], steps: &[String]) -> Self {
         let folder = TempDir::new().expect("a folder");
-        let file = folder.path().join("app.leak");
         let mut command = Command::new("timeout");
-        command.arg("60").arg(java).arg("-Xcheck:jni");
-        command.arg(format!("-Dleakline.library={}", dist().libraries.join("libleakline_jni.so").display()));
+        command.arg("60").arg(java).args(options);
+        Self::add_program(&mut command, folder.path(), steps);
+        let output = command.output().expect("java");
+        Self { folder, output }
+    }
+
+    fn add_program(command: &mut Command, folder: &Path, steps: &[String]) {
+        let file = folder.join("app.leak");
+        command.arg(format!("-Dleakline.library={}", library().display()));
         let classes = [built_host("leakline"), built_host("android")];
         command.arg("-cp").arg(std::env::join_paths(classes).expect("paths")).arg("com.example.AppHost");
         command.arg(format!("load={}", built_host("libpython_host.so").display()));
         command.args(steps.iter().map(|step| step.replace("$file", &file.display().to_string())));
-        let output = command.output().expect("java");
-        Self { folder, output }
     }
 
     fn lines(&self) -> Vec<String> {
@@ -50,6 +63,27 @@ impl App {
     fn events(&self) -> Vec<Event> {
         read_recording(&self.folder.path().join("app.leak"))
     }
+}
+
+fn library() -> PathBuf {
+    dist().libraries.join("libleakline_jni.so")
+}
+
+/// All snapshots of a recording.
+fn snapshots(events: &[Event]) -> Vec<Arc<Snapshot>> {
+    let snapshot = |event: &Event| match event {
+        Event::Snapshot { snapshot, .. } => Some(Arc::clone(snapshot)),
+        _ => None,
+    };
+    events.iter().filter_map(snapshot).collect()
+}
+
+/// Those in which a probe was in time, which on a busy machine are not all.
+fn in_time(events: &[Event], probe: &str) -> usize {
+    let is_ok = |snapshot: &Arc<Snapshot>| {
+        snapshot.reading(probe).is_some_and(|reading| reading.status == ReadingStatus::Ok)
+    };
+    snapshots(events).iter().filter(|snapshot| is_ok(snapshot)).count()
 }
 
 const START: &str = "start=interval:200ms,logcat.target:off,file.path:$file,final_wait:2s";
@@ -130,13 +164,7 @@ fn marks_ticks_and_a_broken_probe_are_in_the_recording() {
         })
         .collect();
     assert_eq!(marks, ["early", "late"]);
-    let snapshots: Vec<_> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Snapshot { snapshot, .. } => Some(snapshot),
-            _ => None,
-        })
-        .collect();
+    let snapshots = snapshots(&events);
     assert!(snapshots.iter().filter(|snapshot| snapshot.tick.cause == Cause::Tick).count() >= 3);
     // On a busy machine the last one may be late.
     let mut app_readings = snapshots.iter().filter_map(|snapshot| snapshot.reading("app"));
@@ -175,5 +203,78 @@ fn an_app_may_end_python_or_itself_while_it_is_read() {
                 String::from_utf8_lossy(&app.output.stderr)
             );
         }
+    }
+}
+
+#[test]
+fn what_was_read_is_there_after_the_app_was_killed_in_the_midst_of_ticks() {
+    let java = jdks().remove(0);
+    let python = pythons().iter().find_map(libpython).unwrap();
+    for after in [0, 45, 80] {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("app.leak");
+        let mut command = Command::new(&java);
+        let mut all = steps(&["probes", &START.replace("200ms", "100ms"), "mark=early"]);
+        all.push(format!("python={}", python.display()));
+        all.extend(steps(&["run=kept = [bytes(100) for _ in range(50000)]", "cache=5000", "sleep=600000"]));
+        App::add_program(&mut command, folder.path(), &all);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("java");
+        let begun = Instant::now();
+        let seen = loop {
+            let events = if file.exists() { read_recording(&file) } else { Vec::new() };
+            let is_seen = in_time(&events, "python") >= 3 && in_time(&events, "app") >= 3;
+            if is_seen || begun.elapsed() > Duration::from_secs(60) {
+                break snapshots(&events);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        // Wherever it is then: between two ticks, or while one is read or written.
+        std::thread::sleep(Duration::from_millis(after));
+        child.kill().expect("it runs");
+        let status = child.wait().expect("it can be waited for");
+        assert_eq!(status.signal(), Some(libc::SIGKILL));
+
+        let events = read_recording(&file);
+        let there = snapshots(&events);
+        assert!(in_time(&events, "python") >= 3 && in_time(&events, "app") >= 3, "{}", there.len());
+        assert!(there.len() >= seen.len());
+        for (number, snapshot) in there.iter().enumerate() {
+            assert_eq!(snapshot.number, number as u64, "none is missing");
+        }
+        assert!(events.iter().any(|event| matches!(event, Event::Mark(mark) if mark.name == "early")));
+        assert!(!events.iter().any(|event| matches!(event, Event::End(_))), "a kill is no orderly end");
+    }
+}
+
+/// A JVM with Android's class `Debug`, and no management beans, gives its tool interface to agents only.
+#[test]
+fn on_android_objects_are_counted_once_leakline_is_an_agent() {
+    let boot = format!("-Xbootclasspath/a:{}", built_host("android_os").display());
+    let options = [boot.as_str(), "--limit-modules=java.base", "-XX:+EnableDynamicAgentLoading"];
+    for java in jdks() {
+        let jcmd = java.with_file_name("jcmd");
+        let mut all = steps(&["refuse=not today", &format!("{START},jvm.histogram:1")]);
+        all.push("until=jvm.native_heap_allocated_bytes".to_owned());
+        all.push(format!("agent={},{}", jcmd.display(), library().display()));
+        all.extend(steps(&["until=jvm.jni_global_refs", "stop"]));
+        let app = App::run_with(&java, &options, &all);
+        app.says(&["refused ok", "start true", "agent 0 ", "stopped true", "end"]);
+        let events = app.events();
+        let readings: Vec<_> = snapshots(&events);
+        let readings: Vec<_> =
+            readings.iter().filter_map(|snapshot| snapshot.reading("jvm").cloned()).collect();
+        let missing = "no classes of Java's objects, no global references, no Java call paths: there is no tool interface: \
+                       not today";
+        let without = readings.iter().position(|reading| reading.notes.iter().any(|note| note == missing));
+        let with = readings.iter().position(|reading| {
+            let names = reading.profiles.iter().flat_map(|profile| profile.sites());
+            names.into_iter().any(|stat| format!("{:?}", stat.site.holder()).contains("byte[]"))
+        });
+        assert!(without.is_some() && with > without, "{without:?} {with:?} {readings:#?}");
+        let notes = with.map(|at| readings[at].notes.clone()).unwrap_or_default();
+        assert_eq!(
+            notes.last().unwrap(),
+            "no Java call paths: Android's runtime does not sample allocations"
+        );
     }
 }

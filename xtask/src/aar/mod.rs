@@ -11,8 +11,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail, ensure};
 
+use crate::bench::installed_pythons;
 use crate::process::{root, run, stdout_of};
-use crate::{android, dist, hosts};
+use crate::{android, dist, hosts, r8};
 
 /// What Maven says when it cannot fetch something, as opposed to what our code did wrong.
 const UNREACHABLE: &[&str] = &["Could not transfer", "Failure to transfer", "offline mode"];
@@ -72,6 +73,18 @@ fn package() -> anyhow::Result<Option<String>> {
             library.display()
         );
     }
+    match r8::jar() {
+        Ok(jar) => _ = maven.arg(format!("-Dleakline.test.r8={}", jar.display())),
+        Err(reason) => println!("without R8: the rules are read by ProGuard alone: {reason}"),
+    }
+    let host = hosts::folder().join("libpython_host.so");
+    match libpython().filter(|_| host.is_file()) {
+        Some(python) => {
+            maven.arg(format!("-Dleakline.test.python={}", python.display()));
+            maven.arg(format!("-Dleakline.test.python_host={}", host.display()));
+        }
+        None => println!("without a libpython, or `cargo xtask hosts`: the test with Python is skipped"),
+    }
     let output = maven.output().context("cannot start mvn")?;
     let said = String::from_utf8_lossy(&output.stdout);
     if output.status.success() {
@@ -83,6 +96,18 @@ fn package() -> anyhow::Result<Option<String>> {
         return Ok(Some(format!("Maven cannot fetch what it needs: {}", reason.trim())));
     }
     bail!("Maven failed: {}\n{said}{}", output.status, String::from_utf8_lossy(&output.stderr))
+}
+
+/// That of the newest CPython that has one.
+fn libpython() -> Option<PathBuf> {
+    const SCRIPT: &str =
+        "import sysconfig as s; print(s.get_config_var('LIBDIR') + '/' + s.get_config_var('INSTSONAME'))";
+    let library = |python: PathBuf| {
+        let said = stdout_of(Command::new(python).args(["-S", "-c", SCRIPT])).ok()?;
+        let path = PathBuf::from(said.trim());
+        (path.is_file() && said.contains(".so")).then_some(path)
+    };
+    installed_pythons().into_iter().rev().find_map(|(_, python)| library(python))
 }
 
 /// Surefire's own line.

@@ -45,7 +45,7 @@ const FULL: Product = Product {
     package: "leakline-android-library",
     file: LIBRARY,
     features: &["grpc"],
-    exports: &["JNI_OnLoad"],
+    exports: &["JNI_OnLoad", "Agent_OnAttach"],
     is_python: false,
     is_packed: true,
     most_bytes: 4 << 20,

@@ -5,6 +5,7 @@
 
 pub mod jvmti;
 pub mod ready;
+pub mod tools;
 pub mod vm;
 
 /// The JVM did not let the calling thread in.

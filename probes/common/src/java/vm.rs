@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
-use super::NotAttached;
+use super::{NotAttached, tools};
 use crate::loader;
 use jni::sys;
 
@@ -107,13 +107,18 @@ impl Vm {
         Ok(Attached { vm: *self, env: env.cast(), detach: !already, _vm: PhantomData })
     }
 
-    /// The interface of `version` (JNI's, or the tool interface's) for the calling thread; `None` where it is not in the
-    /// JVM. Waits for nothing when it is JNI's.
+    /// JNI's interface of `version` for the calling thread; `None` where it is not in the JVM. Waits for nothing.
     pub fn environment(&self, version: sys::jint) -> Option<*mut c_void> {
         let mut env = std::ptr::null_mut();
         // SAFETY: the interface is the JVM's own, and writes to our pointer.
         let code = unsafe { (self.interface().GetEnv)(self.0.as_ptr(), &raw mut env, version) };
         (code == sys::JNI_OK && !env.is_null()).then_some(env)
+    }
+
+    /// An environment of the tool interface of `version`, for the caller to dispose of; `None` where the JVM has none, or
+    /// may not be asked ([`tools::missing`]).
+    pub fn tools(&self, version: sys::jint) -> Option<*mut c_void> {
+        if tools::missing().is_some() { None } else { self.environment(version) }
     }
 
     fn interface(&self) -> &sys::JNIInvokeInterface__1_4 {

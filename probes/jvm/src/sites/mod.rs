@@ -105,7 +105,7 @@ struct Copied {
 impl Sites {
     /// Begins to sample in `vm`, which the calling thread is in.
     pub(crate) fn begin(vm: Vm, options: SitesOptions, looks: Looks) -> Result<Self, String> {
-        let env = vm.environment(jvmti::VERSION_11);
+        let env = vm.tools(jvmti::VERSION_11);
         // SAFETY: it was asked for by a version that has all that the older one has.
         let jvmti = env.and_then(|env| unsafe { Jvmti::from_raw(env) });
         let jvmti = jvmti.ok_or("this JVM does not sample allocations (HotSpot does, from Java 11 on)")?;

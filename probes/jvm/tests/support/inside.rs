@@ -32,6 +32,9 @@ enum What {
 /// Runs `Host` as the environment says, and ends the process as it would end.
 pub(crate) fn run() {
     let busy = std::env::var_os("HOST_BUSY").is_some();
+    if std::env::var_os("HOST_AGENT").is_some() {
+        leakline_probing::java::tools::agent_attached();
+    }
     start_lane(busy);
     let options = std::env::var("HOST_OPTIONS").unwrap();
     let arguments = std::env::var("HOST_ARGUMENTS").unwrap();

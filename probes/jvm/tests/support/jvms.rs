@@ -41,7 +41,7 @@ pub(crate) fn libjvm(home: &Path) -> PathBuf {
     home.join("lib/server/libjvm.so")
 }
 
-/// The folder with the compiled Java side; `android` for the classes that stand in for Android's.
+/// The folder with the compiled Java side; `android` and `android-old` for the classes that stand in for Android's.
 pub(crate) fn classes(part: &str) -> PathBuf {
     static COMPILED: OnceLock<tempfile::TempDir> = OnceLock::new();
     let folder = COMPILED.get_or_init(|| {
@@ -49,8 +49,11 @@ pub(crate) fn classes(part: &str) -> PathBuf {
         let javac = jvms().into_iter().map(|home| home.join("bin/javac")).find(|javac| javac.exists());
         let javac = javac.expect("these tests need javac: install a JDK");
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/java");
-        let parts: [(&str, &[&str]); 2] =
-            [("host", &["Host.java", "Sites.java"]), ("android", &["android/os/Debug.java"])];
+        let parts: [(&str, &[&str]); 3] = [
+            ("host", &["Host.java", "Sites.java"]),
+            ("android", &["android/os/Debug.java"]),
+            ("android-old", &["old/android/os/Debug.java"]),
+        ];
         for (part, files) in parts {
             let out = folder.path().join(part);
             let output = Command::new(&javac)
@@ -88,7 +91,7 @@ impl Host {
         Self { command }
     }
 
-    /// `HOST_BUSY`: the lane reads all the time, from before the JVM was started; `HOST_SAMPLE`: the mean with which Java's
+    /// `HOST_AGENT`: as if the JVM had attached leakline as an agent; `HOST_BUSY`: the lane reads all the time, from before the JVM was started; `HOST_SAMPLE`: the mean with which Java's
     /// allocations are sampled.
     pub(crate) fn with(mut self, name: &str, value: impl ToString) -> Self {
         self.command.env(name, value.to_string());

@@ -33,9 +33,12 @@ public final class AgentRuntime implements LeaklineRuntime {
                 Log.warn("not started: leakline runs in this process already");
                 return false;
             }
+            HostRules rules;
+            Config wanted = config == null ? new Config() : config;
             String settings;
             try {
-                settings = HostRules.of(context).settings(config == null ? new Config() : config);
+                rules = rulesOf(context);
+                settings = rules.settings(wanted);
             } catch (HostRules.Refused refused) {
                 Log.warn("not started: " + refused.getMessage());
                 return false;
@@ -43,7 +46,7 @@ public final class AgentRuntime implements LeaklineRuntime {
                 Log.warn("not started: " + error);
                 return false;
             }
-            Thread thread = new Thread(null, new Starting(settings), "leakline-start", 256 << 10);
+            Thread thread = new Thread(null, new Starting(rules, wanted, settings), "leakline-start", 256 << 10);
             thread.setDaemon(true);
             try {
                 thread.start();
@@ -57,18 +60,35 @@ public final class AgentRuntime implements LeaklineRuntime {
         }
     }
 
+    /** The rules of an app when there is a context, of any JVM otherwise. */
+    private static HostRules rulesOf(Object context) {
+        if (context == null) {
+            return new HostRules.AnyJvm();
+        }
+        try {
+            Class<?> found = Class.forName("io.leakline.android.AppRules");
+            return (HostRules) found.getDeclaredConstructor(Object.class).newInstance(context);
+        } catch (ReflectiveOperationException | LinkageError error) {
+            throw new IllegalArgumentException("a context, but no Android: " + error, error);
+        }
+    }
+
     /** A class by its name: a lambda takes a JVM milliseconds to make, on the app's thread. */
     private static final class Starting implements Runnable {
+        private final HostRules rules;
+        private final Config config;
         private final String settings;
 
-        Starting(String settings) {
+        Starting(HostRules rules, Config config, String settings) {
+            this.rules = rules;
+            this.config = config;
             this.settings = settings;
         }
 
         @Override
         public void run() {
             try {
-                startNow(settings);
+                startNow(rules, config, settings);
             } catch (Throwable thrown) {
                 // What leaves a thread's run() ends an Android app. Out of memory or of stack, most likely.
                 Log.warn("the start was cut short: " + thrown);
@@ -76,10 +96,14 @@ public final class AgentRuntime implements LeaklineRuntime {
         }
     }
 
-    private static void startNow(String settings) {
+    private static void startNow(HostRules rules, Config config, String settings) {
         String failure = null;
         try {
             Native.load();
+            String refused = rules.becomeAgent(config);
+            if (refused != null) {
+                Native.agentRefused(refused);
+            }
             failure = reason(Native.start(settings));
         } catch (Throwable thrown) {
             failure = thrown.toString();

@@ -2,29 +2,28 @@ package io.leakline.runtime;
 
 import io.leakline.Config;
 
-/** What kind of program leakline is started in, and what that adds to the settings or forbids. */
+/** What kind of program leakline is started in, and what that adds to the settings or forbids, and what its JVM wants first. */
 public interface HostRules {
     /** The settings to start with, a line each; or why there is no start. */
     String settings(Config config) throws Refused;
 
-    /** The rules of an app when there is a context, of any JVM otherwise. */
-    static HostRules of(Object context) {
-        if (context == null) {
-            return new AnyJvm();
-        }
-        try {
-            Class<?> found = Class.forName("io.leakline.android.AppRules");
-            return (HostRules) found.getDeclaredConstructor(Object.class).newInstance(context);
-        } catch (ReflectiveOperationException | LinkageError error) {
-            throw new IllegalArgumentException("a context, but no Android: " + error, error);
-        }
-    }
+    /**
+     * Makes leakline an agent of its JVM, where that is needed for the JVM's tool interface. Called on leakline's thread, after
+     * the library was loaded and before it is started. Null: it is one, or need not be; otherwise why it is none.
+     */
+    String becomeAgent(Config config);
 
     /** A JVM that is no app: what is asked for. */
     final class AnyJvm implements HostRules {
         @Override
         public String settings(Config config) {
             return AnyConfig.lines(config.settings());
+        }
+
+        /** HotSpot gives its tool interface to whoever asks, and warns of agents. */
+        @Override
+        public String becomeAgent(Config config) {
+            return null;
         }
     }
 

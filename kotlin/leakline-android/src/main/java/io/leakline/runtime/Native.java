@@ -16,6 +16,9 @@ final class Native {
 
     static native String start(String settings);
 
+    /** Why leakline is no agent of its JVM: told in the readings where that matters. */
+    static native String agentRefused(String reason);
+
     static native String mark(String name);
 
     static native String snapshotNow();
