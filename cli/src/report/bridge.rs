@@ -15,6 +15,7 @@ const PARTS: &[(&str, &str)] = &[
     (names::BRIDGE_JAVA_HOLDS_PYTHON, "Java holds Python objects"),
     (names::BRIDGE_PYTHON_HOLDS_JAVA, "Python holds Java objects"),
     (names::JVM_GLOBAL_REFS, "native code, Python's bridge among it, holds Java objects"),
+    (names::JVM_WEAK_GLOBAL_REFS, "and has weak references to Java objects"),
 ];
 
 /// Nothing where no bridge was read.

@@ -269,6 +269,11 @@ impl Sites {
     }
 }
 
+/// Weak global references that the samples are kept by.
+pub(crate) fn own_weak() -> u64 {
+    sampling::own_weak()
+}
+
 /// Forgets everything of a JVM that has ended.
 pub(crate) fn forget() {
     sampling::stop(None);

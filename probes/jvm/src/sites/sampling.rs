@@ -38,6 +38,8 @@ use crate::vm::Vm;
 
 /// Most frames of a path.
 pub(super) const MAX_FRAMES: usize = 64;
+/// More local references than HotSpot has room for anyway, or its checks take no notice.
+const LOCALS: sys::jint = 64;
 /// Older samples that each new one looks at.
 const LOOKED_AT: usize = 4;
 /// Samples that are swept at a time under the lock.
@@ -62,6 +64,8 @@ static FAILED: AtomicBool = AtomicBool::new(false);
 /// What HotSpot draws with. It draws a thread's next sample before it tells of the last one.
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
 static MOST_FRAMES: AtomicU64 = AtomicU64::new(0);
+/// Weak references of ours, those that a callback has in its hands among them.
+static OWN_WEAK: AtomicU64 = AtomicU64::new(0);
 static STATE: Lock<State> = Lock::new(State {
     recorder: Recorder::new(()),
     entries: VecDeque::new(),
@@ -193,10 +197,20 @@ pub(super) fn stop(env: Option<*mut sys::JNIEnv>) {
         state.recorder.stop(());
         std::mem::take(&mut state.entries)
     });
-    for entry in env.into_iter().flat_map(|env| entries.iter().map(move |entry| (env, entry))) {
+    let Some(env) = env else {
+        // They went with the JVM.
+        OWN_WEAK.store(0, Relaxed);
+        return;
+    };
+    for entry in entries {
         // SAFETY: the caller's promise, and the entry was taken out: nobody else deletes it.
-        unsafe { delete(entry.0, *entry.1) };
+        unsafe { delete(env, entry) };
     }
+}
+
+/// Weak global references that are leakline's own.
+pub(super) fn own_weak() -> u64 {
+    OWN_WEAK.load(Relaxed)
 }
 
 /// Whether a callback panicked.
@@ -336,6 +350,8 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: 
         jvmti.set_sampling_interval(next);
     }
     let Some(count) = wanted else { return };
+    // SAFETY: the caller's promise.
+    unsafe { make_room(jni) };
     let looked_at = looked_at.get_mut(..count).unwrap_or_default();
     for (entry, collected) in looked_at.iter_mut() {
         // SAFETY: it was taken out, so nobody else deletes it.
@@ -408,6 +424,17 @@ fn now() -> u64 {
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
+/// Has HotSpot's own checks (`-Xcheck:jni`) know that there may be many local references: they count those that the host's
+/// native code holds around a callback, and would complain of us if they are more than a few.
+///
+/// # Safety
+///
+/// `jni` is the calling thread's.
+unsafe fn make_room(jni: *mut sys::JNIEnv) {
+    // SAFETY: the caller's promise; there is nothing to be undone, for this ends with the callback.
+    unsafe { (table(jni).EnsureLocalCapacity)(jni, LOCALS) };
+}
+
 /// # Safety
 ///
 /// `jni` is the calling thread's, and `object` a reference that is alive.
@@ -415,8 +442,12 @@ unsafe fn new_weak(jni: *mut sys::JNIEnv, object: sys::jobject) -> sys::jweak {
     let functions = table(jni);
     // SAFETY: the caller's promise.
     let weak = unsafe { (functions.NewWeakGlobalRef)(jni, object) };
+    if !weak.is_null() {
+        OWN_WEAK.fetch_add(1, Relaxed);
+        return weak;
+    }
     // SAFETY: as above.
-    if weak.is_null() && unsafe { (functions.ExceptionCheck)(jni) } {
+    if unsafe { (functions.ExceptionCheck)(jni) } {
         // No memory for it: the host's allocation succeeded, and must not fail for us.
         // SAFETY: as above.
         unsafe { (functions.ExceptionClear)(jni) };
@@ -438,4 +469,5 @@ unsafe fn is_collected(jni: *mut sys::JNIEnv, entry: Entry) -> bool {
 unsafe fn delete(jni: *mut sys::JNIEnv, entry: Entry) {
     // SAFETY: the caller's promise.
     unsafe { (table(jni).DeleteWeakGlobalRef)(jni, entry.weak) };
+    OWN_WEAK.fetch_sub(1, Relaxed);
 }

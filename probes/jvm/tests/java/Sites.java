@@ -15,6 +15,9 @@ final class Sites {
     /** As another agent would, has the JVM sample allocations. */
     static native void takeSampling();
 
+    /** Native code with some forty local references makes so many arrays. */
+    static native void allocateWithManyLocals(int times);
+
     static void plant0(List<Object> kept) { for (int i = 0; i < PLANTS[0][1]; i++) kept.add(new byte[PLANTS[0][0] - 16]); }
     static void plant1(List<Object> kept) { for (int i = 0; i < PLANTS[1][1]; i++) kept.add(new byte[PLANTS[1][0] - 16]); }
     static void plant2(List<Object> kept) { for (int i = 0; i < PLANTS[2][1]; i++) kept.add(new byte[PLANTS[2][0] - 16]); }
