@@ -6,7 +6,6 @@
 mod aar;
 mod android;
 mod bench;
-mod chaquopy;
 mod check_libs;
 mod corpus;
 mod cpython_tests;
@@ -15,6 +14,7 @@ mod dist;
 mod hosts;
 mod java_library;
 mod layers;
+mod maven;
 mod process;
 pub mod proto;
 mod style;

@@ -44,6 +44,7 @@ public final class Host {
             case "often": Sites.often(Integer.parseInt(args[1])); break;
             case "uncollected": Sites.uncollected(); break;
             case "exceptions": Sites.exceptions(); break;
+            case "unloaded": Sites.unloaded(); break;
             case "locals": Sites.read(); Sites.allocateWithManyLocals(20_000); System.out.print(Sites.read()); break;
             case "taken": Sites.takeSampling(); System.out.print(Sites.read()); break;
             case "read": System.out.print(read()); break;

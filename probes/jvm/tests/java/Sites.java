@@ -142,4 +142,27 @@ final class Sites {
         local[0] = (byte) depth;
         return deeper(depth + 1) + local[0];
     }
+
+    /** Makes arrays; is loaded by loaders that are let go of. */
+    public static final class Maker implements java.util.function.Supplier<Object> {
+        @Override public Object get() { return new byte[1024 - 16]; }
+    }
+
+    /** Keeps what was made by methods of classes that are unloaded before anybody asks for their names. */
+    static void unloaded() throws Exception {
+        read();
+        byte[] code;
+        try (java.io.InputStream file = Sites.class.getResourceAsStream("Sites$Maker.class")) { code = file.readAllBytes(); }
+        List<Object> kept = new ArrayList<>();
+        for (int round = 0; round < 20; round++) {
+            Class<?> maker = new ClassLoader(null) {
+                Class<?> define() { return defineClass("Sites$Maker", code, 0, code.length); }
+            }.define();
+            java.util.function.Supplier<?> made = (java.util.function.Supplier<?>) maker.getDeclaredConstructor().newInstance();
+            for (int i = 0; i < 1000; i++) kept.add(made.get());
+        }
+        String last = "";
+        for (int i = 0; i < 4; i++) { System.gc(); System.gc(); last = read(); }
+        System.out.print(last + "=KEPT " + kept.size() * 1024L);
+    }
 }
