@@ -6,7 +6,6 @@
 mod aar;
 mod android;
 mod bench;
-mod chaquopy;
 mod check_libs;
 mod corpus;
 mod cpython_tests;
@@ -16,6 +15,7 @@ mod gradle;
 mod hosts;
 mod java_library;
 mod layers;
+mod maven;
 mod process;
 pub mod proto;
 mod r8;
