@@ -28,9 +28,10 @@ pub use growth::{Growth, GrowthTracker, ProfileGrowth, SiteGrowth};
 pub use interval::interval_95;
 pub use ledger::{Ledger, LedgerPart, PartSource};
 pub use model::{
-    Amount, Cause, Cycle, Fingerprint, Frame, Gauge, GaugeKind, Holder, Host, Layer, Loss, Mark, NativePlace,
-    OwnCost, Profile, ProfileSource, ReadCost, Reading, ReadingStatus, RuntimeInfo, SURVIVAL_TICKS, Session,
-    SessionId, Site, SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot, Tick, Unit, names,
+    Amount, Cause, Cycle, Fingerprint, Frame, Gauge, GaugeKind, HOLDERS_OF_PYTHON, Holder, Host, Layer, Loss,
+    Mark, NativePlace, OwnCost, Profile, ProfileSource, ReadCost, Reading, ReadingStatus, RuntimeInfo,
+    SURVIVAL_TICKS, Session, SessionId, Site, SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot, Tick, Unit,
+    names,
 };
 pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
 pub use request::{Asked, ProbeRequest, Window, WindowSource};

@@ -26,6 +26,14 @@ def let_go(held, queue, before):
         time.sleep(0.02)
 
 
+def stay(options):
+    pieces = int(options.stay / 0.5) if options.collect else 1
+    for _ in range(pieces):
+        time.sleep(options.stay / pieces)
+        if options.collect:
+            jpype.JClass("java.lang.System").gc()
+
+
 def loader():
     """A class loader without a parent, with one of JPype's own classes."""
     jar = pathlib.Path(jpype.__file__).parent.parent / "org.jpype.jar"
@@ -42,6 +50,7 @@ def main():
     parser.add_argument("--census", action="store_true", help="ask leakline for a census after the last step")
     parser.add_argument("--loaders", type=int, default=0, help="class loaders that each have a class of their own")
     parser.add_argument("--stay", type=float, default=1)
+    parser.add_argument("--collect", action="store_true", help="have Java collect now and then while it stays")
     parser.add_argument("--end", choices=["jvm", "python", "at-once"], default="python")
     parser.add_argument("--java", nargs="*", default=[], help="further options of the JVM, without their -")
     options = parser.parse_args()
@@ -59,7 +68,7 @@ def main():
         if step == 0:
             let_go(held, queue, before)
         print("holds", queue.getQueueSize(), flush=True)
-        time.sleep(options.stay)
+        stay(options)
     if options.census:
         print("asked", ctypes.CDLL(None).leakline_take_census(), flush=True)
         time.sleep(1)

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use crate::process::{root, run};
-use crate::{chaquopy, java_library};
+use crate::{java_library, maven};
 
 /// Programs of one C file, as (source, what is made of it, how).
 const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
@@ -52,7 +52,7 @@ pub(crate) fn build() -> anyhow::Result<Hosts> {
         bail!("no Python environment at {}: run `./x hosts`, which makes it", python.display());
     }
     let hosts = Hosts { python, java_home: java_home()? };
-    let chaquopy = chaquopy::jar();
+    let chaquopy = maven::CHAQUOPY.file();
     let stamp = format!("{} {:x} {}", hosts.java_home.display(), sources_hash()?, chaquopy.is_ok());
     let stamp_file = folder().join("stamp");
     if fs::read_to_string(&stamp_file).is_ok_and(|found| found == stamp) {

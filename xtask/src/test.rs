@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use crate::process::{cargo, run};
-use crate::{aar, bench, check_libs, corpus, cpython_tests, dist, hosts, layers, proto, style};
+use crate::{aar, bench, check_libs, corpus, cpython_tests, dist, hosts, layers, proto, run_tests, style};
 
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
@@ -20,7 +20,7 @@ const STEPS: &[Step] = &[
     ("check-libs", check_libs::check),
     ("hosts", || hosts::build().map(drop)),
     ("aar", aar::test),
-    ("tests", tests),
+    ("tests", run_tests::run),
     ("corpus", || corpus::run(&corpus::Options::smoke())),
     ("cpython-tests", || cpython_tests::run(true)),
     ("bench", || bench::run(None, &bench::Scope { smoke: true, ..bench::Scope::default() })),
@@ -75,16 +75,4 @@ fn doc() -> anyhow::Result<()> {
         run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
     }
     Ok(())
-}
-
-/// Unit, documentation and end-to-end tests; the last run what `build` laid out.
-fn tests() -> anyhow::Result<()> {
-    let mut tests = cargo();
-    tests
-        .args(["test", "--quiet", "--locked", "--workspace", "--no-fail-fast"])
-        .env("LEAKLINE_DIST", dist::folder());
-    if let Ok(java_home) = hosts::java_home() {
-        tests.env("JAVA_HOME", java_home);
-    }
-    run(&mut tests)
 }

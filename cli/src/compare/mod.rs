@@ -69,11 +69,11 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let compared = Comparison::of(&before, &after);
     let mut out = anstream::stdout().lock();
     if options.shown.json {
-        serde_json::to_writer_pretty(&mut out, &json::show(&before, &after, &compared, options.shown.top))
+        serde_json::to_writer_pretty(&mut out, &json::show(&before, &after, &compared, options.shown.top()))
             .map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
-        out.write_all(text::show(&before, &after, &compared, options.shown.top).as_bytes())?;
+        out.write_all(text::show(&before, &after, &compared, options.shown.top()).as_bytes())?;
     }
     out.flush()?;
     let still_leaks = (options.fail_on.is_some() || options.max_rate.is_some())

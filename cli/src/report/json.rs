@@ -51,6 +51,7 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
         "growth": report.growths.iter().filter(|growth| !growth.source.is_types()).map(|growth| growth_object(growth, report, top)).collect::<Vec<_>>(),
         "types": super::types::objects(report, top),
         "cycles": super::bridge::cycle_objects(report),
+        "java_got_python": super::bridge::created_objects(report),
         "marks": report.marks.iter().map(|mark| json!({
             "name": mark.name,
             "at": instant(mark.at.unix_nanos),

@@ -8,6 +8,7 @@ mod json;
 mod model;
 mod numbers;
 mod open;
+mod path;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,7 @@ use crate::{folder, gate, symbols};
 const EXAMPLES: &str = "\
 Examples:
   leakline report app.leak                  the whole session
-  leakline report app.leak --top 3          the three most growing sites of each list
+  leakline report app.leak --top 30 --frames 99   more growing sites, and their whole call paths
   leakline report app.leak --from 5 --to 9  what grew between two snapshots, judged anew
   leakline report service                   a session of the collector, by its program's name
   leakline report 4f1c                      or by the beginning of its id
@@ -56,9 +57,9 @@ pub(crate) struct Shown {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Sites shown of each list
-    #[arg(long, value_name = "COUNT", default_value_t = 10)]
-    pub(crate) top: usize,
+    /// Sites shown of each list [default: 10, and 3 of a layer that does not leak]
+    #[arg(long, value_name = "COUNT")]
+    top: Option<usize>,
 
     /// Look for symbols of native code in this folder first, by build id; may be given several times
     #[arg(long, value_name = "DIR")]
@@ -68,6 +69,32 @@ pub(crate) struct Shown {
 impl Shown {
     pub(crate) fn folder(&self) -> PathBuf {
         self.folder.clone().unwrap_or_else(folder::default)
+    }
+
+    /// Sites of a list, whatever it tells.
+    pub(crate) fn top(&self) -> usize {
+        self.top.unwrap_or(10)
+    }
+}
+
+/// How much of each list a person is shown.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// Sites, where somebody asked for a number.
+    top: Option<usize>,
+    /// Frames of each call path, at least one.
+    frames: usize,
+}
+
+impl Bounds {
+    /// Sites of a list, whatever it tells.
+    pub(crate) fn most(self) -> usize {
+        self.top.unwrap_or(10)
+    }
+
+    /// Sites of what a layer grew by. Where it does not leak, that is mostly how the program started.
+    pub(crate) fn sites(self, leaks: bool) -> usize {
+        if leaks { self.most() } else { self.top.unwrap_or(3) }
     }
 }
 
@@ -89,6 +116,10 @@ pub(crate) struct Options {
     /// End with this snapshot
     #[arg(long, value_name = "NUMBER")]
     to: Option<u64>,
+
+    /// Frames shown of each call path; in the JSON object there are all
+    #[arg(long, value_name = "COUNT", default_value_t = 12)]
+    frames: usize,
 
     /// End with exit status 3 when there is one, and 4 when nobody can tell
     #[arg(long, value_name = "WHAT", value_enum)]
@@ -120,14 +151,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     }
     let path = open::find(&folder, what)?;
     let mut report = open::report(&path, Range { from: options.from, to: options.to })?;
-    symbols::resolve(&mut report, options.shown.top, &options.shown.symbols);
+    symbols::resolve(&mut report, options.shown.top(), &options.shown.symbols);
     let mut out = anstream::stdout().lock();
     if options.shown.json {
-        serde_json::to_writer_pretty(&mut out, &json::show(&report, options.shown.top))
+        serde_json::to_writer_pretty(&mut out, &json::show(&report, options.shown.top()))
             .map_err(std::io::Error::from)?;
         writeln!(out)?;
     } else {
-        out.write_all(text::show(&report, options.shown.top).as_bytes())?;
+        out.write_all(
+            text::show(&report, Bounds { top: options.shown.top, frames: options.frames.max(1) }).as_bytes(),
+        )?;
     }
     out.flush()?;
     if options.fail_on.is_some() || options.max_rate.is_some() {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use leakline_core::{
     Cause, Cycle, Fragmentation, GrowingResource, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark,
-    OwnCost, ProfileSource, ReadCost, Session, Timestamp, Verdict,
+    OwnCost, ProfileSource, ReadCost, Session, Subject, Timestamp, Verdict,
 };
 
 use crate::symbols::WithoutSymbols;
@@ -157,6 +157,13 @@ impl Report {
         let mut all: Vec<u64> = self.rows.iter().filter_map(|row| row.skew_nanos).collect();
         all.sort_unstable();
         Some((*all.get(all.len() / 2)?, *all.last()?))
+    }
+
+    /// Whether `layer` as a whole was found to leak.
+    pub(crate) fn leaks(&self, layer: Layer) -> bool {
+        self.verdicts.iter().any(|verdict| {
+            verdict.kind.leaks() && matches!(verdict.subject, Subject::Layer(of) if of == layer)
+        })
     }
 
     /// Ticks that passed without a snapshot.

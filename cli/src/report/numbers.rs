@@ -44,9 +44,14 @@ pub(crate) fn ledger(report: &Report) -> String {
         table.line(weight, cells.collect());
     };
     line("resident", Weight::Strong, &resident);
-    for (name, values) in &parts {
-        let nothing = values.iter().all(|value| value.is_none_or(|bytes| bytes < 0.5));
-        line(&format!("  {name}"), if nothing { Weight::Faint } else { Weight::Plain }, values);
+    for (index, (name, values)) in parts.iter().enumerate() {
+        let is_nothing = columns
+            .iter()
+            .all(|column| values.get(*column).copied().flatten().is_none_or(|bytes| bytes < 0.5));
+        // The last is what nobody accounts for: that there is nothing of it is worth a line.
+        if !is_nothing || index + 1 == parts.len() {
+            line(&format!("  {name}"), if is_nothing { Weight::Faint } else { Weight::Plain }, values);
+        }
     }
     table.text()
 }

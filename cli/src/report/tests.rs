@@ -15,7 +15,7 @@ use leakline_core::{
 use leakline_proto::{Encoder, recording};
 
 use super::build::Range;
-use super::{json, open, text};
+use super::{Bounds, json, open, text};
 
 const MIB: f64 = 1_048_576.0;
 /// 2026-11-23 09:00 UTC.
@@ -189,13 +189,17 @@ fn recorded(ticks: u64, end: bool) -> Vec<u8> {
     bytes
 }
 
+fn bounds(top: usize) -> Bounds {
+    Bounds { top: Some(top), frames: 12 }
+}
+
 fn show(bytes: &[u8], range: Range, top: usize, as_json: bool) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("app.leak");
     std::fs::write(&file, bytes).unwrap();
     let shown = match open::report(&file, range) {
         Ok(report) if as_json => format!("{:#}", json::show(&report, top)),
-        Ok(report) => anstream::adapter::strip_str(&text::show(&report, top)).to_string(),
+        Ok(report) => anstream::adapter::strip_str(&text::show(&report, bounds(top))).to_string(),
         Err(error) => format!("error: {error:#}\n"),
     };
     shown.replace(&folder.path().display().to_string(), "DIR")
@@ -426,7 +430,7 @@ fn control_characters_of_a_recording_do_not_reach_the_terminal() {
     let file = folder.path().join("app.leak");
     std::fs::write(&file, bytes).unwrap();
     let report = open::report(&file, Range::default()).unwrap();
-    let shown = text::show(&report, 3);
+    let shown = text::show(&report, bounds(3));
     assert!(!shown.contains("\x1b]") && !shown.contains('\x07'), "{shown:?}");
 }
 

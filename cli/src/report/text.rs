@@ -4,10 +4,10 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use leakline_core::{Layer, SURVIVAL_TICKS, Site, SiteGrowth, SiteHolder, Subject, Verdict, text};
+use leakline_core::{Layer, SURVIVAL_TICKS, Site, SiteGrowth, Subject, Verdict, text};
 
 use super::model::{ProbeGrowth, Report};
-use super::{bridge, collections, numbers, types};
+use super::{Bounds, bridge, collections, numbers, path, types};
 use crate::duration::words as time_words;
 use crate::style::{CAUTION, FAINT, STRONG, paint};
 use crate::when::{self, Detail};
@@ -18,18 +18,18 @@ const CLOCK_DRIFT_NANOS: u64 = 100_000_000;
 /// Where the text of a verdict begins.
 const INDENT: &str = "               ";
 
-/// The whole report, with at most `top` sites of each list.
-pub(crate) fn show(report: &Report, top: usize) -> String {
+/// The whole report, with as much of each list as `bounds` allows.
+pub(crate) fn show(report: &Report, bounds: Bounds) -> String {
     let parts = [
         header(report),
-        verdicts(report, top),
+        verdicts(report, bounds),
         numbers::ledger(report),
         numbers::layers(report),
         bridge::show(report),
-        bridge::cycles(report, top),
+        bridge::cycles(report, bounds.most()),
         collections::show(report),
-        growths(report, top),
-        types::show(report, top, |growth| from_to(report, growth)),
+        growths(report, bounds),
+        types::show(report, bounds, |growth| from_to(report, growth)),
         marks(report),
         readings(report),
         own(report),
@@ -119,12 +119,12 @@ fn millis(nanos: u64) -> String {
     format!("{:.1} ms", nanos as f64 / 1e6)
 }
 
-fn verdicts(report: &Report, top: usize) -> String {
+fn verdicts(report: &Report, bounds: Bounds) -> String {
     let mut out = String::new();
     for verdict in &report.verdicts {
         let Subject::Layer(layer) = &verdict.subject else { continue };
         let _ = writeln!(out, "{}", painted(verdict, &report.roots));
-        out += &sites_of(report, *layer, top);
+        out += &sites_of(report, *layer, bounds);
     }
     if out.is_empty() {
         out = format!("{}     no verdict yet: it takes some more readings\n", paint(CAUTION, "?"));
@@ -136,7 +136,8 @@ fn verdicts(report: &Report, top: usize) -> String {
 }
 
 /// The sites of `layer` that leak, each with its whole call path.
-fn sites_of(report: &Report, layer: Layer, top: usize) -> String {
+fn sites_of(report: &Report, layer: Layer, bounds: Bounds) -> String {
+    let top = bounds.most();
     let leaking = report.verdicts.iter().filter_map(|verdict| match &verdict.subject {
         Subject::Site(of, site) if *of == layer && verdict.kind.leaks() => Some((verdict, site)),
         _ => None,
@@ -144,7 +145,7 @@ fn sites_of(report: &Report, layer: Layer, top: usize) -> String {
     let mut out = String::new();
     for (verdict, site) in leaking.clone().take(top) {
         let _ = writeln!(out, "{INDENT}{}", site_words(report, verdict, site));
-        out += &call_path(site, &report.roots, &format!("{INDENT}  "));
+        out += &path::lines(site, &report.roots, bounds.frames, &format!("{INDENT}  "));
     }
     let rest = leaking.count().saturating_sub(top);
     if rest > 0 {
@@ -185,27 +186,9 @@ fn survived(grown: &SiteGrowth) -> Option<String> {
     Some(format!("{percent:.0} % survived {SURVIVAL_TICKS} readings or more"))
 }
 
-/// Each frame on a line, the innermost first.
-fn call_path(site: &Site, roots: &[String], indent: &str) -> String {
-    let SiteHolder::CallPath { frames, truncated } = site.holder() else {
-        return format!("{indent}{}\n", clean(&text::site(site, roots, 1)));
-    };
-    let mut out = String::new();
-    for (index, frame) in frames.iter().enumerate() {
-        let arrow = if index == 0 { "" } else { "< " };
-        let line = format!("{arrow}{}", text::frame(frame, roots));
-        let _ = writeln!(out, "{indent}{}", clean(&line));
-    }
-    if *truncated {
-        let _ =
-            writeln!(out, "{indent}{}", paint(FAINT, "< … cut off here; more frames with `run --frames`"));
-    }
-    out
-}
-
-fn growths(report: &Report, top: usize) -> String {
+fn growths(report: &Report, bounds: Bounds) -> String {
     let shown = report.growths.iter().filter(|growth| !growth.source.is_types());
-    let parts: Vec<String> = shown.map(|growth| growth_of(report, growth, top)).collect();
+    let parts: Vec<String> = shown.map(|growth| growth_of(report, growth, bounds)).collect();
     parts.join("\n")
 }
 
@@ -218,7 +201,8 @@ fn from_to(report: &Report, growth: &ProbeGrowth) -> String {
     format!("from {} to {}", instant(growth.from), instant(growth.to))
 }
 
-fn growth_of(report: &Report, growth: &ProbeGrowth, top: usize) -> String {
+fn growth_of(report: &Report, growth: &ProbeGrowth, bounds: Bounds) -> String {
+    let top = bounds.sites(report.leaks(growth.layer));
     let source = text::source(&growth.source);
     let name =
         format!("{} ({})", paint(STRONG, format!("Growth of {}", clean(&growth.probe))), clean(&source));
@@ -248,7 +232,7 @@ fn growth_of(report: &Report, growth: &ProbeGrowth, top: usize) -> String {
             plural(site.live.blocks, "block", "blocks"),
             survived(site).map_or(String::new(), |words| format!(", {words}")),
         );
-        out += &call_path(&site.site, &report.roots, "       ");
+        out += &path::lines(&site.site, &report.roots, bounds.frames, "       ");
     }
     if grown > top {
         let rest: f64 = growth.growth.grown().skip(top).map(|site| site.bytes as f64).sum();

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use leakline_core::{SiteGrowth, SiteHolder, text};
 use serde_json::{Value, json};
 
+use super::Bounds;
 use super::model::{ProbeGrowth, Report};
 use crate::style::{STRONG, paint};
 use crate::words::clean;
@@ -13,18 +14,19 @@ use crate::words::clean;
 /// Holders that are named of one type.
 const HOLDERS: usize = 5;
 
-/// The growing types of each probe that counts them, at most `top` each; nothing where none does.
-pub(super) fn show(report: &Report, top: usize, span: impl Fn(&ProbeGrowth) -> String) -> String {
+/// The growing types of each probe that counts them, as many as `bounds` allows; nothing where none does.
+pub(super) fn show(report: &Report, bounds: Bounds, span: impl Fn(&ProbeGrowth) -> String) -> String {
     let parts: Vec<String> = report
         .growths
         .iter()
         .filter(|growth| growth.source.is_types() && growth.from != growth.to)
-        .map(|growth| of_probe(report, growth, top, &span(growth)))
+        .map(|growth| of_probe(report, growth, bounds, &span(growth)))
         .collect();
     parts.join("\n")
 }
 
-fn of_probe(report: &Report, growth: &ProbeGrowth, top: usize, span: &str) -> String {
+fn of_probe(report: &Report, growth: &ProbeGrowth, bounds: Bounds, span: &str) -> String {
+    let top = bounds.sites(report.leaks(growth.layer));
     let name = paint(STRONG, format!("Growth of {} by type", clean(&growth.probe)));
     let grown = grown(growth);
     let mut out = format!("{name} {span}\n");

@@ -271,6 +271,9 @@ pub mod names {
     /// Objects that native code holds in Java's heap by global references; a JVM has some hundred of its own. With `.` and the
     /// name of a class after it: those to objects of a class of which there are more and more.
     pub const JVM_GLOBAL_REFS: &str = "jvm.jni_global_refs";
+    /// Weak global references of native code's, those whose object was collected among them until they are deleted; leakline's
+    /// own are not.
+    pub const JVM_WEAK_GLOBAL_REFS: &str = "jvm.jni_weak_global_refs";
 
     /// Class loaders that have a class, besides the JVM's own first one.
     pub const JVM_CLASS_LOADERS: &str = "jvm.class_loaders";

@@ -1,5 +1,6 @@
 //! The words of the design as plain data. Serialisable, comparable, without behaviour that needs a clock or I/O.
 
+mod bridged;
 mod fingerprint;
 mod gauge;
 mod profile;
@@ -9,6 +10,7 @@ mod snapshot;
 #[cfg(any(test, feature = "synthetic"))]
 pub(crate) mod testing;
 
+pub use bridged::HOLDERS_OF_PYTHON;
 pub use fingerprint::Fingerprint;
 pub use gauge::{Gauge, GaugeKind, Unit, names};
 pub(crate) use profile::together;

@@ -94,7 +94,13 @@ fn resource(name: &str) -> Option<&str> {
         .iter()
         .any(|whole| name.strip_prefix(whole).is_some_and(|rest| rest.starts_with('.')));
     let is_own = name.ends_with(".leakline");
-    let is_whole = [names::MAPPINGS, names::JVM_GLOBAL_REFS, names::BRIDGE_JAVA_HOLDS_PYTHON].contains(&name);
+    let is_whole = [
+        names::MAPPINGS,
+        names::JVM_GLOBAL_REFS,
+        names::JVM_WEAK_GLOBAL_REFS,
+        names::BRIDGE_JAVA_HOLDS_PYTHON,
+    ]
+    .contains(&name);
     ((is_part || is_whole) && !is_own).then_some(name)
 }
 

@@ -11,6 +11,7 @@ use leakline_core::{
     Asked, Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, ProbeRequest,
     RuntimeInfo, Tick, names,
 };
+use leakline_probing::java::bridges::LIBRARIES;
 use leakline_probing::java::ready::{Readiness, thread_names};
 use leakline_probing::java::vm::{Vm, VmSource};
 use leakline_probing::loader::{self, Watch};
@@ -19,7 +20,7 @@ use crate::cycles;
 use crate::error::BridgeError;
 use crate::java::Frame;
 use crate::search::Search;
-use crate::tables::{Bridge, LIBRARIES, Table};
+use crate::tables::{Bridge, Table};
 
 /// The lane's thread as the JVM's users see it.
 const THREAD: &CStr = c"leakline-bridge";

@@ -18,9 +18,6 @@ pub(crate) enum Bridge {
     Chaquopy,
 }
 
-/// How the libraries' names begin.
-pub(crate) const LIBRARIES: &[&str] = &["_jpype.", "libjep.", "jep.cpython-", "libchaquopy_java."];
-
 const QUEUE: &str = "Lorg/jpype/ref/JPypeReferenceQueue;";
 const SHARED: &str = "Ljep/SharedInterpreter;";
 const CHAQUOPY: &str = "Lcom/chaquo/python/PyObject;";

@@ -20,6 +20,13 @@ use crate::vm::Attached;
 #[derive(Debug, Default)]
 pub(crate) struct Globals(Vec<Global>);
 
+impl Globals {
+    /// How many.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
 /// An object that outlives frames: usable as long as its [`Globals`] were not released.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Global(jobject);

@@ -141,7 +141,7 @@ fn own_thread(frame: &Frame<'_>) -> Option<i64> {
 }
 
 /// The exported table of fields, and one entry of that of types.
-struct Table {
+pub(crate) struct Table {
     first: usize,
     stride: usize,
     type_name: usize,
@@ -153,7 +153,8 @@ struct Table {
 }
 
 impl Table {
-    fn find(libjvm: &LoadedObject) -> Option<Self> {
+    /// That of this library, where it exports one.
+    pub(crate) fn find(libjvm: &LoadedObject) -> Option<Self> {
         let number = |name: &CStr| {
             let place = libjvm.symbol(name)?.as_ptr().cast::<u64>();
             // SAFETY: by this name HotSpot exports a constant of 64 bits.
@@ -178,7 +179,8 @@ impl Table {
         })
     }
 
-    fn static_field(&self, class: &CStr, field: &CStr) -> Option<*const c_void> {
+    /// Where the static field `field` of HotSpot's own class `class` is.
+    pub(crate) fn static_field(&self, class: &CStr, field: &CStr) -> Option<*const c_void> {
         let entry = self.entry(class, field, true)?;
         Some(read::<*const c_void>(entry + self.place)).filter(|place| !place.is_null())
     }

@@ -143,6 +143,11 @@ pub(crate) fn method(jvmti: Jvmti, id: u64) -> Option<Method> {
     Some(Method::new(&signature, &name, source.as_deref(), lines))
 }
 
+/// Whether it is Java that has joined so, and not another runtime.
+pub(crate) fn is_own(runtime: &Joined) -> bool {
+    known().is_some_and(|java| java.layout.code == runtime.code)
+}
+
 fn known() -> Option<&'static Java> {
     // SAFETY: what was stored is never freed.
     unsafe { JOINED.load(Acquire).as_ref() }

@@ -16,7 +16,7 @@ use leakline_probing::loader::Watch;
 use crate::android::Android;
 use crate::env::{Frame, Globals};
 use crate::error::JvmError;
-use crate::global_refs::GlobalRefs;
+use crate::global_refs::{GlobalRefs, Own};
 use crate::histogram::{Histogram, HistogramOptions};
 use crate::joined::{self, Learner};
 use crate::management::Management;
@@ -102,6 +102,13 @@ struct Held {
     /// `None`: not asked for.
     sites: Option<Result<Sites, String>>,
     globals: Globals,
+}
+
+impl Held {
+    /// References into the JVM that are leakline's.
+    fn own(&self) -> Own {
+        Own { global: self.globals.count(), weak: sites::own_weak() }
+    }
 }
 
 enum Reader {
@@ -240,7 +247,7 @@ impl Probe for JvmProbe {
                 let name = runtime_name(&frame).unwrap_or_else(|_| "JVM".to_owned());
                 let histogram = Histogram::find(&frame, vm, self.histogram, &mut globals);
                 let histogram = histogram.map_err(|error| error.to_string());
-                let global_refs = GlobalRefs::new(vm, self.histogram);
+                let global_refs = GlobalRefs::new(&frame, vm, self.histogram);
                 let sites = (self.sites.mean_sample_bytes > 0).then(|| {
                     if matches!(reader, Reader::Android(_)) {
                         return Err(ART_SAMPLES_NOTHING.to_owned());
@@ -270,7 +277,11 @@ impl Probe for JvmProbe {
     }
 
     async fn gauges(&mut self, _: &Tick) -> Result<GaugeReading, ProbeError> {
-        let (taken, gauges) = self.reading(|held, frame| held.reader.gauges(frame))?;
+        let (taken, gauges) = self.reading(|held, frame| {
+            let mut gauges = held.reader.gauges(frame)?;
+            gauges.extend(held.global_refs.gauges(held.own()));
+            Ok(gauges)
+        })?;
         Ok(GaugeReading { taken, gauges, stall: Duration::ZERO })
     }
 
@@ -296,7 +307,8 @@ impl Probe for JvmProbe {
                 }
                 Err(error) => details.notes.push(format!("no histogram of Java's classes: {error}")),
             }
-            held.global_refs.read(frame, tick, left(), &mut details);
+            let own = held.own();
+            held.global_refs.read(frame, tick, left(), own, &mut details);
             match &mut held.sites {
                 Some(Ok(sites)) => {
                     let objects = held.histogram.as_ref().ok().and_then(Histogram::objects);

@@ -89,6 +89,9 @@ fn check(home: &Path, options: &[&str], first_mean: u64, rounds: usize) {
                 inside += u32::from((low * 0.99..=high * 1.01).contains(&truth(plant)));
             }
         }
+        // It was there at three readings, each after a collection.
+        let plants = sites.iter().filter(|site| site.4.contains("plant"));
+        assert!(plants.clone().all(|site| site.2 == site.0), "{what}: not all survived\n{round}");
         let garbage: f64 = sites.iter().filter(|site| site.4 == "Sites.garbage").map(|site| site.0).sum();
         assert!(garbage <= 2.0 * mean, "{what}: garbage counts as kept\n{round}");
     }
@@ -110,6 +113,33 @@ fn estimates_hold_with_every_collector() {
     for home in jvms::jvms() {
         for collector in collectors(&home) {
             check(&home, &[collector, "-Xmx256m"], 65_536, 6);
+        }
+    }
+}
+
+/// A debugger's agent has the tool interface as well, and nearly all that it can.
+#[test]
+fn estimates_hold_beside_a_debugger() {
+    let debugger = "-agentlib:jdwp=transport=dt_socket,server=y,suspend=n,quiet=y,address=127.0.0.1:0";
+    for home in jvms::jvms() {
+        check(&home, &[debugger, "-Xmx256m"], 65_536, 6);
+    }
+}
+
+#[test]
+fn what_an_unloaded_class_made_is_counted() {
+    for home in jvms::jvms() {
+        for collector in collectors(&home) {
+            let host = Host::new(&home, &[collector, "-Xmx256m"], &["unloaded"]);
+            let text = host.with("HOST_SAMPLE", 16_384).text();
+            let (reading, kept) = text.split_once("=KEPT ").expect(&text);
+            let kept: f64 = kept.trim().parse().unwrap();
+            let is_made = |site: &&Site| site.4 == "<unloaded" || site.4 == "Sites$Maker.get";
+            let found: f64 = sites(reading).iter().filter(is_made).map(|site| site.0).sum();
+            let error = (kept * mean(reading)).sqrt();
+            let what = format!("{} {collector}: {found}, not {kept} ± {error}\n{text}", home.display());
+            assert!((found - kept).abs() < 4.5 * error, "{what}");
+            assert!(reading.contains(" <unloaded Java method> "), "none of the classes went: {what}");
         }
     }
 }
@@ -139,11 +169,17 @@ fn a_loop_beside_new_threads_has_each_of_its_objects_sampled_by_its_share() {
 #[test]
 fn the_jvms_own_checks_find_nothing_to_say() {
     for home in jvms::jvms() {
-        let output =
-            Host::new(&home, &["-Xcheck:jni", "-Xmx256m"], &["rounds", "2"]).with("HOST_SAMPLE", 4096).run();
-        let said =
-            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && !said.contains("WARNING") && !said.contains("FATAL"), "{said}");
+        // Local references that native code of the host's holds around a callback are counted with ours.
+        for scenario in [&["rounds", "2"][..], &["locals"]] {
+            let host = Host::new(&home, &["-Xcheck:jni", "-Xmx256m"], scenario);
+            let output = host.with("HOST_SAMPLE", 4096).run();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned()
+                + &String::from_utf8_lossy(&output.stderr);
+            assert!(
+                output.status.success() && !said.contains("WARNING") && !said.contains("FATAL"),
+                "{said}"
+            );
+        }
     }
 }
 

@@ -8,13 +8,14 @@ import jep.SharedInterpreter;
 /** A JVM that embeds CPython through jep, as an Android app does through Chaquopy. One leak can be planted. */
 public final class JepHost {
     private static final List<byte[]> HELD = new ArrayList<>();
-    /** Python objects that Java holds, when the leak is between the two: 500 more at each second, up to 1000. */
+    /** Python objects that Java holds, when the leak is between the two: so many more after each of the first two seconds. */
     private static final List<Object> LISTENERS = new ArrayList<>();
+    private static int listeners = 500;
 
     private JepHost() {}
 
     /**
-     * {@code JepHost [--leak none|python|jvm|bridge|cycle|chain] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N]}; the system
+     * {@code JepHost [--leak none|python|jvm|bridge|cycle|chain] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N] [--listeners N]}; the system
      * properties {@code jep.library} and {@code jep.path} name jep's library and the folders of Python modules.
      */
     public static void main(String[] words) throws Exception {
@@ -27,6 +28,7 @@ public final class JepHost {
                 case "--leak": leak = words[i + 1]; break;
                 case "--rate": rate = Long.parseLong(words[i + 1]); break;
                 case "--seconds": seconds = Double.parseDouble(words[i + 1]); break;
+                case "--listeners": listeners = Integer.parseInt(words[i + 1]); break;
                 case "--python-after": pythonAfter = Double.parseDouble(words[i + 1]); break;
                 default: throw new IllegalArgumentException(words[i]);
             }
@@ -52,7 +54,7 @@ public final class JepHost {
                 python.invoke("embedded.keep_up_to", due);
             }
             if (leak.equals("bridge")) {
-                while (LISTENERS.size() < Math.min(2, (int) passed) * 500) {
+                while (LISTENERS.size() < Math.min(2, (int) passed) * listeners) {
                     LISTENERS.add(python.invoke("embedded.listener"));
                 }
             }

@@ -104,8 +104,9 @@ fn the_jvm_of_every_installed_jdk_is_read() {
 }
 
 #[test]
-fn a_jvm_that_python_starts_later_is_found() {
-    let command = [venv_python().into_os_string(), host_program("late_jvm.py").into_os_string()];
+fn a_jvm_that_python_starts_half_a_minute_later_is_found() {
+    let late = [venv_python().into_os_string(), host_program("late_jvm.py").into_os_string()];
+    let command = late.into_iter().chain(["--after".into(), "30".into()]);
     let outcome = Host::new(command).options(TICK).run().succeeded();
     check_layers(&outcome, &["python", "jvm", "native", "process"]);
     let only_python = |snapshot: &Arc<Snapshot>| was_read(snapshot, "python") && !was_read(snapshot, "jvm");

@@ -43,6 +43,55 @@ fn check_silent(outcome: &Outcome) {
     assert!(outcome.stderr.is_empty(), "{}", outcome.stderr);
 }
 
+fn report(outcome: &Outcome, options: &[&str]) -> String {
+    let mut report = Command::new(dist().leakline);
+    let report = report.arg("report").args(options).arg(outcome.recording()).output().expect("leakline");
+    String::from_utf8_lossy(&report.stdout).into_owned()
+}
+
+/// The report names `line` as the one that let Java have from `least` to `most` objects, as well as samples can tell.
+#[track_caller]
+fn check_line(outcome: &Outcome, line: &str, (least, most): (f64, f64)) {
+    let text = report(outcome, &[]);
+    assert!(text.contains(&format!("  created at {line}: about ")), "{line}: {text}");
+    let values: serde_json::Value = serde_json::from_str(&report(outcome, &["--json"])).expect("JSON");
+    let found = values["java_got_python"].as_array().expect("lines");
+    let found: Vec<_> = found.iter().filter(|one| one["at"] == line).collect();
+    assert_eq!(found.len(), 1, "{line}: {text}");
+    let (objects, error) = (&found[0]["objects"], &found[0]["standard_error_objects"]);
+    let (objects, error) = (objects.as_f64().expect("objects"), error.as_f64().expect("their error"));
+    let range = least - 4.5 * error..=most + 4.5 * error;
+    assert!(range.contains(&objects), "{objects} ± {error}, not {least} to {most}");
+}
+
+/// Where `text` stands in a host's source.
+fn line_of(source: &str, text: &str) -> usize {
+    let source = std::fs::read_to_string(workspace().join("tests/hosts").join(source)).expect("a source");
+    source.lines().position(|line| line.contains(text)).expect("the line") + 1
+}
+
+#[test]
+fn the_line_of_python_that_lets_java_have_objects_is_told() {
+    // leakline is there when it takes them.
+    let host = bridge("--collect --steps 1 4000 --stay 3 --java Xcheck:jni --end at-once", "200ms");
+    let outcome = host.variable("LEAKLINE_JVM_SAMPLE_BYTES", "4KiB").run().succeeded();
+    check_silent(&outcome);
+    let line = line_of("bridge.py", "inst=Listener()");
+    check_line(&outcome, &format!("bridge.py:{line} main"), (4000.0, 4000.0));
+}
+
+#[test]
+fn the_line_of_java_that_takes_python_objects_is_told() {
+    let host = jep("bridge", &["--seconds", "6", "--listeners", "4000"]);
+    let host = host.variable("LEAKLINE_JVM_SAMPLE_BYTES", "4KiB");
+    // Half a megabyte a second is collected once a second.
+    let host = host.variable("JAVA_TOOL_OPTIONS", "-XX:+UseSerialGC -Xmn1m");
+    let outcome = host.run().succeeded();
+    let line = line_of("jep_host/JepHost.java", "embedded.listener");
+    // A busy machine may have leakline there only for the second half of them.
+    check_line(&outcome, &format!("JepHost.java:{line} JepHost.run"), (4000.0, 8000.0));
+}
+
 #[test]
 fn the_python_objects_that_java_holds_are_told_to_the_object() {
     let outcome =
@@ -56,11 +105,11 @@ fn the_python_objects_that_java_holds_are_told_to_the_object() {
         assert!(told.contains(&exact), "{exact}: {read:?}");
     }
     assert_eq!(read.last(), Some(&50));
-    let report =
-        Command::new(dist().leakline).arg("report").arg(outcome.recording()).output().expect("leakline");
-    let report = String::from_utf8_lossy(&report.stdout).into_owned();
+    let report = report(&outcome, &[]);
     let line = report.lines().find(|line| line.contains("Java holds Python objects: 50, "));
     assert!(line.is_some_and(|line| line.contains(" per tick")), "{report}");
+    // Of fifty small objects there is hardly a sample.
+    assert!(report.contains("  which line lets Java have them is not sampled yet"), "{report}");
 }
 
 #[test]
@@ -85,14 +134,19 @@ fn without_a_bridge_there_is_no_word_of_it() {
     assert!(readings.iter().all(|reading| matches!(reading.status, ReadingStatus::Absent { .. })));
 }
 
-#[test]
-fn the_python_objects_that_java_holds_through_jep_are_told_to_the_object() {
+/// A JVM with Python in it.
+fn jep(leak: &str, words: &[&str]) -> Host {
     let java = jdks().into_iter().next().expect("a JDK");
     let mut arguments = OsString::from("@");
     arguments.push(built_host("jep_host.arguments"));
-    let own = ["--leak", "bridge", "--seconds", "4"].map(OsString::from);
+    let own = ["--leak", leak].into_iter().chain(words.iter().copied()).map(OsString::from);
     let command = [java.into_os_string(), arguments].into_iter().chain(own);
-    let outcome = Host::new(command).options(["--interval", "200ms"]).run().succeeded();
+    Host::new(command).options(["--interval", "200ms"])
+}
+
+#[test]
+fn the_python_objects_that_java_holds_through_jep_are_told_to_the_object() {
+    let outcome = jep("bridge", &["--seconds", "4"]).run().succeeded();
     assert!(outcome.stdout.contains("Java holds 1000 Python objects"), "{}", outcome.stdout);
     let read = changes(&outcome, names::BRIDGE_JAVA_HOLDS_PYTHON);
     for exact in [500, 1000] {

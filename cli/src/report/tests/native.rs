@@ -91,7 +91,7 @@ fn native_frames_are_shown_with_function_file_and_line() {
     let mut report = open::report(&path, Range::default()).unwrap();
     symbols::resolve(&mut report, 3, &[folder.path().to_owned()]);
 
-    let shown = anstream::adapter::strip_str(&text::show(&report, 3)).to_string();
+    let shown = anstream::adapter::strip_str(&text::show(&report, bounds(3))).to_string();
     let part =
         |from: &str| shown.split("\n\n").find(|part| part.starts_with(from)).unwrap_or_default().trim_end();
     expect![[r#"

@@ -3,6 +3,7 @@
 //!
 //! Never here: what is read of a JVM, a JVM that is created or destroyed, or a call of one that is only starting.
 
+pub mod bridges;
 pub mod jvmti;
 pub mod ready;
 pub mod tools;

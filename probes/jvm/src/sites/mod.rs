@@ -6,14 +6,17 @@
 //! leakline looks itself.
 //!
 //! - `sampling`: the callback, on the host's threads, and the table that it fills;
+//! - `bridged`: samples of objects by which Java holds Python's get Python's frames, too;
 //! - `looks`: when to look which samples are garbage; `reach`: looks;
 //! - here: the probe's lane, which sweeps the table and makes a reading of it.
 //!
 //! Never here: a collection that somebody asks for, a strong reference to an object of the host's.
 
+mod bridged;
 mod looks;
 mod reach;
 mod sampling;
+mod weak;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -84,6 +87,7 @@ pub(crate) struct Sites {
     looks: Looks,
     max_paths: usize,
     collections: Option<u64>,
+    bridges: bridged::Expecting,
     methods: Methods,
     frames: HashMap<u64, Arc<leakline_core::Frame>>,
     /// By the path's index; made when it is told of first.
@@ -124,6 +128,7 @@ impl Sites {
             looks,
             max_paths: options.max_paths as usize,
             collections: None,
+            bridges: bridged::Expecting::new(),
             methods: Methods::new(),
             frames: HashMap::new(),
             sites: Vec::new(),
@@ -139,6 +144,7 @@ impl Sites {
         heap: Heap,
         details: &mut Details,
     ) {
+        self.bridges.look();
         sampling::sweep(frame.raw());
         let older = heap.collections.is_none() || heap.collections != self.collections;
         self.collections = heap.collections;
@@ -228,7 +234,9 @@ impl Sites {
     fn site(&mut self, frame: &Frame<'_>, path: &Path) -> Arc<Site> {
         self.learn(frame, path);
         let Self { methods, frames, .. } = self;
-        let found = path.frames.iter().filter_map(|[id, place]| {
+        // Python's stand before those native methods of Java that called Python.
+        let called = path.frames.iter().take_while(|[_, place]| (*place as i64) >= 0).count();
+        let found = path.frames.iter().map(|[id, place]| {
             let number = methods.number(*id, *place as i64);
             if let Some(known) = frames.get(&number) {
                 return Some(Arc::clone(known));
@@ -238,7 +246,11 @@ impl Sites {
             frames.insert(number, Arc::clone(&new));
             Some(new)
         });
-        let mut found: Vec<_> = found.collect();
+        let mut found: Vec<Option<Arc<leakline_core::Frame>>> = found.collect();
+        let python = path.bridged.tell().into_iter().map(|frame| Some(Arc::new(frame)));
+        found.splice(called..called, python);
+        let made = path.bridged.class_name().map(|class| Arc::new(leakline_core::Frame::made(class)));
+        let mut found: Vec<_> = made.into_iter().chain(found.into_iter().flatten()).collect();
         if found.is_empty() {
             let name = if path.is_shared { TOO_MANY } else { UNKNOWN };
             found.push(Arc::new(leakline_core::Frame::new("", name, 0)));
@@ -267,6 +279,11 @@ impl Sites {
         // The environment itself stays: callbacks that are on their way use it.
         sampling::stop(Some(frame.raw()));
     }
+}
+
+/// Weak global references that the samples are kept by.
+pub(crate) fn own_weak() -> u64 {
+    weak::count()
 }
 
 /// Forgets everything of a JVM that has ended.

@@ -30,8 +30,9 @@ use leakline_probing::sampler::random::Random;
 use leakline_probing::sampler::recorder::{Block, Bounds, Recorded, Recorder};
 
 use super::SitesOptions;
+use super::bridged::{self, Bridged};
 use super::reach::reach;
-use crate::env::table;
+use super::weak;
 use crate::error::JvmError;
 use crate::jvmti::{Jvmti, StackFrame};
 use crate::vm::Vm;
@@ -87,6 +88,8 @@ pub(super) struct Path {
     pub(super) truncated: bool,
     /// It stands for the paths that there was no room for.
     pub(super) is_shared: bool,
+    /// Of an object by which Java holds one of Python's.
+    pub(super) bridged: Bridged,
 }
 
 struct State {
@@ -193,9 +196,15 @@ pub(super) fn stop(env: Option<*mut sys::JNIEnv>) {
         state.recorder.stop(());
         std::mem::take(&mut state.entries)
     });
-    for entry in env.into_iter().flat_map(|env| entries.iter().map(move |entry| (env, entry))) {
+    let Some(env) = env else {
+        // They went with the JVM.
+        weak::forget();
+        bridged::forget();
+        return;
+    };
+    for entry in entries {
         // SAFETY: the caller's promise, and the entry was taken out: nobody else deletes it.
-        unsafe { delete(entry.0, *entry.1) };
+        unsafe { weak::delete(env, entry.weak) };
     }
 }
 
@@ -223,12 +232,12 @@ pub(super) fn sweep(env: *mut sys::JNIEnv) {
         left -= taken.len();
         // SAFETY: they were taken out, so nobody else deletes them.
         let looked_at: Vec<_> =
-            taken.into_iter().map(|entry| (entry, unsafe { is_collected(env, entry) })).collect();
+            taken.into_iter().map(|entry| (entry, unsafe { weak::is_collected(env, entry.weak) })).collect();
         let mut unused = Vec::new();
         STATE.with(|state| state.settle(&looked_at, |entry| unused.push(entry)));
         for entry in unused {
             // SAFETY: as above.
-            unsafe { delete(env, entry) };
+            unsafe { weak::delete(env, entry.weak) };
         }
     }
 }
@@ -245,13 +254,13 @@ impl Garbage {
     /// `env` is the calling thread's.
     pub(super) fn is_collected(&self, env: *mut sys::JNIEnv) -> bool {
         // SAFETY: it is ours, so nobody else deletes it.
-        unsafe { is_collected(env, self.entry) }
+        unsafe { weak::is_collected(env, self.entry.weak) }
     }
 
     /// `env` is the calling thread's.
     pub(super) fn forget(self, env: *mut sys::JNIEnv) {
         // SAFETY: it was ours.
-        unsafe { delete(env, self.entry) };
+        unsafe { weak::delete(env, self.entry.weak) };
     }
 }
 
@@ -279,7 +288,7 @@ pub(super) fn take_garbage(env: *mut sys::JNIEnv, vm: Vm) -> Result<(Vec<Garbage
     });
     for entry in unused {
         // SAFETY: as above.
-        unsafe { delete(env, entry) };
+        unsafe { weak::delete(env, entry.weak) };
     }
     reached.map(|reached| (garbage, reached.pause))
 }
@@ -294,7 +303,7 @@ unsafe extern "system" fn sampled(
     jni: *mut sys::JNIEnv,
     _thread: sys::jobject,
     object: sys::jobject,
-    _class: sys::jclass,
+    class: sys::jclass,
     size: i64,
 ) {
     if !ON.load(Acquire) || IS_OWN.get() {
@@ -303,7 +312,7 @@ unsafe extern "system" fn sampled(
     // SAFETY: the JVM gave this environment, and it is never disposed of while it has a callback.
     let Some(jvmti) = (unsafe { Jvmti::from_raw(env) }) else { return };
     // SAFETY: the JVM's own arguments.
-    let taken = catch_unwind(|| unsafe { take(jvmti, jni, object, u64::try_from(size).unwrap_or(0)) });
+    let taken = catch_unwind(|| unsafe { take(jvmti, jni, object, class, u64::try_from(size).unwrap_or(0)) });
     if taken.is_err() {
         ON.store(false, Release);
         FAILED.store(true, Relaxed);
@@ -312,8 +321,8 @@ unsafe extern "system" fn sampled(
 
 /// # Safety
 ///
-/// `jni` is the calling thread's, and `object` a reference that is alive.
-unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: u64) {
+/// `jni` is the calling thread's, and `object` and `class` are references that are alive.
+unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, class: sys::jclass, size: u64) {
     let interval = INTERVAL.load(Relaxed);
     let drawn = match DRAWN.replace(interval) {
         0 => interval,
@@ -336,17 +345,24 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: 
         jvmti.set_sampling_interval(next);
     }
     let Some(count) = wanted else { return };
+    // SAFETY: the caller's promise.
+    unsafe { weak::make_room(jni) };
     let looked_at = looked_at.get_mut(..count).unwrap_or_default();
     for (entry, collected) in looked_at.iter_mut() {
         // SAFETY: it was taken out, so nobody else deletes it.
-        *collected = unsafe { is_collected(jni, *entry) };
+        *collected = unsafe { weak::is_collected(jni, entry.weak) };
     }
     // SAFETY: the caller's promise.
-    let weak = unsafe { new_weak(jni, object) };
+    let weak = unsafe { weak::new(jni, object) };
     let mut frames = [StackFrame::NONE; MAX_FRAMES + 1];
     let most = usize::try_from(MOST_FRAMES.load(Relaxed)).unwrap_or(0).min(MAX_FRAMES);
     let found = if weak.is_null() { 0 } else { jvmti.own_stack(frames.get_mut(..=most).unwrap_or_default()) };
-    let frames = frames.get(..found.min(most)).unwrap_or_default();
+    let met = Met {
+        frames: frames.get(..found.min(most)).unwrap_or_default(),
+        truncated: found > most,
+        // SAFETY: the caller's promise.
+        bridged: unsafe { Bridged::of(jvmti, jni, class) },
+    };
 
     let mut unused = [std::ptr::null_mut(); LOOKED_AT + 1];
     let mut places = unused.iter_mut();
@@ -359,7 +375,7 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: 
         state.settle(looked_at, &mut discard);
         if !weak.is_null() {
             let entry = Entry { id: state.last_id + 1, weak };
-            if ON.load(Acquire) && state.keep(entry, size, frames, found > most) {
+            if ON.load(Acquire) && state.keep(entry, size, &met) {
                 state.last_id = entry.id;
                 state.entries.push_back(entry);
             } else {
@@ -369,12 +385,19 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, size: 
     });
     for weak in unused.into_iter().filter(|weak| !weak.is_null()) {
         // SAFETY: it was taken out of the table, or never came into it.
-        unsafe { delete(jni, Entry { id: 0, weak }) };
+        unsafe { weak::delete(jni, weak) };
     }
 }
 
+/// A call path in a callback.
+struct Met<'a> {
+    frames: &'a [StackFrame],
+    truncated: bool,
+    bridged: Bridged,
+}
+
 impl State {
-    fn keep(&mut self, entry: Entry, size: u64, frames: &[StackFrame], truncated: bool) -> bool {
+    fn keep(&mut self, entry: Entry, size: u64, met: &Met<'_>) -> bool {
         let block = Block {
             address: entry.id,
             size: usize::try_from(size).unwrap_or(usize::MAX),
@@ -382,22 +405,26 @@ impl State {
             was_marked: false,
         };
         let path = |(): &mut ()| Path {
-            frames: frames.iter().map(|frame| [frame.method as u64, frame.place as u64]).collect(),
-            truncated,
+            frames: met.frames.iter().map(|frame| [frame.method as u64, frame.place as u64]).collect(),
+            truncated: met.truncated,
             is_shared: false,
+            bridged: met.bridged.clone(),
         };
-        self.recorder.allocated(block, hash(frames, truncated), path) == Recorded::Kept
+        self.recorder.allocated(block, met.hash(), path) == Recorded::Kept
     }
 }
 
-/// Of a path; never that of the shared one.
-fn hash(frames: &[StackFrame], truncated: bool) -> u64 {
-    let mix = |hash: u64, word: u64| {
-        let mixed = (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        mixed ^ mixed >> 29
-    };
-    let start = 0x2545_F491_4F6C_DD1D ^ u64::from(truncated);
-    frames.iter().fold(start, |hash, frame| mix(mix(hash, frame.method as u64), frame.place as u64)) | 1
+impl Met<'_> {
+    /// Never that of the shared path.
+    fn hash(&self) -> u64 {
+        let mix = |hash: u64, word: u64| {
+            let mixed = (hash ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            mixed ^ mixed >> 29
+        };
+        let start = 0x2545_F491_4F6C_DD1D ^ u64::from(self.truncated);
+        let java = self.frames.iter().flat_map(|frame| [frame.method as u64, frame.place as u64]);
+        java.chain(self.bridged.words()).fold(start, mix) | 1
+    }
 }
 
 /// Nanoseconds, to a few milliseconds.
@@ -406,36 +433,4 @@ fn now() -> u64 {
     // SAFETY: the kernel writes one `timespec` into ours.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
-}
-
-/// # Safety
-///
-/// `jni` is the calling thread's, and `object` a reference that is alive.
-unsafe fn new_weak(jni: *mut sys::JNIEnv, object: sys::jobject) -> sys::jweak {
-    let functions = table(jni);
-    // SAFETY: the caller's promise.
-    let weak = unsafe { (functions.NewWeakGlobalRef)(jni, object) };
-    // SAFETY: as above.
-    if weak.is_null() && unsafe { (functions.ExceptionCheck)(jni) } {
-        // No memory for it: the host's allocation succeeded, and must not fail for us.
-        // SAFETY: as above.
-        unsafe { (functions.ExceptionClear)(jni) };
-    }
-    weak
-}
-
-/// # Safety
-///
-/// `jni` is the calling thread's, and nobody deletes the entry's reference meanwhile.
-unsafe fn is_collected(jni: *mut sys::JNIEnv, entry: Entry) -> bool {
-    // SAFETY: the caller's promise; a weak reference that was collected is the same as null.
-    unsafe { (table(jni).IsSameObject)(jni, entry.weak, std::ptr::null_mut()) }
-}
-
-/// # Safety
-///
-/// As for [`is_collected`], and nobody uses the entry any more.
-unsafe fn delete(jni: *mut sys::JNIEnv, entry: Entry) {
-    // SAFETY: the caller's promise.
-    unsafe { (table(jni).DeleteWeakGlobalRef)(jni, entry.weak) };
 }

@@ -37,12 +37,15 @@ public final class Host {
             case "count": for (int i = 0; i < 100_000; i++) KEPT.add(new byte[100]); System.out.print(histogram()); break;
             case "pending": pending(); break;
             case "churn": churn(); break;
+            case "references": references(Integer.parseInt(args[1])); break;
             case "rounds": Sites.rounds(Integer.parseInt(args[1])); break;
             case "storm": Sites.storm(Long.parseLong(args[1])); break;
             case "loop": Sites.loop(Integer.parseInt(args[1])); break;
             case "often": Sites.often(Integer.parseInt(args[1])); break;
             case "uncollected": Sites.uncollected(); break;
             case "exceptions": Sites.exceptions(); break;
+            case "unloaded": Sites.unloaded(); break;
+            case "locals": Sites.read(); Sites.allocateWithManyLocals(20_000); System.out.print(Sites.read()); break;
             case "taken": Sites.takeSampling(); System.out.print(Sites.read()); break;
             case "read": System.out.print(read()); break;
             case "exit": Thread.sleep(Long.parseLong(args[1])); System.exit(7); break;
@@ -79,6 +82,8 @@ public final class Host {
             for (String line : read.split("\n")) {
                 // Leakline's own estimates, which no bean has.
                 if (line.startsWith("jvm.sampled_bytes") || line.startsWith("jvm.live_samples")) continue;
+                // Which no bean has either: see `references`.
+                if (line.startsWith("jvm.jni_")) continue;
                 if (line.startsWith("#")) { text.append(line).append("\n"); continue; }
                 String[] words = line.split(" ");
                 double value = Double.parseDouble(words[1]);
@@ -269,13 +274,63 @@ public final class Host {
     /** Throws `IllegalStateException("still mine")` in native code, and counts before it returns. */
     static native void throwWhileCounting();
 
-    static long[] sizes() throws Exception {
-        for (int i = 0; i < 3; i++) { System.gc(); Thread.sleep(50); }
-        MemoryUsage heap = ManagementFactory.getMemoryMXBean().getHeapMemoryUsage();
+    /** Native code makes so many global and weak global references, or lets go of them. */
+    static native void hold(int globals, int weak);
+
+    /** Native code makes a few references and lets go of them, so many times. */
+    static native void disturb(int times);
+
+    /**
+     * Prints what leakline and the JVM's own dump of stacks say of JNI's references, after each of a few steps, as
+     * `global weak`, leakline's first. So many threads make references meanwhile at first.
+     */
+    static void references(int disturbers) throws Exception {
+        java.util.concurrent.atomic.AtomicBoolean stop = new java.util.concurrent.atomic.AtomicBoolean();
+        List<Thread> threads = new ArrayList<>();
+        for (int i = 0; i < disturbers; i++) {
+            Thread thread = new Thread(() -> { while (!stop.get()) disturb(1000); });
+            thread.start();
+            threads.add(thread);
+        }
+        for (int i = 0; i < 3; i++) { read(); dumped(); }
+        stop.set(true);
+        for (Thread thread : threads) thread.join();
+        for (int[] step : new int[][] { { 0, 0 }, { 1000, 0 }, { 0, 300 }, { -400, -200 }, { 0, 5000 }, { -600, -5100 } }) {
+            hold(step[0], step[1]);
+            for (int attempt = 0; ; attempt++) {
+                String before = referencesRead();
+                long[] dumped = dumped();
+                // A compiler's thread that comes or goes has one, too.
+                if (attempt == 50 || before.equals(referencesRead())) {
+                    System.out.println(before + " " + dumped[0] + " " + dumped[1]);
+                    break;
+                }
+            }
+        }
+    }
+
+    static String referencesRead() {
+        StringBuilder found = new StringBuilder();
+        for (String line : read().split("\n")) {
+            if (line.startsWith("jvm.jni_global_refs ")) found.append(line.split(" ")[1]);
+            if (line.startsWith("jvm.jni_weak_global_refs ")) found.append(" ").append(line.split(" ")[1]);
+        }
+        return found.toString();
+    }
+
+    /** Global and weak references, as the JVM counts them at the end of a dump of all stacks: what `jcmd Thread.print` prints. */
+    static long[] dumped() throws Exception {
         Object dump = ManagementFactory.getPlatformMBeanServer().invoke(
             new javax.management.ObjectName("com.sun.management:type=DiagnosticCommand"), "threadPrint",
             new Object[] { new String[0] }, new String[] { "[Ljava.lang.String;" });
-        java.util.regex.Matcher refs = java.util.regex.Pattern.compile("JNI global refs: (\\d+)").matcher(dump.toString());
-        return new long[] { heap.getUsed(), mallocLive(), refs.find() ? Long.parseLong(refs.group(1)) : -1000 };
+        java.util.regex.Matcher refs =
+            java.util.regex.Pattern.compile("JNI global refs: (\\d+), weak refs: (\\d+)").matcher(dump.toString());
+        return refs.find() ? new long[] { Long.parseLong(refs.group(1)), Long.parseLong(refs.group(2)) } : new long[] { -1000, -1000 };
+    }
+
+    static long[] sizes() throws Exception {
+        for (int i = 0; i < 3; i++) { System.gc(); Thread.sleep(50); }
+        MemoryUsage heap = ManagementFactory.getMemoryMXBean().getHeapMemoryUsage();
+        return new long[] { heap.getUsed(), mallocLive(), dumped()[0] };
     }
 }

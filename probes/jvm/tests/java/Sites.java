@@ -15,6 +15,9 @@ final class Sites {
     /** As another agent would, has the JVM sample allocations. */
     static native void takeSampling();
 
+    /** Native code with some forty local references makes so many arrays. */
+    static native void allocateWithManyLocals(int times);
+
     static void plant0(List<Object> kept) { for (int i = 0; i < PLANTS[0][1]; i++) kept.add(new byte[PLANTS[0][0] - 16]); }
     static void plant1(List<Object> kept) { for (int i = 0; i < PLANTS[1][1]; i++) kept.add(new byte[PLANTS[1][0] - 16]); }
     static void plant2(List<Object> kept) { for (int i = 0; i < PLANTS[2][1]; i++) kept.add(new byte[PLANTS[2][0] - 16]); }
@@ -138,5 +141,28 @@ final class Sites {
         byte[] local = new byte[100];
         local[0] = (byte) depth;
         return deeper(depth + 1) + local[0];
+    }
+
+    /** Makes arrays; is loaded by loaders that are let go of. */
+    public static final class Maker implements java.util.function.Supplier<Object> {
+        @Override public Object get() { return new byte[1024 - 16]; }
+    }
+
+    /** Keeps what was made by methods of classes that are unloaded before anybody asks for their names. */
+    static void unloaded() throws Exception {
+        read();
+        byte[] code;
+        try (java.io.InputStream file = Sites.class.getResourceAsStream("Sites$Maker.class")) { code = file.readAllBytes(); }
+        List<Object> kept = new ArrayList<>();
+        for (int round = 0; round < 20; round++) {
+            Class<?> maker = new ClassLoader(null) {
+                Class<?> define() { return defineClass("Sites$Maker", code, 0, code.length); }
+            }.define();
+            java.util.function.Supplier<?> made = (java.util.function.Supplier<?>) maker.getDeclaredConstructor().newInstance();
+            for (int i = 0; i < 1000; i++) kept.add(made.get());
+        }
+        String last = "";
+        for (int i = 0; i < 4; i++) { System.gc(); System.gc(); last = read(); }
+        System.out.print(last + "=KEPT " + kept.size() * 1024L);
     }
 }

@@ -206,6 +206,21 @@ unsafe extern "system" fn take_sampling(env: *mut sys::JNIEnv, _: sys::jclass) {
     }
 }
 
+unsafe extern "system" fn allocate_with_many_locals(env: *mut sys::JNIEnv, class: sys::jclass, times: i32) {
+    // SAFETY: called from Java with a valid interface.
+    unsafe {
+        let functions = &(**env).v1_2;
+        assert_eq!((functions.EnsureLocalCapacity)(env, 50), sys::JNI_OK);
+        for _ in 0..40 {
+            (functions.NewLocalRef)(env, class);
+        }
+        for _ in 0..times {
+            let array = (functions.NewByteArray)(env, 1000);
+            (functions.DeleteLocalRef)(env, array);
+        }
+    }
+}
+
 unsafe extern "system" fn histograms_beside_jcmd(env: *mut sys::JNIEnv, _: sys::jclass) -> sys::jstring {
     let libjvm = PathBuf::from(std::env::var_os("HOST_LIBJVM").unwrap());
     let jcmd = libjvm.ancestors().nth(3).unwrap().join("bin/jcmd");
@@ -232,6 +247,42 @@ unsafe extern "system" fn malloc_live(_: *mut sys::JNIEnv, _: sys::jclass) -> sy
     // SAFETY: takes nothing, may be called at any time.
     let info = unsafe { libc::mallinfo2() };
     (info.uordblks + info.hblkhd) as sys::jlong
+}
+
+/// References that `hold` made.
+static HELD: [Mutex<Vec<usize>>; 2] = [const { Mutex::new(Vec::new()) }; 2];
+
+unsafe extern "system" fn hold(env: *mut sys::JNIEnv, class: sys::jclass, globals: i32, weak: i32) {
+    // SAFETY: called from Java with a valid interface.
+    let functions = unsafe { &(**env).v1_2 };
+    let kinds = [
+        (globals, functions.NewGlobalRef, functions.DeleteGlobalRef),
+        (weak, functions.NewWeakGlobalRef, functions.DeleteWeakGlobalRef),
+    ];
+    for ((more, make, delete), held) in kinds.into_iter().zip(&HELD) {
+        let mut held = held.lock().unwrap();
+        for _ in 0..more {
+            // SAFETY: as above.
+            held.push(unsafe { make(env, class) } as usize);
+        }
+        for _ in more..0 {
+            // SAFETY: it was made above, and is let go of once.
+            unsafe { delete(env, held.pop().unwrap() as sys::jobject) };
+        }
+    }
+}
+
+unsafe extern "system" fn disturb(env: *mut sys::JNIEnv, class: sys::jclass, times: i32) {
+    for _ in 0..times {
+        // SAFETY: called from Java with a valid interface.
+        unsafe {
+            let functions = &(**env).v1_2;
+            let (one, other) =
+                ((functions.NewGlobalRef)(env, class), (functions.NewWeakGlobalRef)(env, class));
+            (functions.DeleteGlobalRef)(env, one);
+            (functions.DeleteWeakGlobalRef)(env, other);
+        }
+    }
 }
 
 /// Runs `words` on a thread that Java does not know, and gives them to Java.
@@ -316,14 +367,17 @@ unsafe fn run_java(libjvm: &LoadedObject, options: &str, arguments: &str) {
             native(c"histogramsBesideJcmd", c"()Ljava/lang/String;", histograms_beside_jcmd as *mut c_void),
             native(c"throwWhileCounting", c"()V", throw_while_counting as *mut c_void),
             native(c"mallocLive", c"()J", malloc_live as *mut c_void),
+            native(c"hold", c"(II)V", hold as *mut c_void),
+            native(c"disturb", c"(I)V", disturb as *mut c_void),
         ];
-        assert_eq!((table.RegisterNatives)(env, host, natives.as_ptr(), 7), sys::JNI_OK);
+        assert_eq!((table.RegisterNatives)(env, host, natives.as_ptr(), 9), sys::JNI_OK);
         let other = (table.FindClass)(env, c"Sites".as_ptr());
         let natives = [
             native(c"read", c"()Ljava/lang/String;", sites as *mut c_void),
             native(c"takeSampling", c"()V", take_sampling as *mut c_void),
+            native(c"allocateWithManyLocals", c"(I)V", allocate_with_many_locals as *mut c_void),
         ];
-        assert_eq!((table.RegisterNatives)(env, other, natives.as_ptr(), 2), sys::JNI_OK);
+        assert_eq!((table.RegisterNatives)(env, other, natives.as_ptr(), 3), sys::JNI_OK);
         let main = (table.GetStaticMethodID)(env, host, c"main".as_ptr(), c"([Ljava/lang/String;)V".as_ptr());
         let texts: Vec<CString> = arguments.lines().map(|text| CString::new(text).unwrap()).collect();
         let string = (table.FindClass)(env, c"java/lang/String".as_ptr());

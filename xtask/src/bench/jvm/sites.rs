@@ -1,10 +1,17 @@
 //! What sampling Java's allocations costs: a program that works with text, one that allocates a gigabyte a second, and one
-//! that allocates as fast as the machine can, each beside the same under leakline without that. Processor time of all
-//! threads, leakline's included; a reading every second.
+//! that allocates as fast as the machine can, each beside the same under leakline without that; and async-profiler's live
+//! objects, beside the same without anything. Processor time of all threads, the tracer's included; a reading every second.
 
-use super::super::native::{Program, Running, Variant};
+use std::fs;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use super::super::native::{Program, Running, Variant, async_profiler};
 use super::super::{keep, median};
 use super::Java;
+use crate::maven;
+use crate::process::run as run_program;
 
 const WAYS: &[(&str, &str, &str, f64)] = &[
     ("text", "words", "1000", 1.02),
@@ -17,6 +24,13 @@ const TURNS: usize = 7;
 pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
     let java = Java::compiled("Allocating")?;
     let (pairs, turns) = if smoke { (1, 1) } else { (PAIRS, TURNS) };
+    let mut variants = vec![Variant::JavaGauges, Variant::JavaSites];
+    if !smoke {
+        match fetch_async_profiler(&java) {
+            Ok(()) => variants.push(Variant::AsyncProfiler),
+            Err(error) => println!("async-profiler cannot be had: {error:#}"),
+        }
+    }
     for (name, way, amount, limit) in WAYS {
         // The same number of threads in both.
         let options = ["-Xmx1g", "-XX:+UseParallelGC", "-XX:-UseDynamicNumberOfCompilerThreads", "-cp"];
@@ -30,22 +44,36 @@ pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
             greeting: String::new(),
             turn: "\n".to_owned(),
         };
-        for variant in [Variant::JavaGauges, Variant::JavaSites] {
+        for variant in &variants {
             let mut ratios = Vec::new();
             for _ in 0..pairs {
-                ratios.push(pair(variant, &program, turns)?);
+                ratios.push(pair(*variant, &program, turns)?);
             }
             let (low, high) = ratios
                 .iter()
                 .fold((f64::MAX, 0.0_f64), |(low, high), ratio| (low.min(*ratio), high.max(*ratio)));
             let what = format!("{name}: {}, {pairs} pairs, {low:.2}–{high:.2}", variant.name());
             match variant {
-                Variant::JavaGauges => println!("{what:<60}{:>7.3} times", median(ratios)),
-                _ => keep(&what, median(ratios), *limit, "times"),
+                Variant::JavaSites => keep(&what, median(ratios), *limit, "times"),
+                _ => println!("{what:<76}{:>7.3} times", median(ratios)),
             }
         }
     }
     Ok(())
+}
+
+/// Puts its library where it is looked for.
+fn fetch_async_profiler(java: &Java) -> anyhow::Result<()> {
+    let library = async_profiler();
+    let jar = maven::ASYNC_PROFILER.file().map_err(anyhow::Error::msg)?;
+    if library.is_file() {
+        return Ok(());
+    }
+    let folder = library.parent().context("the library is in a folder")?;
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "x64" };
+    let inside = format!("linux-{arch}/libasyncProfiler.so");
+    run_program(Command::new(java.program("jar")).current_dir(folder).arg("xf").arg(&jar).arg(&inside))?;
+    fs::rename(folder.join(&inside), &library).context("cannot move async-profiler's library")
 }
 
 /// One run beside one without samples: they take turns, and alternate in who is first.

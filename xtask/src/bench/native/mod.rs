@@ -9,7 +9,7 @@ mod ticks;
 mod variants;
 
 pub(super) use running::{Program, Running};
-pub(super) use variants::Variant;
+pub(super) use variants::{Variant, async_profiler};
 
 use std::fs;
 use std::path::PathBuf;

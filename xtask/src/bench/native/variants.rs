@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::dist;
+use crate::process::root;
 
 /// What watches a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub(in crate::bench) enum Variant {
     JavaGauges,
     /// The same with samples of Java's allocations.
     JavaSites,
+    /// Its live objects by sampled allocations, with leakline's mean.
+    AsyncProfiler,
     Heaptrack,
     Bytehound,
     /// Nothing, with jemalloc in the C library's place.
@@ -45,7 +48,8 @@ impl Variant {
             Self::Gauges => "leakline, gauges".to_owned(),
             Self::Sampling(mean) => format!("leakline, sampling, {mean}"),
             Self::JavaGauges => "leakline, numbers only, once more".to_owned(),
-            Self::JavaSites => "with Java's call paths, 512 KiB".to_owned(),
+            Self::JavaSites => "with Java's call paths, 64 KiB".to_owned(),
+            Self::AsyncProfiler => "async-profiler, live, 64 KiB, beside plain".to_owned(),
             Self::Heaptrack => "heaptrack".to_owned(),
             Self::Bytehound => "bytehound".to_owned(),
             Self::Jemalloc => "jemalloc, beside plain".to_owned(),
@@ -78,6 +82,7 @@ impl Variant {
             Self::Plain | Self::Gauges | Self::Sampling(_) | Self::JavaGauges | Self::JavaSites => {
                 return None;
             }
+            Self::AsyncProfiler => (async_profiler().is_file(), "not fetched: see xtask/src/maven.rs"),
             Self::Heaptrack => (in_path("heaptrack").is_some(), "not installed: apt-get install heaptrack"),
             Self::Bytehound => (
                 library("libbytehound.so").is_some(),
@@ -117,6 +122,13 @@ impl Variant {
                 }
                 command
             }
+            Self::AsyncProfiler => {
+                let mut command = Command::new(program);
+                let file = recording.with_extension("collapsed");
+                let options = format!("start,alloc=64k,live,collapsed,file={}", file.display());
+                command.arg(format!("-agentpath:{}={options}", async_profiler().display()));
+                command
+            }
             Self::Heaptrack => {
                 let mut command = Command::new("heaptrack");
                 command.arg("-o").arg(recording.with_extension("heaptrack")).arg(program);
@@ -135,6 +147,11 @@ impl Variant {
             }
         }
     }
+}
+
+/// Where its library is, once it was fetched.
+pub(in crate::bench) fn async_profiler() -> PathBuf {
+    root().join(".leakline/async-profiler/libasyncProfiler.so")
 }
 
 const JEMALLOC: &str = "libjemalloc.so.2";
