@@ -256,7 +256,7 @@ fn on_android_objects_are_counted_once_leakline_is_an_agent() {
         let mut all = steps(&["refuse=not today", &format!("{START},jvm.histogram:1")]);
         all.push("until=jvm.native_heap_allocated_bytes".to_owned());
         all.push(format!("agent={},{}", jcmd.display(), library().display()));
-        all.extend(steps(&["until=jvm.jni_global_refs", "stop"]));
+        all.extend(steps(&["until=jvm.class_loaders", "stop"]));
         let app = App::run_with(&java, &options, &all);
         app.says(&["refused ok", "start true", "agent 0 ", "stopped true", "end"]);
         let events = app.events();
