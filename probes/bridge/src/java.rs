@@ -218,6 +218,26 @@ impl<'a> Frame<'a> {
         self.local(unsafe { (self.table().CallObjectMethodA)(self.env, object.0, id, ptr::null()) }, member)
     }
 
+    /// Calls a method of the object's class, which has the signature `class`, that takes one object and answers with a boolean,
+    /// which nobody wants to know. An error where it throws.
+    pub(crate) fn call_with(
+        &self,
+        object: Local<'_>,
+        class: &str,
+        member: Member,
+        argument: Local<'_>,
+    ) -> Result<(), BridgeError> {
+        let of = self.class_of(object, class, member.call)?;
+        // SAFETY: as in `long`.
+        let id =
+            unsafe { (self.table().GetMethodID)(self.env, of.0, member.name.as_ptr(), member.of.as_ptr()) };
+        self.check(id.is_null(), member.call)?;
+        let argument = sys::jvalue { l: argument.0 };
+        // SAFETY: the id is that of a method of this object's class, which takes one object, as its type says.
+        unsafe { (self.table().CallBooleanMethodA)(self.env, object.0, id, &raw const argument) };
+        self.check(false, member.call)
+    }
+
     /// Forgets what others may have left pending on this thread, which is ours.
     pub(crate) fn forget_thrown(&self) {
         self.threw();

@@ -15,7 +15,7 @@ public final class JepHost {
     private JepHost() {}
 
     /**
-     * {@code JepHost [--leak none|python|jvm|bridge|cycle|chain] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N] [--listeners N]}; the system
+     * {@code JepHost [--leak none|python|jvm|bridge|cycle|chain|ending] [--rate BYTES_PER_SECOND] [--seconds N] [--python-after N] [--listeners N]}; the system
      * properties {@code jep.library} and {@code jep.path} name jep's library and the folders of Python modules.
      */
     public static void main(String[] words) throws Exception {
@@ -38,7 +38,25 @@ public final class JepHost {
         SharedInterpreter.setConfig(new JepConfig().addIncludePaths(System.getProperty("jep.path").split(":")));
         try (Interpreter python = new SharedInterpreter()) {
             python.exec("import embedded");
+            if (leak.equals("ending")) {
+                Runtime.getRuntime().addShutdownHook(new Thread(JepHost::askAtTheEnd));
+            }
             run(python, leak, rate, seconds);
+            if (leak.equals("ending")) {
+                System.exit(0);
+            }
+        }
+    }
+
+    /** When Java's end has begun: asks for cycles, and gives time for it. */
+    private static void askAtTheEnd() {
+        try (Interpreter python = new SharedInterpreter()) {
+            python.exec("import embedded");
+            System.out.println("JepHost: asked " + python.invoke("embedded.look_for_cycles"));
+            Thread.sleep(2000);
+            System.out.println("JepHost: ends");
+        } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
         }
     }
 

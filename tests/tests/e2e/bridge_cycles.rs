@@ -136,6 +136,14 @@ fn the_jvm_may_end_while_cycles_are_looked_for() {
 }
 
 #[test]
+fn once_the_jvms_end_has_begun_nobody_looks_for_cycles() {
+    let outcome = jep("ending");
+    assert!(outcome.stdout.contains("asked 0") && outcome.stdout.contains("ends"), "{}", outcome.stdout);
+    let notes = searches(&outcome).remove(0).notes;
+    assert_eq!(notes, ["cycles could not be looked for: the JVM has ended"]);
+}
+
+#[test]
 fn a_cycle_through_jep_is_found_with_both_halves() {
     let outcome = jep("cycle");
     check(

@@ -6,11 +6,12 @@
 //! - Java's half is found by reading fields one by one, without the GIL, while the program runs.
 //!
 //! - The thread is no daemon meanwhile: who destroys the JVM waits for it, for otherwise HotSpot would stop it for good in
-//!   the middle of a stretch under the GIL.
+//!   the middle of a stretch under the GIL. Where the JVM's end has begun, nothing is searched for (`ending`).
 //!
 //! Never here: a pause of either runtime, a finaliser of the host's, a wrapper's memory. The JVM is called under the GIL in
 //! one place, where jep is asked for the object behind a wrapper: that reads a reference, and takes no lock.
 
+mod ending;
 mod graph;
 mod handed;
 mod java_half;
@@ -76,6 +77,7 @@ pub(crate) fn search(frame: &Frame<'_>, bridge: Bridge, left: Duration) -> Resul
             "cycles are looked for only together with the probe of Python, which is not at work",
         );
     };
+    ending::check(frame)?;
     let mut handed = Handed::prepare(frame, bridge)?;
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let wanted = Wanted {

@@ -7,12 +7,14 @@
 //!
 //! - `sampling`: the callback, on the host's threads, and the table that it fills;
 //! - `bridged`: samples of objects by which Java holds Python's get Python's frames, too;
+//! - `budget`: how often it may be sampled;
 //! - `looks`: when to look which samples are garbage; `reach`: looks;
 //! - here: the probe's lane, which sweeps the table and makes a reading of it.
 //!
 //! Never here: a collection that somebody asks for, a strong reference to an object of the host's.
 
 mod bridged;
+mod budget;
 mod looks;
 mod reach;
 mod sampling;

@@ -31,6 +31,7 @@ use leakline_probing::sampler::recorder::{Block, Bounds, Recorded, Recorder};
 
 use super::SitesOptions;
 use super::bridged::{self, Bridged};
+use super::budget::Budget;
 use super::reach::reach;
 use super::weak;
 use crate::error::JvmError;
@@ -43,20 +44,12 @@ pub(super) const MAX_FRAMES: usize = 64;
 const LOOKED_AT: usize = 4;
 /// Samples that are swept at a time under the lock.
 const SWEPT: usize = 256;
-/// It draws up to so many times as often as is wanted, and
-const MAX_SPREAD: u32 = 16;
-/// with an interval of this part, at least, of what that makes.
+/// An interval of HotSpot's is at least this part of what the spread makes it.
 const LEAST_PART: f64 = 0.75;
 /// It draws no oftener than that if less is not wanted.
 const LEAST_INTERVAL: u64 = 4096;
 /// The longest interval that HotSpot takes is 2 GiB.
 const MAX_INTERVAL: u64 = 1 << 30;
-/// More draws than that in a window, and there will be half as many, in the end by a mean that doubles: 2,000 a second, at
-/// some 2 to 4 µs each if they are wanted.
-const MOST_IN_WINDOW: u32 = 4_000;
-/// With fewer, there may be twice as many.
-const FEW_IN_WINDOW: u32 = 1_000;
-const WINDOW_NANOS: u64 = 2_000_000_000;
 
 static ON: AtomicBool = AtomicBool::new(false);
 static FAILED: AtomicBool = AtomicBool::new(false);
@@ -68,9 +61,7 @@ static STATE: Lock<State> = Lock::new(State {
     entries: VecDeque::new(),
     last_id: 0,
     random: Random::new(0x9E37_79B9_7F4A_7C15),
-    spread: MAX_SPREAD,
-    window_began: 0,
-    in_window: 0,
+    budget: Budget::new(),
 });
 
 thread_local! {
@@ -98,10 +89,7 @@ struct State {
     entries: VecDeque<Entry>,
     last_id: usize,
     random: Random,
-    /// How many times as often as is wanted HotSpot draws.
-    spread: u32,
-    window_began: u64,
-    in_window: u32,
+    budget: Budget,
 }
 
 /// A sample: its number in the recorder, where it stands for an address, and its object.
@@ -125,26 +113,14 @@ impl State {
     fn next_interval(&mut self) -> Option<u64> {
         let part = LEAST_PART + (1.0 - LEAST_PART) * self.random.uniform();
         let mean = self.recorder.mean().min(MAX_INTERVAL);
-        let interval = (mean / u64::from(self.spread)).max(LEAST_INTERVAL.min(mean));
+        let interval = (mean / u64::from(self.budget.spread)).max(LEAST_INTERVAL.min(mean));
         (mean > 0).then(|| ((interval as f64 * part) as u64).max(1))
     }
 
-    /// Counts a draw; too many of them in too short a time make fewer.
-    fn count(&mut self, now: u64) {
-        if now.saturating_sub(self.window_began) > WINDOW_NANOS {
-            if self.in_window < FEW_IN_WINDOW {
-                self.spread = (self.spread * 2).min(MAX_SPREAD);
-            }
-            (self.window_began, self.in_window) = (now, 0);
-        }
-        self.in_window += 1;
-        if self.in_window > MOST_IN_WINDOW {
-            if self.spread > 1 {
-                self.spread /= 2;
-            } else {
-                self.recorder.thin();
-            }
-            (self.window_began, self.in_window) = (now, 0);
+    /// Counts a draw; where they cost too much, there will be fewer.
+    fn count(&mut self) {
+        for _ in 0..self.budget.drawn(now(), process_cpu) {
+            self.recorder.thin();
         }
     }
 
@@ -173,7 +149,7 @@ pub(super) fn start(jvmti: Jvmti, options: SitesOptions) -> Result<u64, String> 
     let shared = Path { is_shared: true, ..Path::default() };
     let epoch = STATE.with(|state| {
         state.entries.clear();
-        (state.spread, state.in_window) = (MAX_SPREAD, 0);
+        state.budget = Budget::new();
         state.recorder.start(bounds, (), shared);
         state.recorder.epoch
     });
@@ -330,8 +306,9 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, class:
     };
     let mut looked_at = [(Entry { id: 0, weak: std::ptr::null_mut() }, false); LOOKED_AT];
     let (next, wanted) = STATE.with(|state| {
-        state.count(now());
+        state.count();
         let wanted = state.accepts(size, drawn).then(|| {
+            state.budget.wanted();
             let count = state.entries.len().min(LOOKED_AT);
             for (place, entry) in looked_at.iter_mut().zip(state.entries.drain(..count)) {
                 place.0 = entry;
@@ -429,8 +406,17 @@ impl Met<'_> {
 
 /// Nanoseconds, to a few milliseconds.
 fn now() -> u64 {
+    nanos(libc::CLOCK_MONOTONIC_COARSE)
+}
+
+/// Processor time of all threads, nanoseconds: a few microseconds, or as many as there are hundreds of threads.
+fn process_cpu() -> u64 {
+    nanos(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn nanos(clock: libc::clockid_t) -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel writes one `timespec` into ours.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut time) };
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }

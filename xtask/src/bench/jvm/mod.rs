@@ -15,9 +15,10 @@ use crate::dist;
 use crate::hosts;
 use crate::process::{root, run as run_program};
 
-const PARTS: &[Part] = &[("histogram", histogram::run), ("sites", sites::run)];
+const PARTS: &[Part] =
+    &[("histogram", histogram::run), ("text", sites::text), ("steady", sites::steady), ("fast", sites::fast)];
 
-/// The whole run takes a few minutes.
+/// The whole run takes about a quarter of an hour.
 pub(super) fn run(scope: &Scope) -> anyhow::Result<()> {
     run_parts(scope, PARTS)
 }
