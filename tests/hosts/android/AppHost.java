@@ -98,6 +98,9 @@ public final class AppHost {
             case "until-python":
                 untilPython();
                 break;
+            case "until-gauge":
+                untilGauge(value);
+                break;
             case "snapshot":
                 show(Leakline.snapshotNow());
                 break;
@@ -149,6 +152,18 @@ public final class AppHost {
             Thread.sleep(50);
         }
         System.out.println("no python");
+    }
+
+    private static void untilGauge(String name) {
+        long end = System.nanoTime() + 30_000_000_000L;
+        while (System.nanoTime() < end) {
+            Snapshot snapshot = Leakline.snapshotNow();
+            if (snapshot != null && snapshot.gauges().containsKey(name)) {
+                System.out.println("seen " + name + " " + snapshot.gauges().get(name));
+                return;
+            }
+        }
+        System.out.println("never " + name);
     }
 
     private static void show(Snapshot snapshot) {

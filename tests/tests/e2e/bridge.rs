@@ -45,7 +45,8 @@ fn check_silent(outcome: &Outcome) {
 
 #[test]
 fn the_python_objects_that_java_holds_are_told_to_the_object() {
-    let outcome = bridge("--steps 1000 2000 0 50 --stay 3 --java Xcheck:jni --end at-once", "200ms").run().succeeded();
+    let outcome =
+        bridge("--steps 1000 2000 0 50 --stay 3 --java Xcheck:jni --end at-once", "200ms").run().succeeded();
     check_silent(&outcome);
     assert_eq!(said(&outcome), [0, 1000, 3000, 0, 50]);
     let read = changes(&outcome, names::BRIDGE_JAVA_HOLDS_PYTHON);
