@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use crate::process::{cargo, run};
-use crate::{aar, bench, check_libs, corpus, cpython_tests, dist, hosts, layers, proto, style};
+use crate::{aar, android, bench, check_libs, corpus, cpython_tests, dist, hosts, layers, proto, style};
 
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
@@ -19,6 +19,7 @@ const STEPS: &[Step] = &[
     ("build", || dist::build(None)),
     ("check-libs", check_libs::check),
     ("hosts", || hosts::build().map(drop)),
+    ("android", android::test),
     ("aar", aar::test),
     ("tests", tests),
     ("corpus", || corpus::run(&corpus::Options::smoke())),
