@@ -196,8 +196,9 @@ pub(super) fn collect(longest: Duration) -> Collected {
         }
     }
     CHANGED.notify_all();
-    let is_awaited =
-        |reader: &Reader| matches!(reader.phase, Phase::Wanted(at) | Phase::Reading(at) if at == begun);
+    let is_awaited = |reader: &Reader| {
+        reader.is_waiting && matches!(reader.phase, Phase::Wanted(at) | Phase::Reading(at) if at == begun)
+    };
     while readers.all.iter().any(is_awaited) && !readers.is_let_go {
         let left = longest.saturating_sub(begun.elapsed());
         if left.is_zero() {
