@@ -21,6 +21,7 @@ use leakline_python::{Mode, PythonOptions, PythonProbe, WindowBounds};
 
 use crate::clock::SystemClock;
 use crate::config::{Config, NativeMode, PythonMode};
+use crate::custom::{self, CustomProbe};
 use crate::host::new_session;
 use crate::running;
 
@@ -167,6 +168,10 @@ fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
     }
     if config.bridge && config.jvm && config.python_mode != PythonMode::Off {
         probes.push(Box::new(BridgeProbe::new(Arc::clone(clock))));
+    }
+    // One that comes later brings it along.
+    if custom::is_any_open() {
+        probes.push(Box::new(CustomProbe));
     }
     probes
 }

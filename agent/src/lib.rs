@@ -26,11 +26,12 @@
 //! | the baseline that was taken at start | the first snapshot; [`reset_baseline`] takes a new one |
 //! | `stop_profiling()` | [`stop`] |
 //! | top 10 growing lines in logcat, one tag | `config.logcat_top_sites = 10`, tag `Leakline` |
-//! | nothing | [`mark`]: a named event on the same clock |
+//! | nothing | [`mark`]: a named event on the same clock; [`add_probe`]: a reading of the host's own |
 
 mod clock;
 mod compose;
 mod config;
+pub mod custom;
 mod host;
 pub mod preload;
 mod running;
@@ -46,7 +47,7 @@ pub use leakline_core::{
     Snapshot, Tick, Unit, Window, WindowSource,
 };
 pub use running::{
-    AgentError, close_window, look_for_cycles, mark, open_window, reset_baseline, set_interval, snapshot_now,
-    start, start_with, stats, stop, take_census,
+    AgentError, add_probe, close_window, is_running, look_for_cycles, mark, open_window, reset_baseline,
+    set_interval, snapshot_now, start, start_with, stats, stop, take_census,
 };
 pub use stats::{LayerStats, Stats};

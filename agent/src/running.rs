@@ -9,7 +9,7 @@ use leakline_core::{Probe, ProbeRequest, SchedulerHandle, Sink, Snapshot, StartE
 
 use crate::config::Config;
 use crate::stats::Stats;
-use crate::{compose, threads};
+use crate::{compose, custom, threads};
 
 /// How long `snapshot_now` waits for the slowest probe.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(60);
@@ -74,9 +74,23 @@ pub fn start_with(
     if agent.is_some() {
         return Err(AgentError::AlreadyRunning);
     }
+    custom::begin_waiting();
     let handle = threads::with_signals_blocked(|| compose::start(&config, probes, sinks))?;
     *agent = Some(Running { handle: Arc::new(handle), final_wait: config.final_wait });
     OWNER.store(std::process::id(), Ordering::Release);
+    Ok(())
+}
+
+/// Whether an agent runs in this process.
+pub fn is_running() -> bool {
+    handle().is_ok()
+}
+
+/// Has a probe of the host's own read from the next tick on, beside those that [`start_with`] was given: for what comes up
+/// while the agent runs. It goes when the agent is stopped; at most 16 can be added.
+pub fn add_probe(probe: Box<dyn Probe>) -> Result<(), AgentError> {
+    let handle = handle()?;
+    threads::with_signals_blocked(|| handle.add_probe(probe))?;
     Ok(())
 }
 
@@ -149,6 +163,7 @@ pub fn stop() {
     let running = lock().take();
     OWNER.store(0, Ordering::Release);
     if let Some(running) = running {
+        custom::let_go();
         running.handle.stop(running.final_wait);
     }
 }
@@ -169,6 +184,7 @@ pub(crate) fn end() {
         let begun = Instant::now();
         // Half for reading, so that there is time to get out what was read.
         running.handle.final_snapshot(running.final_wait / 2);
+        custom::let_go();
         running.handle.stop(running.final_wait.saturating_sub(begun.elapsed()));
     }
 }

@@ -1,5 +1,7 @@
 //! Keeps the host's signals away from the agent's threads: a handler of the host never runs on a thread of ours.
 
+use std::ffi::CStr;
+
 /// Runs `start` with every asynchronous signal blocked, so that threads which it starts inherit that.
 pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     let blocked = asynchronous_signals();
@@ -12,6 +14,21 @@ pub(crate) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
     }
     result
+}
+
+/// Makes the calling thread, which the host has made for us, one of ours: by its name and by its signals.
+pub(crate) fn become_ours(name: &CStr) {
+    let blocked = asynchronous_signals();
+    // SAFETY: the set is initialised and outlives the call.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &blocked, std::ptr::null_mut()) };
+    // SAFETY: the name ends with a NUL; one that is too long is cut off by the kernel.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// The calling thread as the kernel knows it.
+pub(crate) fn current() -> libc::pid_t {
+    // SAFETY: takes nothing.
+    unsafe { libc::gettid() }
 }
 
 /// All signals but those that a thread raises by its own instructions, which runtimes (a JVM's safepoints) need.

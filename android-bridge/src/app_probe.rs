@@ -5,15 +5,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use leakline::{Clock as _, Details, GaugeReading, Layer, Probe, ProbeError, SystemClock, Tick};
+use leakline::{Clock as _, Details, GaugeReading, Layer, Probe, ProbeError, SystemClock, Tick, custom};
 
-use crate::{answer, vm};
+use crate::vm;
 
 /// Reads what `Leakline.addProbe` registered. They may come and go while the agent runs.
 #[derive(Debug, Default)]
-pub(crate) struct AppProbe {
-    notes: Vec<String>,
-}
+pub(crate) struct AppProbe;
 
 #[async_trait]
 impl Probe for AppProbe {
@@ -26,16 +24,15 @@ impl Probe for AppProbe {
         Layer::Jvm
     }
 
+    /// Nothing: the app's code takes as long as it takes, and the layers' own gauges are of one instant.
     async fn gauges(&mut self, _: &Tick) -> Result<GaugeReading, ProbeError> {
-        let text = vm::read_probes(c"leakline-app")
-            .map_err(|error| ProbeError::failed("reading the app's probes", error))?;
-        let taken = SystemClock.now();
-        let (gauges, notes) = answer::gauges(&text);
-        self.notes = notes;
-        Ok(GaugeReading { taken, gauges, stall: Duration::ZERO })
+        Ok(GaugeReading { taken: SystemClock.now(), gauges: Vec::new(), stall: Duration::ZERO })
     }
 
     async fn details(&mut self, _: &Tick) -> Result<Details, ProbeError> {
-        Ok(Details { notes: std::mem::take(&mut self.notes), ..Details::default() })
+        let text = vm::read_probes(c"leakline-app")
+            .map_err(|error| ProbeError::failed("reading the app's probes", error))?;
+        let (gauges, notes) = custom::gauges(&text);
+        Ok(Details { gauges, notes, ..Details::default() })
     }
 }

@@ -37,7 +37,7 @@ extern "system" fn start<'l>(env: EnvUnowned<'l>, _: JClass<'l>, settings: JStri
     with_text(env, settings, |settings| {
         let mut config = device_config();
         config.set_all(answer::settings(settings), "Leakline.start").map_err(|error| error.to_string())?;
-        leakline::start_with(config, vec![Box::new(AppProbe::default())], Vec::new()).map_err(refused)?;
+        leakline::start_with(config, vec![Box::new(AppProbe)], Vec::new()).map_err(refused)?;
         Ok(String::new())
     })
 }

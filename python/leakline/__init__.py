@@ -4,20 +4,30 @@
 
     leakline.mark("reconnect")
 
+    @leakline.probe
+    def queue(gauges):
+        gauges.count("queue_length", len(waiting))
+
 Every function may be called from any thread, and does nothing where the program does not run under leakline: it says so by
-`False` or `None`. Nothing here starts leakline: `leakline run` does, or the host that embeds it.
+`False` or `None`. Nothing here starts leakline: `leakline run` does, or the host that embeds it (an Android app's library).
 """
 
 import ctypes
 import json
-import os
+
+from . import _library, _probes
+from ._probes import Gauges, Probe
 
 __all__ = [
+    "Gauges",
+    "Probe",
     "close_window",
     "is_present",
     "look_for_cycles",
     "mark",
     "open_window",
+    "probe",
+    "remove_probe",
     "reset_baseline",
     "snapshot_now",
     "stats",
@@ -25,27 +35,13 @@ __all__ = [
     "take_census",
 ]
 
-_AGENT = "libleakline_agent.so"
-_found = None
-
 
 def _agent():
     """The agent, if it is in this process: preloaded, or brought in later."""
-    global _found
-    if _found is None:
-        # Among the names that everybody sees; then by itself, without loading it.
-        for name, mode in ((None, 0), (_AGENT, getattr(os, "RTLD_NOLOAD", 4) | os.RTLD_NOW)):
-            try:
-                library = ctypes.CDLL(name, mode=mode or ctypes.DEFAULT_MODE)
-                library.leakline_stats_json.restype = ctypes.c_void_p
-            except (OSError, AttributeError):
-                continue
-            library.leakline_free.argtypes = [ctypes.c_void_p]
-            library.leakline_mark.argtypes = [ctypes.c_char_p]
-            library.leakline_open_window.argtypes = [ctypes.c_uint32]
-            _found = library
-            break
-    return _found
+    agent = _library.find()
+    if agent is not None:
+        _probes.connect()
+    return agent
 
 
 def _done(function, *arguments):
@@ -55,7 +51,8 @@ def _done(function, *arguments):
 
 def is_present():
     """Whether leakline runs in this process."""
-    return stats() is not None
+    agent = _agent()
+    return agent is not None and agent.leakline_is_running() == 1
 
 
 def mark(name):
@@ -108,3 +105,24 @@ def look_for_cycles():
 def stop():
     """Stops leakline in this process. Waits until its last snapshot is written."""
     return _done("leakline_stop")
+
+
+def probe(what=None, *, name=None, layer=None):
+    """Has something of the program's own read at each tick: the length of a queue, the bytes of a cache.
+
+    `what` is a function that takes a `Gauges`, or an object or a class with `name`, `layer` and a method `read` that does;
+    without it this is a decorator. The layer is `python` unless it is said to be `jvm`, `native` or `process`. The name is
+    the function's own if none is given.
+
+    It is called on a thread of its own, one probe after the other, after the layers' own gauges were read. An exception
+    costs its own gauges, and is told with the reading; one that does not return is named there. Gives a `Probe`, whose
+    `remove()` ends it. Where leakline is not in the process, it is only remembered.
+    """
+    if what is None:
+        return lambda wanted: _probes.add(wanted, name, layer)
+    return _probes.add(what, name, layer)
+
+
+def remove_probe(which):
+    """Removes a probe by what `probe` gave, by what was registered, or by its name."""
+    return _probes.remove(which)

@@ -140,7 +140,7 @@ fn faults(data: &[u8], rules: &Rules) -> anyhow::Result<Vec<String>> {
 /// Paths that only this machine has.
 fn needles() -> anyhow::Result<Vec<String>> {
     let mut paths: Vec<String> =
-        dist::build_paths()?.iter().map(|(path, _)| path.display().to_string()).collect();
+        dist::build_paths(&dist::rustc())?.iter().map(|(path, _)| path.display().to_string()).collect();
     paths.extend(std::env::var("HOME").ok().filter(|home| home.len() > 1).map(|home| format!("{home}/")));
     Ok(paths)
 }

@@ -41,7 +41,7 @@ pub(crate) fn build(prefix: Option<&Path>) -> anyhow::Result<()> {
         build.args(["--package", package]);
     }
     // Only on this build: other flags would make cargo build the tests' dependencies a second time.
-    run(build.env("CARGO_ENCODED_RUSTFLAGS", flags()?.join("\u{1f}")))?;
+    run(build.env("CARGO_ENCODED_RUSTFLAGS", flags(&rustc())?.join("\u{1f}")))?;
     lay_out(&folder())?;
     if let Some(prefix) = prefix {
         lay_out(prefix)?;
@@ -70,26 +70,31 @@ fn lay_out(prefix: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The user's own flags, and those that take this machine's paths out of the result.
-pub(crate) fn flags() -> anyhow::Result<Vec<String>> {
+/// The compiler that this task's cargo starts.
+pub(crate) fn rustc() -> PathBuf {
+    PathBuf::from(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
+/// The user's own flags, and those that take this machine's paths out of what `rustc` makes.
+pub(crate) fn flags(rustc: &Path) -> anyhow::Result<Vec<String>> {
     let mut flags: Vec<String> = match env::var("CARGO_ENCODED_RUSTFLAGS") {
         Ok(encoded) => encoded.split('\u{1f}').filter(|flag| !flag.is_empty()).map(str::to_owned).collect(),
         Err(_) => env::var("RUSTFLAGS").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
     };
-    for (path, name) in build_paths()? {
+    for (path, name) in build_paths(rustc)? {
         flags.push(format!("--remap-path-prefix={}={name}", path.display()));
     }
     Ok(flags)
 }
 
-/// Folders of this machine that the compiler may write into what it makes, with the names that stand there instead.
+/// Folders of this machine that `rustc` may write into what it makes, with the names that stand there instead.
 /// The last one that fits counts, so the more special ones come last.
-pub(crate) fn build_paths() -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
+pub(crate) fn build_paths(rustc: &Path) -> anyhow::Result<Vec<(PathBuf, &'static str)>> {
     let home = env::var_os("HOME").map(PathBuf::from).filter(|home| home.parent().is_some());
     let cargo_home =
         env::var_os("CARGO_HOME").map(PathBuf::from).or(home.as_ref().map(|home| home.join(".cargo")));
     let rustup_home = env::var_os("RUSTUP_HOME").map(PathBuf::from).or(home.map(|home| home.join(".rustup")));
-    let mut rustc = std::process::Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    let mut rustc = std::process::Command::new(rustc);
     let sysroot = stdout_of(rustc.current_dir(root()).args(["--print", "sysroot"]))?;
 
     let mut paths = Vec::new();

@@ -85,11 +85,13 @@ fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
     let jep = jep_jar(hosts)?;
     // From version 9 on, texts are put together by code that is made at run time: milliseconds for the first one.
     compile_classes(hosts, "8", &java_library::sources()?, "leakline", None)?;
+    let both = std::env::join_paths([&jep, &folder().join("leakline")]).context("a path with a colon")?;
     for (from, to, class_path) in [
         ("java", "java", None),
         ("jni", "jni", None),
         ("relay/java", "relay", Some(gson()?)),
         ("jep_host", "jep_host", Some(jep.clone())),
+        ("jep_app", "jep_app", Some(both.into())),
         ("android", "android", Some(folder().join("leakline"))),
         ("android/os", "android_os", None),
     ] {
@@ -195,7 +197,7 @@ fn sources_hash() -> anyhow::Result<u64> {
     let mut hasher = DefaultHasher::new();
     include_str!("hosts.rs").hash(&mut hasher);
     let mut files: Vec<PathBuf> = C_PROGRAMS.iter().map(|(file, ..)| source(file)).collect();
-    for folder in ["java", "jni", "relay/java", "jep_host", "android", "android/os", "chaquopy"] {
+    for folder in ["java", "jni", "relay/java", "jep_host", "jep_app", "android", "android/os", "chaquopy"] {
         files.extend(files_in(&source(folder), "java")?);
     }
     files.extend(java_library::sources()?);

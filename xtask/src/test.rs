@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 
 use crate::process::{cargo, run};
-use crate::{aar, bench, check_libs, corpus, cpython_tests, dist, hosts, layers, proto, run_tests, style};
+use crate::{
+    aar, android, bench, check_libs, corpus, cpython_tests, dist, hosts, layers, proto, run_tests, style,
+};
 
 type Step = (&'static str, fn() -> anyhow::Result<()>);
 
@@ -19,6 +21,7 @@ const STEPS: &[Step] = &[
     ("build", || dist::build(None)),
     ("check-libs", check_libs::check),
     ("hosts", || hosts::build().map(drop)),
+    ("android", android::test),
     ("aar", aar::test),
     ("tests", run_tests::run),
     ("corpus", || corpus::run(&corpus::Options::smoke())),

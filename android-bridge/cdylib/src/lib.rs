@@ -1,5 +1,8 @@
 //! `libleakline_jni.so`: what a JVM loads. Everything stands in crate `leakline-android`, which is tested on its own.
-//! Never here: anything else than the two entries and the heap.
+//! Never here: anything else than the two entries, the heap, and the agent's C names (for `import leakline`).
+
+// Linked for what it exports.
+use leakline_c as _;
 
 /// The agent's memory is not the host's: it never shows up in the host's malloc.
 #[global_allocator]

@@ -29,6 +29,8 @@ pub(super) struct Engine {
     pub(super) shared: Arc<Shared>,
     pub(super) fanout: Arc<FanOut>,
     pub(super) slots: Vec<Slot>,
+    /// Probes that came in and are not among the slots yet; their numbers go on from there.
+    pub(super) newcomers: Receiver<Slot>,
     pub(super) answers: Receiver<Answer>,
     pub(super) requests: Receiver<Request>,
     pub(super) commands: CommandReceiver,
@@ -61,6 +63,7 @@ pub(super) struct Asked {
 impl Engine {
     /// Runs until somebody calls `stop`.
     pub(super) async fn run(&mut self) {
+        self.take_over();
         self.look_for_runtimes();
         let wait = self.options.first_attach_wait;
         self.answers_until(wait, |slots| !slots.iter().any(Slot::is_busy)).await;
@@ -69,6 +72,7 @@ impl Engine {
             self.take(Cause::Baseline, begun, begun, self.options.deadline_at(self.interval)).await;
         }
         while !self.shared.stopping() {
+            self.take_over();
             while let Ok(answer) = self.answers.try_recv() {
                 self.answered(answer);
             }
@@ -84,6 +88,12 @@ impl Engine {
                 let look_at = self.look_for_runtimes().into_iter().chain(self.window_end).min();
                 self.wait(now, next, look_at).await;
             }
+        }
+    }
+
+    fn take_over(&mut self) {
+        while let Ok(slot) = self.newcomers.try_recv() {
+            self.slots.push(slot);
         }
     }
 
@@ -230,6 +240,7 @@ impl Engine {
             biased;
             () = self.shared.wake.notified() => {}
             Some(answer) = self.answers.recv() => self.answered(answer),
+            Some(slot) = self.newcomers.recv() => self.slots.push(slot),
             Some(command) = self.commands.next() => self.note(command),
             Some(request) = self.requests.recv() => self.asked.requests.push(request),
             () = patient_sleep(self.clock.as_ref(), wake_at, &mut self.early_wakes) => {}

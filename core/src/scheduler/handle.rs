@@ -11,12 +11,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::StartError;
 use super::alignment::nanos;
+use super::door::{self, Door};
 use super::shared::{Request, Shared, lock};
 use crate::clock::Clock;
 use crate::command::{Command, CommandSender};
 use crate::fanout::FanOut;
 use crate::model::{Cause, Mark, Snapshot};
+use crate::probe::Probe;
 use crate::request::ProbeRequest;
 use crate::sink::Record;
 use crate::verdict::Verdict;
@@ -36,6 +39,7 @@ pub struct SchedulerHandle {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) requests: Sender<Request>,
     pub(super) commands: CommandSender,
+    pub(super) door: Mutex<Door>,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -92,6 +96,22 @@ impl SchedulerHandle {
     /// Ticks at multiples of `interval` from now on. Does not wait; `false` when too many requests wait.
     pub fn set_interval(&self, interval: Duration) -> bool {
         self.commands.send(Command::SetInterval(interval))
+    }
+
+    /// Has `probe` read from the next tick on, on a lane of its own, until the end; it may find nothing to read at any time
+    /// (`Absent`). Does not wait. At most 16 can be added, and none when the agent ends.
+    pub fn add_probe(&self, probe: Box<dyn Probe>) -> Result<(), StartError> {
+        let probes = [probe];
+        let identities = door::identify(&probes)?;
+        let mut door = lock(&self.door);
+        for (identity, probe) in identities.into_iter().zip(probes) {
+            if self.shared.ended() {
+                return Err(StartError::Closed { name: identity.name.into_owned() });
+            }
+            let thread = door.add(identity, probe)?;
+            lock(&self.threads).push(thread);
+        }
+        Ok(())
     }
 
     /// Asks every probe for `request`, and takes a snapshot after it. Does not wait; `false` when too many requests wait.

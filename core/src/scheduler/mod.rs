@@ -5,6 +5,7 @@
 //! It reads time from the `Clock` it is given and from nowhere else, except for short waits in which nothing is measured.
 
 mod alignment;
+mod door;
 mod engine;
 mod handle;
 mod options;
@@ -24,13 +25,13 @@ use std::thread::JoinHandle;
 use tokio::sync::mpsc;
 
 use self::alignment::Alignment;
+use self::door::Door;
 use self::engine::{Asked, Engine, Judge};
 use self::shared::Shared;
-use self::slot::{Identity, Slot};
 use crate::clock::Clock;
 use crate::command::{CommandReceiver, CommandSender};
 use crate::fanout::FanOut;
-use crate::lane::{self, Answer, ProbeLane, guard, panic_message};
+use crate::lane::{self, Answer, guard, panic_message};
 use crate::model::Session;
 use crate::probe::Probe;
 use crate::sink::Sink;
@@ -72,6 +73,12 @@ pub enum StartError {
         kind: &'static str,
         /// The panic's message.
         message: String,
+    },
+    /// A probe that was to be added comes too late, or after too many others.
+    #[error("no probe can be added any more: {name}")]
+    Closed {
+        /// The probe's name.
+        name: String,
     },
     /// The system gave no thread, or no descriptors for its runtime.
     #[error("cannot start a thread: {source}: {name}")]
@@ -116,11 +123,7 @@ impl Scheduler {
         held_bytes: fn() -> Option<u64>,
         judge: Judge,
     ) -> Result<SchedulerHandle, StartError> {
-        let identities = identify("probe", &probes, |probe| Identity {
-            name: probe.name(),
-            layer: probe.layer(),
-            reads_first: probe.reads_first(),
-        })?;
+        let identities = door::identify(&probes)?;
         let sink_names = identify("sink", &sinks, |sink| sink.name())?;
         check_names("probe", identities.iter().map(|identity| &identity.name))?;
         check_names("sink", sink_names.iter())?;
@@ -139,14 +142,10 @@ impl Scheduler {
         }
         let fanout = Arc::new(fanout);
 
-        let (answer_sender, answers) = mpsc::channel(probes.len().max(1));
-        let mut slots = Vec::new();
-        for (index, (identity, probe)) in identities.into_iter().zip(probes).enumerate() {
-            let lane =
-                ProbeLane::start(index, &identity.name, probe, Arc::clone(&clock), answer_sender.clone());
-            let (lane, thread) = lane.map_err(|source| thread_error(source, &identity.name))?;
-            threads.push(thread);
-            slots.push(Slot::new(identity, lane, options.backoff()));
+        let (answer_sender, answers) = mpsc::channel(probes.len() + door::MOST_ADDED);
+        let (mut door, newcomers) = Door::new(Arc::clone(&clock), answer_sender.clone(), options.backoff());
+        for (identity, probe) in identities.into_iter().zip(probes) {
+            threads.push(door.let_in(identity, probe)?);
         }
 
         let shared = Arc::new(Shared::new());
@@ -160,7 +159,8 @@ impl Scheduler {
             held_bytes,
             shared: Arc::clone(&shared),
             fanout: Arc::clone(&fanout),
-            slots,
+            slots: Vec::new(),
+            newcomers,
             answers,
             requests,
             commands,
@@ -182,6 +182,7 @@ impl Scheduler {
             clock,
             requests: request_sender,
             commands: command_sender,
+            door: Mutex::new(door),
             threads,
         })
     }

@@ -26,6 +26,8 @@ pub(super) struct Slot {
     lane: ProbeLane,
     backoff: Backoff,
     presence: Presence,
+    /// It came later than the scheduler, and there is nothing to say of it yet.
+    is_new: bool,
     ever_attached: bool,
     /// When to look for the runtime again, by boot time.
     attach_at: u64,
@@ -86,6 +88,7 @@ impl Slot {
             lane,
             backoff,
             presence: Presence::Absent("not looked for yet".to_owned()),
+            is_new: false,
             ever_attached: false,
             attach_at: 0,
             busy: None,
@@ -97,6 +100,15 @@ impl Slot {
             cpu_total: Duration::ZERO,
             longest_stall: Duration::ZERO,
         }
+    }
+
+    /// As [`new`](Self::new), of a probe that is added: no snapshot has it before it was read, or found nothing to read.
+    pub(super) fn added(self) -> Self {
+        Self { is_new: true, ..self }
+    }
+
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// When this probe is to look for its runtime, by boot time; `None` while it needs not or cannot.
@@ -117,6 +129,7 @@ impl Slot {
         let waits =
             self.failure.as_ref().is_some_and(|failure| !failure.only_details && now < failure.retry_at);
         if self.busy.is_none() && !waits && matches!(self.presence, Presence::Attached(_)) {
+            self.is_new = false;
             self.ask_gated(Job::Gauges(tick), gated, now);
         }
     }
@@ -215,7 +228,10 @@ impl Slot {
             1 => notes.push("one late answer was dropped".to_owned()),
             many => notes.push(format!("{many} late answers were dropped")),
         }
-        let (taken, mut all) = gauges.map_or((None, Vec::new()), |read| (Some(read.taken), read.gauges));
+        let (taken, mut all) = gauges.map_or((None, Vec::new()), |read| {
+            // Where nothing was read with the others, nothing was taken at that instant.
+            ((!read.gauges.is_empty()).then_some(read.taken), read.gauges)
+        });
         all.extend(details.gauges);
         Reading {
             probe: self.identity.name.clone(),
@@ -282,6 +298,7 @@ impl Slot {
     }
 
     fn attached(&mut self, result: Result<Attachment, ProbeError>, now: u64) {
+        self.is_new &= matches!(result, Ok(Attachment::Attached(_)));
         match result {
             Ok(Attachment::Attached(runtime)) => {
                 tracing::info!(probe = %self.identity.name, runtime = runtime.name, "a probe attached");

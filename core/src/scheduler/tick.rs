@@ -114,8 +114,8 @@ impl Engine {
 
     fn snapshot(&mut self, tick: Tick, begun: Timestamp) -> Snapshot {
         let now = self.clock.now();
-        let readings: Vec<Reading> =
-            self.slots.iter_mut().map(|slot| slot.reading(tick, now.boot_nanos)).collect();
+        let slots = self.slots.iter_mut().filter(|slot| !slot.is_new());
+        let readings: Vec<Reading> = slots.map(|slot| slot.reading(tick, now.boot_nanos)).collect();
         let number = self.number;
         self.number += 1;
         if tick.cause == Cause::Baseline {

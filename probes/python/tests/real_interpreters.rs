@@ -216,9 +216,11 @@ fn a_forked_child_is_left_alone_until_it_asks() {
     Run::new("forks.py", &[]).check_everywhere("closing, and still readable");
 }
 
+/// The 1000 ends that are asked of it with `LEAKLINE_TEST_WHOLE=1`, as in the other tests of ends.
 #[test]
 fn python_ends_while_it_is_being_read() {
-    for (round, interpreter) in interpreters().iter().cycle().take(100).enumerate() {
+    let times = if whole() { 1000 } else { 100 };
+    for (round, interpreter) in interpreters().iter().cycle().take(times).enumerate() {
         let traces = ["10", "3000", "100000"][round % 3];
         let seconds = ["0", "0.002", "0.01", "0.05"][round % 4];
         Run::new("shuts_down.py", &[traces, seconds]).check_in(interpreter, "closing, and still readable");
@@ -227,7 +229,8 @@ fn python_ends_while_it_is_being_read() {
 
 #[test]
 fn python_ends_without_warning_while_it_is_being_read() {
-    for (round, interpreter) in interpreters().iter().cycle().take(40).enumerate() {
+    let times = if whole() { 1000 } else { 40 };
+    for (round, interpreter) in interpreters().iter().cycle().take(times).enumerate() {
         let seconds = ["0", "0.003", "0.02"][round % 3];
         Run::new("ends_without_warning.py", &[seconds]).check_in(interpreter, "ok");
     }

@@ -156,6 +156,7 @@ public final class AppHost {
         for (int tries = 0; tries < 400; tries++) {
             Snapshot snapshot = Leakline.stats();
             if (snapshot != null && snapshot.gauges().containsKey(gauge)) {
+                System.out.println("seen " + gauge + " " + snapshot.gauges().get(gauge));
                 return;
             }
             Thread.sleep(50);

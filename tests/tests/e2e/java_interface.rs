@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use leakline_core::{Cause, ReadingStatus, Snapshot};
 use leakline_proto::Event;
-use leakline_tests::{Python, built_host, dist, jdks, pythons, read_recording};
+use leakline_tests::{Python, built_host, dist, jdks, pythons, read_recording, workspace};
 use tempfile::TempDir;
 
 /// One run of the program `AppHost`.
@@ -156,20 +156,77 @@ fn marks_ticks_and_a_broken_probe_are_in_the_recording() {
     );
     app.says(&["start true", "end"]);
     let events = app.events();
-    let marks: Vec<String> = events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Mark(mark) => Some(mark.name.to_string()),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(marks, ["early", "late"]);
+    assert_eq!(marks(&events), ["early", "late"]);
     let snapshots = snapshots(&events);
     assert!(snapshots.iter().filter(|snapshot| snapshot.tick.cause == Cause::Tick).count() >= 3);
     // On a busy machine the last one may be late.
     let mut app_readings = snapshots.iter().filter_map(|snapshot| snapshot.reading("app"));
     let in_time = app_readings.rfind(|reading| reading.status == ReadingStatus::Ok).unwrap();
     assert_eq!(in_time.notes, ["broken: java.lang.IllegalStateException: no luck"]);
+}
+
+fn marks(events: &[Event]) -> Vec<String> {
+    let marks = events.iter().filter_map(|event| match event {
+        Event::Mark(mark) => Some(mark.name.to_string()),
+        _ => None,
+    });
+    marks.collect()
+}
+
+#[test]
+fn python_code_of_the_app_finds_the_library_that_the_jvm_has_loaded() {
+    let java = jdks().remove(0);
+    let folder = workspace().join("python");
+    for library in pythons().iter().filter_map(libpython) {
+        let mut all = steps(&[START]);
+        all.push(format!("python={}", library.display()));
+        all.push("until-python".to_owned());
+        all.push(format!("run=import sys; sys.path.insert(0, {:?})", folder.display().to_string()));
+        all.extend(steps(&[
+            "run=import leakline; assert leakline.is_present() and leakline.mark('from-python')",
+            "run=leakline.probe(lambda gauges: gauges.count('queue_length', 7), name='queue')",
+            "until=python.queue_length",
+            "python-end",
+            "snapshot",
+            "stop",
+        ]));
+        let app = App::run(&java, &all);
+        app.says(&["start true", "seen python.queue_length 7.0", "python-end 0", "probe custom ok", "end"]);
+        let ran: Vec<_> = app.lines().into_iter().filter(|line| line.starts_with("run ")).collect();
+        assert_eq!(ran, ["run 0", "run 0", "run 0"], "{}", String::from_utf8_lossy(&app.output.stderr));
+        assert_eq!(marks(&app.events()), ["from-python"], "{}", library.display());
+    }
+}
+
+/// As above, with a bridge between the two, and its Python: an app's own code on both sides.
+#[test]
+fn python_code_that_java_calls_uses_leakline_too() {
+    for java in jdks() {
+        let folder = TempDir::new().expect("a folder");
+        let file = folder.path().join("app.leak");
+        let jep = built_host("jep_host.arguments");
+        // The program's own class and the classes that it uses come in front of those of the arguments.
+        let arguments = std::fs::read_to_string(&jep).expect("the arguments of jep's host");
+        let modules = [workspace().join("tests/hosts/jep_app"), workspace().join("python")];
+        let modules = std::env::join_paths(modules).expect("paths").to_string_lossy().into_owned();
+        let classes = std::env::join_paths([built_host("jep_app"), built_host("leakline")]).expect("paths");
+        let arguments = arguments
+            .replace("-Djep.path=", &format!("-Djep.path={modules}:"))
+            .replace("-cp \"", &format!("-cp \"{}:", classes.to_string_lossy()))
+            .replace("JepHost\n", "JepApp\n");
+        let own = folder.path().join("arguments");
+        std::fs::write(&own, arguments).expect("a file");
+        let mut command = Command::new("timeout");
+        // Without -Xcheck:jni, which has words for jep itself.
+        command.arg("120").arg(&java);
+        command.arg(format!("-Dleakline.library={}", dist().libraries.join("libleakline_jni.so").display()));
+        command.arg(format!("@{}", own.display())).arg(&file).arg("in_app");
+        let app = App { folder, output: command.output().expect("java") };
+        let said = String::from_utf8_lossy(&app.output.stdout);
+        assert!(app.output.status.success(), "{said}{}", String::from_utf8_lossy(&app.output.stderr));
+        app.says(&["present true", "queue 2.0", "end"]);
+        assert_eq!(marks(&app.events()), ["from-python", "probe-removed", "python-left"]);
+    }
 }
 
 #[test]

@@ -96,6 +96,10 @@ fn headers<E: FileHeader<Endian = Endianness>>(
                     }
                 }
                 elf::DT_FLAGS_1 => binds_now |= value & elf::DF_1_NOW.0 != 0,
+                // The form that lld calls `android` is read from 6.0 on, and has other tags.
+                elf::DT_RELR => {
+                    faults.push("has relocations in a form that Android reads from 11 on".to_owned())
+                }
                 elf::DT_RPATH | elf::DT_RUNPATH => faults.push(format!("has a search path: {}", text())),
                 _ => {}
             }

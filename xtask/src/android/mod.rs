@@ -5,16 +5,19 @@
 
 mod elf;
 mod optional;
+mod rust;
 mod sysroot;
 mod tools;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 
 use crate::dist;
-use crate::process::{cargo, run};
+use crate::process::{root, run};
+use rust::Rust;
 use tools::Tools;
 
 /// The oldest Android that is supported: 7.0.
@@ -26,6 +29,8 @@ pub(crate) const LIBRARY: &str = "libleakline_jni.so";
 /// A library that is built.
 #[derive(Debug)]
 pub(crate) struct Product {
+    /// What it is, in the table.
+    is: &'static str,
     package: &'static str,
     /// Its file, and the name that the loader knows it by.
     pub(crate) file: &'static str,
@@ -42,20 +47,42 @@ pub(crate) struct Product {
 
 /// With all probes and sinks.
 const FULL: Product = Product {
+    is: "all",
     package: "leakline-android-library",
     file: LIBRARY,
     features: &["grpc"],
-    exports: &["JNI_OnLoad", "Agent_OnAttach"],
+    exports: &[
+        "Agent_OnAttach",
+        "JNI_OnLoad",
+        "leakline_close_window",
+        "leakline_free",
+        "leakline_is_running",
+        "leakline_look_for_cycles",
+        "leakline_mark",
+        "leakline_open_window",
+        "leakline_reader_close",
+        "leakline_reader_done",
+        "leakline_reader_open",
+        "leakline_reader_tell",
+        "leakline_reader_wait",
+        "leakline_reset_baseline",
+        "leakline_snapshot_now",
+        "leakline_stats_json",
+        "leakline_stop",
+        "leakline_take_census",
+    ],
     is_python: false,
     is_packed: true,
     most_bytes: 4 << 20,
 };
 
 /// Without the stream to a collector.
-const LEAN: Product = Product { features: &[], is_packed: false, most_bytes: 3 << 19, ..FULL };
+const LEAN: Product =
+    Product { is: "without gRPC", features: &[], is_packed: false, most_bytes: 3 << 19, ..FULL };
 
 /// The Python part. The second of its names is for debuggers and the unwinder.
 const PYTHON: Product = Product {
+    is: "Python part",
     package: "leakline-python-extension",
     file: "libleakline_cpython.so",
     features: &[],
@@ -134,7 +161,10 @@ pub(crate) fn folder() -> PathBuf {
     dist::target().join("leakline-android/jni")
 }
 
-/// Builds and checks the ABIs called `only`, or all.
+/// What a step of the tests builds: the kinds of devices and emulators that there are today.
+const TESTED: [&str; 2] = ["arm64-v8a", "x86_64"];
+
+/// Builds and checks the ABIs called `only`, or all, in every variant.
 pub(crate) fn build(only: &[String]) -> anyhow::Result<()> {
     for name in only {
         if !ABIS.iter().any(|abi| abi.name == *name) {
@@ -142,20 +172,68 @@ pub(crate) fn build(only: &[String]) -> anyhow::Result<()> {
             bail!("no ABI is called {name}; there are {}", known.join(", "));
         }
     }
-    let tools = Tools::find()?;
-    println!("{}", tools.says());
-    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
-    for abi in ABIS.iter().filter(|abi| only.is_empty() || only.iter().any(|name| name == abi.name)) {
+    let abis: Vec<&Abi> =
+        ABIS.iter().filter(|abi| only.is_empty() || only.iter().any(|name| name == abi.name)).collect();
+    let with = With::find(&abis)?.map_err(|reason| anyhow!(reason))?;
+    build_with(&with, &abis, &[&[&FULL, &PYTHON], &[&LEAN]])
+}
+
+/// The same as a step of the tests: two ABIs, as they go into an AAR. A machine that has not got what it takes leaves it
+/// out, and says what that is.
+pub(crate) fn test() -> anyhow::Result<()> {
+    let abis: Vec<&Abi> = ABIS.iter().filter(|abi| TESTED.contains(&abi.name)).collect();
+    match With::find(&abis)? {
+        Ok(with) => build_with(&with, &abis, &[&PRODUCTS]),
+        Err(reason) => {
+            println!("skipped: {reason}");
+            Ok(())
+        }
+    }
+}
+
+/// What it is built with.
+struct With {
+    tools: Tools,
+    rust: Rust,
+}
+
+impl With {
+    /// What this machine has; the inner error is what it has not.
+    fn find(abis: &[&Abi]) -> anyhow::Result<Result<Self, String>> {
+        let rust = match Rust::find(abis) {
+            Ok(rust) => rust,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        Ok(Tools::find(abis)?.map(|tools| Self { tools, rust }))
+    }
+}
+
+/// Builds `variants` one after the other, each with all of its products for all ABIs at once: what they share is compiled
+/// once, and the linker's long last step runs for several at a time.
+fn build_with(with: &With, abis: &[&Abi], variants: &[&[&Product]]) -> anyhow::Result<()> {
+    println!("{}\n{}", with.rust.says(), with.tools.says());
+    for products in variants {
+        compile(with, abis, products)?;
+        for (abi, product) in abis.iter().flat_map(|abi| products.iter().map(move |product| (abi, product))) {
+            lay_down(abi, product)?;
+        }
+    }
+    let products: Vec<&Product> = variants.concat();
+    let mut wrong = Vec::new();
+    println!(
+        "{:<12}{}",
+        "",
+        products.iter().map(|product| format!("{:>16}", product.is)).collect::<String>()
+    );
+    for abi in abis {
         let mut row = format!("{:<12}", abi.name);
-        for product in [&FULL, &LEAN, &PYTHON] {
-            let file = build_one(&tools, abi, product)?;
+        for product in &products {
+            let file = place(abi, product);
             wrong.extend(faults(&file, abi, product)?);
             row += &format!("{:>16}", kib(&file)?);
         }
-        rows.push(row);
+        println!("{row}");
     }
-    println!("{:<12}{:>16}{:>16}{:>16}", "", "all", "without gRPC", "Python part");
-    rows.iter().for_each(|row| println!("{row}"));
     if !wrong.is_empty() {
         bail!("what was built is not fit for Android:\n  {}", wrong.join("\n  "));
     }
@@ -165,45 +243,60 @@ pub(crate) fn build(only: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn build_one(tools: &Tools, abi: &Abi, product: &Product) -> anyhow::Result<PathBuf> {
-    let target = dist::target().join("android");
-    let mut build = cargo();
-    build.args(["build", "--quiet", "--locked", "--profile", "android", "--package", product.package]);
-    build.arg("--no-default-features").args(["--target", abi.target]).arg("--target-dir").arg(&target);
-    for feature in product.features {
-        build.args(["--features", feature]);
+/// Cargo's folder for these builds.
+fn target() -> PathBuf {
+    dist::target().join("android")
+}
+
+fn compile(with: &With, abis: &[&Abi], products: &[&Product]) -> anyhow::Result<()> {
+    let config = target().join("pyo3.txt");
+    fs::create_dir_all(target()).with_context(|| format!("cannot make {}", target().display()))?;
+    write_if_new(&config, PYTHON_CONFIG)?;
+    let mut build = Command::new(&with.rust.cargo);
+    build.current_dir(root()).env("RUSTC", &with.rust.rustc).env("PYO3_CONFIG_FILE", config);
+    build.args(["build", "--quiet", "--locked", "--profile", "android", "--no-default-features"]);
+    build.arg("--target-dir").arg(target());
+    if with.rust.builds_std {
+        build.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_unwind");
     }
-    if product.is_python {
-        let config = target.join("pyo3.txt");
-        fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
-        write_if_new(&config, PYTHON_CONFIG)?;
-        build.env("PYO3_CONFIG_FILE", config);
+    for product in products {
+        build.args(["--package", product.package]);
+        for feature in product.features {
+            build.args(["--features", &format!("{}/{feature}", product.package)]);
+        }
     }
-    let mut flags = dist::flags()?;
-    flags.extend(tools.flags(abi, product)?);
-    let linker = format!("CARGO_TARGET_{}_LINKER", abi.target.to_uppercase().replace('-', "_"));
-    build.env(linker, tools.linker(abi)).env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    run(&mut build).with_context(|| {
-        format!(
-            "cannot build for {}; Rust's part of it comes by `rustup target add {}`",
-            abi.name, abi.target
-        )
-    })?;
-    // Beside each other; what goes into an AAR has the name that apps load.
-    let to = if product.is_packed {
-        folder().join(abi.name).join(product.file)
-    } else {
-        dist::target().join("leakline-android").join(abi.name).with_extension("lean.so")
-    };
+    // Of these cargo takes one, and with it everywhere; what is in them is among the flags.
+    build.env_remove("CARGO_ENCODED_RUSTFLAGS").env_remove("RUSTFLAGS");
+    let flags = dist::flags(&with.rust.rustc)?;
+    for abi in abis {
+        let flags = [flags.clone(), with.tools.flags(abi)?].concat();
+        let of_target = |key: &str, value: &str| format!("target.{}.{key}={value}", abi.target);
+        build.args(["--target", abi.target]);
+        // Text and lists are the same in TOML as in Rust, but for characters that no path of ours has.
+        build.args(["--config", &of_target("linker", &format!("{:?}", with.tools.linker(abi)))]);
+        build.args(["--config", &of_target("rustflags", &format!("{flags:?}"))]);
+    }
+    run(&mut build).context("cannot build for Android")
+}
+
+/// Where a library is laid; what goes into an AAR has the name that apps load.
+fn place(abi: &Abi, product: &Product) -> PathBuf {
+    match product.is_packed {
+        true => folder().join(abi.name).join(product.file),
+        false => dist::target().join("leakline-android").join(abi.name).with_extension("lean.so"),
+    }
+}
+
+fn lay_down(abi: &Abi, product: &Product) -> anyhow::Result<()> {
+    let to = place(abi, product);
     fs::create_dir_all(to.parent().unwrap_or(&to))
         .with_context(|| format!("cannot make the folder of {}", to.display()))?;
-    let from = target.join(abi.target).join("android").join(product.file);
+    let from = target().join(abi.target).join("android").join(product.file);
     let mut data = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
     if product.is_python {
         optional::make_optional(&mut data).with_context(|| from.display().to_string())?;
     }
-    fs::write(&to, data).with_context(|| format!("cannot write {}", to.display()))?;
-    Ok(to)
+    fs::write(&to, data).with_context(|| format!("cannot write {}", to.display()))
 }
 
 /// A file that changes makes cargo build what reads it anew.

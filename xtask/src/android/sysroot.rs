@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use super::tools::System;
-use super::{ABIS, API, Abi};
+use super::{API, Abi};
 use crate::process::{root, run};
 
 const ZIGLANG: &str = "ziglang==0.17.1";
@@ -41,10 +41,9 @@ pub(crate) fn all_symbols(abi: &Abi) -> anyhow::Result<Vec<String>> {
 }
 
 /// Makes it, in a few seconds; the libraries are made anew each time, for the lists may have changed.
-pub(crate) fn make(system: &System) -> anyhow::Result<PathBuf> {
+pub(crate) fn make(system: &System, abis: &[&Abi], sources: &Path) -> anyhow::Result<PathBuf> {
     let sysroot = root().join(".leakline/android/sysroot");
-    let sources = libunwind_sources()?;
-    for abi in ABIS {
+    for abi in abis {
         let folder = sysroot.join("usr/lib").join(abi.folder).join(API.to_string());
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let crt = root().join("xtask/android/crt");
@@ -55,7 +54,7 @@ pub(crate) fn make(system: &System) -> anyhow::Result<PathBuf> {
         }
         let unwind = folder.join("libunwind.a");
         if !unwind.is_file() {
-            libunwind(system, abi, &sources, &unwind)?;
+            libunwind(system, abi, sources, &unwind)?;
         }
     }
     Ok(sysroot)
@@ -98,12 +97,13 @@ fn stub(system: &System, abi: &Abi, library: &str, folder: &Path) -> anyhow::Res
     run(lld.arg("-o").arg(folder.join(format!("{library}.so"))).arg(&object))
 }
 
-/// The package's folder `lib`, fetched once.
-fn libunwind_sources() -> anyhow::Result<PathBuf> {
+/// The package's folder `lib`, fetched once, by the project's own Python where there is one.
+pub(crate) fn libunwind_sources() -> anyhow::Result<PathBuf> {
     let folder = root().join(".leakline/android/ziglang");
     let lib = folder.join("ziglang/lib");
     if !lib.join("libunwind/src").is_dir() {
-        let mut pip = Command::new("python3");
+        let own = root().join(".leakline/venv/bin/python");
+        let mut pip = Command::new(if own.exists() { own } else { "python3".into() });
         pip.args(["-m", "pip", "install", "--quiet", "--root-user-action=ignore", "--no-deps", "--target"])
             .arg(&folder)
             .arg(ZIGLANG);

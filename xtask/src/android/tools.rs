@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, bail};
 
-use super::{API, Abi, Product, sysroot};
+use super::{API, Abi, sysroot};
 
 /// A compiler driver and where Android's libraries are.
 pub(crate) enum Tools {
@@ -33,26 +33,34 @@ impl System {
 }
 
 impl Tools {
-    /// The NDK if the environment names one, otherwise the newest clang with its lld.
-    pub(crate) fn find() -> anyhow::Result<Self> {
+    /// The NDK if the environment names one, otherwise the newest clang with its lld; the inner error says that there is
+    /// neither.
+    pub(crate) fn find(abis: &[&Abi]) -> anyhow::Result<Result<Self, String>> {
         for variable in ["ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "NDK_HOME"] {
             let Some(ndk) = env::var_os(variable).filter(|ndk| !ndk.is_empty()) else { continue };
             let programs = Path::new(&ndk).join("toolchains/llvm/prebuilt/linux-x86_64/bin");
             if !programs.is_dir() {
                 bail!("{variable} names no NDK: no folder {}", programs.display());
             }
-            return Ok(Self::Ndk(programs));
+            return Ok(Ok(Self::Ndk(programs)));
         }
         let suffixes = (16..=30).rev().map(|version| format!("-{version}")).chain([String::new()]);
-        let suffix = suffixes
-            .into_iter()
-            .find(|suffix| ["clang", "ld.lld", "llvm-ar"].iter().all(|name| runs(&format!("{name}{suffix}"))))
-            .context(
-                "neither an NDK (ANDROID_NDK_HOME) nor clang, lld and llvm of one version (16 or later)",
-            )?;
+        let fits = |suffix: &String| {
+            ["clang", "ld.lld", "llvm-ar"].iter().all(|name| runs(&format!("{name}{suffix}")))
+        };
+        let Some(suffix) = suffixes.into_iter().find(fits) else {
+            return Ok(Err(
+                "neither an NDK (ANDROID_NDK_HOME) nor clang, lld and llvm of one version (16 or later)"
+                    .to_owned(),
+            ));
+        };
+        let sources = match sysroot::libunwind_sources() {
+            Ok(sources) => sources,
+            Err(error) => return Ok(Err(format!("{error:#}"))),
+        };
         let mut system = System { suffix, sysroot: PathBuf::new() };
-        system.sysroot = sysroot::make(&system)?;
-        Ok(Self::System(system))
+        system.sysroot = sysroot::make(&system, abis, &sources)?;
+        Ok(Ok(Self::System(system)))
     }
 
     /// Which it is, for whoever reads the table.
@@ -72,14 +80,13 @@ impl Tools {
         }
     }
 
-    /// Rust's flags: no symbol may stay open but CPython's where it is allowed (those are checked in the result), the name
-    /// is the file's, and pages may have 16 KiB.
-    pub(crate) fn flags(&self, abi: &Abi, product: &Product) -> anyhow::Result<Vec<String>> {
+    /// Rust's flags for every library: pages may have 16 KiB, and no symbol may stay open. The name, and that CPython's
+    /// symbols may stay open in the Python part, is said by the build scripts of the libraries.
+    pub(crate) fn flags(&self, abi: &Abi) -> anyhow::Result<Vec<String>> {
         let mut link = vec![
-            if product.is_python { "-Wl,-z,undefs" } else { "-Wl,-z,defs" }.to_owned(),
+            "-Wl,-z,defs".to_owned(),
             // All that the list lacks, at once.
             "-Wl,--error-limit=0".to_owned(),
-            format!("-Wl,-soname,{}", product.file),
             format!("-Wl,-z,max-page-size={}", abi.alignment),
         ];
         if let Self::System(system) = self {

@@ -107,7 +107,7 @@ pub(super) fn driver() -> anyhow::Result<Built> {
     let mut build = cargo();
     build.args(["build", "--quiet", "--locked", "--profile", "dist"]);
     build.args(["--package", "leakline-python", "--example", "driver"]);
-    run_to_the_end(build.env("CARGO_ENCODED_RUSTFLAGS", dist::flags()?.join("\u{1f}")))?;
+    run_to_the_end(build.env("CARGO_ENCODED_RUSTFLAGS", dist::flags(&dist::rustc())?.join("\u{1f}")))?;
     let part = match std::env::var_os("LEAKLINE_LIB_DIR") {
         Some(folder) => PathBuf::from(folder).join(PART),
         None => dist::folder().join("lib/leakline").join(PART),

@@ -208,6 +208,10 @@ fn skew_is_between_the_first_and_the_last_layer() {
     );
     let alone = Rig::start(options(), &[&Script::new("a", "", ""), &Script::new("b", "", "")], Vec::new());
     assert_eq!(alone.snapshot().skew_nanos, None, "one layer has no skew");
+    let slow = Script::of("all-slow", Layer::Python, false, "", "");
+    let beside = Rig::start(options(), &[&native, &slow], Vec::new()).snapshot();
+    assert_eq!(beside.skew_nanos, None, "nothing of it was read with the others");
+    assert_eq!(beside.reading("all-slow").map(|reading| reading.taken), Some(None));
 }
 
 #[test]

@@ -1,0 +1,14 @@
+//! Gives the library the name that a loader knows it by once it is loaded (`import leakline` asks for it by that), and for
+//! Android makes it smaller: relocations in the packed form that Android reads from 6.0 on, and equal functions once.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let system = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    if ["android", "linux"].contains(&system.as_str()) {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libleakline_jni.so");
+    }
+    if system == "android" {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,--pack-dyn-relocs=android");
+        println!("cargo::rustc-cdylib-link-arg=-Wl,--icf=all");
+    }
+}
