@@ -10,25 +10,31 @@
 
 use super::lasting::Slopes;
 use super::segments::{SHORTEST, changes};
-use super::slope::{MIN_POINTS, Point, rate, slope};
+use super::slope::{MIN_POINTS, Point, rate_beside, slope};
 use super::trend::{Trend, increments_chance, straightened, trend, without_spikes};
 use super::{Evidence, Kind, Rate};
 
-/// The chance of a false alarm that the first look is allowed, and what each later one is: as much up to so many looks, and
-/// from then on ever less, this fast. A leak that is as fast as the first look can see is seen by the next one, too.
-const FIRST_LOOK: f64 = 1.1e-3;
-const LATER_LOOK: f64 = 7e-5;
-const MANY_LOOKS: f64 = 24.0;
-const FALL: f64 = 6.0;
+/// The chance of a false alarm that a look is allowed: the first one, whose power is wanted; the checks at [`FIRST_CHECK`] points
+/// and then four times for each doubling of them; and every other look, which is to see at once what is plain. After
+/// [`MANY_POINTS`] points ever less, so that the looks of a session share one small chance.
+const FIRST_LOOK: f64 = 4.5e-5;
+const CHECK: f64 = 5e-5;
+const OTHER_LOOK: f64 = 4e-6;
+const FIRST_CHECK: u32 = 16;
+const MANY_POINTS: f64 = 24.0;
+/// What was told at one look stays until its chance is above this.
+const STAYS: f64 = 1e-3;
 /// With fewer points, whether noise lasts cannot be told.
 const TOO_FEW_TO_TELL_NOISE: usize = 9;
 /// With this many or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
-/// this, and the series is so straight (a start-up is a curve).
+/// this, and the series is so straight (a start-up is a curve). The first look is not asked: with so few points, this would be
+/// too much.
 const WANDERING: [(usize, f64, f64); 2] = [(8, 2e-3, 0.985), (16, 2e-2, 0.0)];
-/// The same for the first look, whose power is wanted more than any other's.
-const WANDERING_AT_FIRST: (usize, f64, f64) = (5, 8e-3, 0.978);
-/// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself.
+/// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself. Few points are
+/// asked for less: a start-up is still near, and a leak is seen a reading later.
 const SLOWS: f64 = -3.0;
+const SLOWS_EARLY: [(usize, f64); 2] = [(8, -1.5), (15, -2.0)];
+const SLOWS_AT_FIRST: f64 = -3.5;
 const LATER_HALF_RISES: f64 = 0.01;
 /// The chance of a fall that is none, for a series to be called shrinking.
 const SHRINKS: f64 = 5e-3;
@@ -37,7 +43,7 @@ const CHOSEN: f64 = 0.1;
 /// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
 const STILL_GROWING: f64 = 0.25;
 /// The same while so few points tell little of a bend.
-const STILL_GROWING_EARLY: f64 = 0.7;
+const STILL_GROWING_EARLY: f64 = 0.5;
 /// Bends in standard errors: beyond this, growth accelerates.
 const BENT: f64 = 5.0;
 /// Jumps make up this share of the growth of a series that rises in steps, or jumped once.
@@ -52,14 +58,33 @@ pub(super) struct Bar {
     pub(super) floor: f64,
     /// The chance of a false alarm that this look is allowed.
     pub(super) allowed: f64,
+    /// The standard deviation that noise usually has here, bytes; 0: nobody knows.
+    pub(super) usual: f64,
+    /// It is the first look.
+    pub(super) is_first: bool,
 }
 
 impl Bar {
     /// For the `look`-th look at a series, from 1.
-    pub(super) fn at(look: u32, floor: f64) -> Self {
-        let later = LATER_LOOK * (MANY_LOOKS / f64::from(look)).min(1.0).powf(FALL);
-        Self { floor, allowed: if look <= MIN_POINTS { FIRST_LOOK } else { later } }
+    pub(super) fn at(look: u32, floor: f64, usual: f64) -> Self {
+        let is_first = look <= MIN_POINTS;
+        // The first reading is no point.
+        let points = look.saturating_sub(1).max(1);
+        let later = if is_check(points) { CHECK } else { OTHER_LOOK };
+        let later = later * (MANY_POINTS / f64::from(points)).min(1.0);
+        Self { floor, allowed: if is_first { FIRST_LOOK } else { later }, usual, is_first }
     }
+
+    /// For a series that was told to leak at the look before.
+    pub(super) fn once_told(self) -> Self {
+        Self { allowed: self.allowed.max(STAYS), ..self }
+    }
+}
+
+/// Whether it is looked at closely after so many points.
+fn is_check(points: u32) -> bool {
+    let octave = 1 << points.max(1).ilog2();
+    points >= FIRST_CHECK && points.is_multiple_of(octave / 4)
 }
 
 /// What a series looks like.
@@ -88,36 +113,36 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
         return Judged::UNSURE;
     }
     let clean = without_spikes(points);
-    let Some(whole) = trend(&clean) else { return Judged::UNSURE };
+    let Some(whole) = trend(&clean, bar.usual) else { return Judged::UNSURE };
     let cuts = changes(&clean);
     let last = cuts.last().map_or(&clean[..], |cut| &clean[*cut..]);
-    let now = trend(last).unwrap_or(whole);
+    let now = trend(last, bar.usual).unwrap_or(whole);
 
     if !cuts.is_empty() && last.len() >= SHORTEST {
         let chosen = Bar { allowed: bar.allowed * CHOSEN, ..bar };
         let before = &clean[cuts.iter().rev().nth(1).copied().unwrap_or(0)..clean.len() - last.len()];
-        if rises(last, &now, before, chosen) && still_rises(last, &now) {
-            return told(leak_kind(last, &now), last, true);
+        if rises(last, &now, before, chosen) && still_rises(last, &now, bar) {
+            return told(leak_kind(last, &now), last, true, bar);
         }
     }
     if rises(&clean, &whole, &[], bar) {
         if in_steps(&clean) {
-            return told(Kind::LeakInSteps, &clean, false);
+            return told(Kind::LeakInSteps, &clean, false, bar);
         }
         // A few points at the end that may as well rise as the whole does are no plateau.
-        let goes_on = || rate(last).is_some_and(|rate| rate.high >= whole.slope);
-        if still_rises(&clean, &whole) && (now.slope > STILL_GROWING * whole.slope || goes_on()) {
-            return told(leak_kind(&clean, &whole), &clean, false);
+        let goes_on = || rate_beside(last, bar.usual).is_some_and(|rate| rate.high >= whole.slope);
+        if still_rises(&clean, &whole, bar) && (now.slope > STILL_GROWING * whole.slope || goes_on()) {
+            return told(leak_kind(&clean, &whole), &clean, false, bar);
         }
     }
     let kind = innocent(&clean, last, &whole, bar);
     let stretch = if last.len() >= SHORTEST { last } else { &clean[..] };
-    told(kind, stretch, !cuts.is_empty())
+    told(kind, stretch, !cuts.is_empty(), bar)
 }
 
-fn told(kind: Kind, stretch: &[Point], is_part: bool) -> Judged {
-    let Some(rate) = rate(stretch) else { return Judged::UNSURE };
-    let chance = Slopes::of(stretch).map(|slopes| slopes.chance_of_none());
+fn told(kind: Kind, stretch: &[Point], is_part: bool, bar: Bar) -> Judged {
+    let Some(rate) = rate_beside(stretch, bar.usual) else { return Judged::UNSURE };
+    let chance = Slopes::of(stretch, bar.usual).map(|slopes| slopes.chance_of_none());
     Judged { kind, rate: Some(rate), chance, lasting: is_part.then(|| span(stretch)) }
 }
 
@@ -126,26 +151,27 @@ fn rises(points: &[Point], trend: &Trend, before: &[Point], bar: Bar) -> bool {
     trend.slope > 0.0
         && trend.slope * span(points) > bar.floor
         && is_no_wandering(points, trend, bar)
-        && Slopes::beside(&straightened(points), before)
+        && Slopes::beside(&straightened(points, bar.usual), before, bar.usual)
             .is_some_and(|slopes| slopes.chance_of_none() <= bar.allowed)
-        && rate(points).is_some_and(|rate| rate.low > 0.0)
+        && rate_beside(points, bar.usual).is_some_and(|rate| rate.low > 0.0)
 }
 
 fn is_no_wandering(points: &[Point], trend: &Trend, bar: Bar) -> bool {
-    let at_first = Some(&WANDERING_AT_FIRST).filter(|_| bar.allowed >= FIRST_LOOK);
-    let bar = at_first.into_iter().chain(&WANDERING).find(|(most, ..)| points.len() <= *most);
-    bar.is_none_or(|(_, chance, straight)| {
+    let asked = WANDERING.iter().find(|(most, ..)| points.len() <= *most).filter(|_| !bar.is_first);
+    asked.is_none_or(|(_, chance, straight)| {
         trend.straight >= *straight && increments_chance(points) <= *chance
     })
 }
 
-fn still_rises(points: &[Point], trend: &Trend) -> bool {
+fn still_rises(points: &[Point], trend: &Trend, bar: Bar) -> bool {
     let whole = slope(points).unwrap_or(0.0);
     let later = &points[points.len() / 2..];
     let least = if points.len() < TOO_FEW_TO_TELL_NOISE { STILL_GROWING_EARLY } else { STILL_GROWING };
-    let slows = trend.bend < SLOWS;
+    let early = SLOWS_EARLY.iter().find(|(most, _)| points.len() <= *most).map(|(_, bend)| *bend);
+    let slows = trend.bend < if bar.is_first { SLOWS_AT_FIRST } else { early.unwrap_or(SLOWS) };
     slope(later).unwrap_or(0.0) > least * whole
-        && (!slows || Slopes::of(later).is_some_and(|slopes| slopes.chance_of_none() <= LATER_HALF_RISES))
+        && (!slows
+            || Slopes::of(later, bar.usual).is_some_and(|slopes| slopes.chance_of_none() <= LATER_HALF_RISES))
 }
 
 fn leak_kind(points: &[Point], trend: &Trend) -> Kind {
@@ -157,7 +183,8 @@ fn leak_kind(points: &[Point], trend: &Trend) -> Kind {
 /// What a series that does not leak looks like.
 fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
     let rise = level(last.len().min(SHORTEST), points.iter().rev()) - level(2, points.iter());
-    let shrinks = || Slopes::of(points).is_some_and(|slopes| 1.0 - slopes.chance_of_none() < SHRINKS);
+    let shrinks =
+        || Slopes::of(points, bar.usual).is_some_and(|slopes| 1.0 - slopes.chance_of_none() < SHRINKS);
     if whole.slope < 0.0 && -whole.slope * span(points) > bar.floor && shrinks() {
         return Kind::Shrinking;
     }
@@ -248,7 +275,7 @@ mod tests {
             .enumerate()
             .map(|(at, value)| (at as f64, value.parse().unwrap()))
             .collect();
-        let judged = judge(&points, Bar::at(points.len() as u32, 100.0));
+        let judged = judge(&points, Bar::at(points.len() as u32, 100.0, 0.0));
         assert_eq!(judged.kind, expected, "{judged:?}: {values}");
     }
 
@@ -277,7 +304,7 @@ mod tests {
             .enumerate()
             .map(|(at, value)| (at as f64, value.parse().unwrap()))
             .collect();
-        let judged = judge(&points, Bar::at(24, 100.0));
+        let judged = judge(&points, Bar::at(24, 100.0, 0.0));
         assert_eq!(judged.kind, Kind::SteadyLeak, "{judged:?}");
         assert!((judged.rate.unwrap().bytes_per_second - 300.0).abs() < 10.0, "{judged:?}");
         assert!((10.0..=12.0).contains(&judged.lasting.unwrap()), "{judged:?}");

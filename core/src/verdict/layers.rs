@@ -30,6 +30,8 @@ pub(super) struct Level {
     pub(super) bytes: Option<f64>,
     /// Bytes by whose growth this layer may grow without being blamed.
     pub(super) allowance: f64,
+    /// How much memory it breathes in, bytes: the layer's own, for `process` all that is resident.
+    pub(super) size: f64,
 }
 
 /// What must be remembered from one snapshot to the next.
@@ -228,6 +230,7 @@ impl<'a> Sum<'a> {
     }
 
     fn level(self, layer: Layer, gauge: &'static str) -> Level {
-        Level { layer, gauge, inputs: self.inputs, bytes: Some(self.bytes), allowance: self.allowance }
+        let size = self.snapshot.gauge(gauge).filter(|size| size.is_finite()).unwrap_or(0.0).max(0.0);
+        Level { layer, gauge, inputs: self.inputs, bytes: Some(self.bytes), allowance: self.allowance, size }
     }
 }

@@ -86,7 +86,7 @@ impl Reached {
         }
         // What grows still is garbage, and a collection will take it.
         let kind = if early.low() > LIVE { Kind::Plateau } else { Kind::Sawtooth };
-        Some(Judged { kind, ..judge(&live, Bar::at(self.live.seen(), floor)) })
+        Some(Judged { kind, ..judge(&live, Bar::at(self.live.seen(), floor, 0.0)) })
     }
 
     /// How much of what grows is live.
