@@ -34,6 +34,8 @@ const PATIENCE: u32 = 32;
 const LAYER_FLOOR_BYTES: f64 = 64.0 * 1024.0;
 /// A Java heap is counted in regions of a megabyte or more, and a JVM that is warming up keeps some for good.
 const JAVA_FLOOR_BYTES: f64 = 1024.0 * 1024.0;
+/// The share of a Java heap that comes and goes with each young collection, at least.
+const YOUNG: f64 = 0.05;
 const SITE_FLOOR_BYTES: f64 = 4.0 * 1024.0;
 /// A layer's noise is usually about this share of what it holds (a megabyte in some hundreds); what a series itself shows of its
 /// noise soon weighs more.
@@ -42,6 +44,8 @@ const USUAL_NOISE: f64 = 0.0025;
 const WORTH_NAMING: f64 = 0.01;
 /// Mappings that make up so much of what no layer explains are to blame for it.
 const MOST_OF_IT: f64 = 0.5;
+/// A reading that follows the first one by less of an interval belongs to the start.
+const EARLY: f64 = 0.5;
 /// With more points after the start, the start is no longer asked.
 const FEW_AFTER_START: usize = 5;
 /// Sites are judged only below a layer that leaks: they need not be as sure as that.
@@ -132,7 +136,7 @@ impl VerdictEngine {
         self.fragmentation.push(snapshot);
         for level in levels(snapshot, &mut self.memory) {
             let track = self.layers.entry(level.layer).or_insert_with(|| LayerTrack::new(&level));
-            let taken = track.push(seconds, &level);
+            let taken = track.push(seconds, &level, snapshot.interval.as_secs_f64());
             if level.layer != Layer::Jvm {
                 continue;
             }
@@ -179,7 +183,10 @@ impl VerdictEngine {
         let review = || self.java_reached.review(&judged, floor);
         let live = if is_uncollected && judged.kind.leaks() { review() } else { None };
         let uncollected = is_uncollected && live.is_none();
-        let judged = live.unwrap_or(judged);
+        let mut judged = live.unwrap_or(judged);
+        if layer == Layer::Jvm && judged == Judged::UNSURE && self.java_reached.is_still(floor) {
+            judged = Judged { kind: Kind::Quiet, rate: self.java_reached.rate(), ..judged };
+        }
         Verdict {
             subject: Subject::Layer(layer),
             gauge: track.gauge.to_owned(),
@@ -200,9 +207,14 @@ impl VerdictEngine {
         }
         match layer {
             Layer::Native if self.fragmentation.mark().is_some() => Kind::Fragmentation,
-            Layer::Jvm if is_sawtooth(&self.java_used.points(), JAVA_FLOOR_BYTES) => Kind::Sawtooth,
+            Layer::Jvm if is_sawtooth(&self.java_used.points(), self.young_bytes()) => Kind::Sawtooth,
             _ => kind,
         }
+    }
+
+    /// What a Java heap moves by is nothing to speak of up to here: its young generation is filled and emptied all the time.
+    fn young_bytes(&self) -> f64 {
+        (YOUNG * self.heap_max.unwrap_or(0.0)).max(JAVA_FLOOR_BYTES)
     }
 
     /// Whatever ends first: the host's limit, which the resident size runs into, or for the JVM its maximal heap.
@@ -391,7 +403,7 @@ impl LayerTrack {
     }
 
     /// Whether the reading became a point.
-    fn push(&mut self, seconds: f64, level: &Level) -> bool {
+    fn push(&mut self, seconds: f64, level: &Level, interval: f64) -> bool {
         let lacks = self.inputs & !level.inputs != 0;
         if lacks && self.skipped < PATIENCE {
             self.skipped += 1;
@@ -404,6 +416,11 @@ impl LayerTrack {
         let Some(bytes) = level.bytes else { return false };
         if !std::mem::replace(&mut self.warm, true) {
             self.start = Some((seconds, bytes));
+            return false;
+        }
+        // The first tick may come at once after the first reading: the host starts still.
+        let is_early = self.start.is_some_and(|start| seconds - start.0 < EARLY * interval);
+        if is_early && self.series.seen() == 0 {
             return false;
         }
         self.size = level.size;

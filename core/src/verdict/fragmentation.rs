@@ -13,6 +13,8 @@ const MIN_POINTS: usize = 5;
 const FLOOR_BYTES: f64 = 1_048_576.0;
 /// Free bytes must explain so much of the growth, and more than live ones do.
 const MOST_OF_IT: f64 = 0.5;
+/// Free bytes that have slowed to less than this share of their rate do not grow any more.
+const STILL_GROWING: f64 = 0.25;
 /// More arenas than this are worth limiting; two are what glibc's own advice begins with.
 const MANY_ARENAS: f64 = 8.0;
 const FEW_ARENAS: u32 = 2;
@@ -102,6 +104,11 @@ impl FragmentationWatch {
         let (free, live) = (slope(&self.free.points())?, slope(&self.live.points())?);
         let share = (free / resident).clamp(0.0, 1.0);
         if resident * span < FLOOR_BYTES || share < MOST_OF_IT || free <= live {
+            return None;
+        }
+        // What an allocator keeps for the next time is no fragmentation: that goes on.
+        let later = self.free.points().split_off(points.len() / 2);
+        if slope(&later)? < STILL_GROWING * free {
             return None;
         }
         let free_bytes = self.free.last()? as u64;

@@ -18,7 +18,7 @@ use super::{Evidence, Kind, Rate};
 /// and then four times for each doubling of them; and every other look, which is to see at once what is plain. After
 /// [`MANY_POINTS`] points ever less, so that the looks of a session share one small chance.
 const FIRST_LOOK: f64 = 4.5e-5;
-const CHECK: f64 = 5e-5;
+const CHECK: f64 = 4e-5;
 const OTHER_LOOK: f64 = 4e-6;
 const FIRST_CHECK: u32 = 16;
 const MANY_POINTS: f64 = 24.0;
@@ -44,10 +44,19 @@ const CHOSEN: f64 = 0.1;
 const STILL_GROWING: f64 = 0.25;
 /// The same while so few points tell little of a bend.
 const STILL_GROWING_EARLY: f64 = 0.5;
+/// A start is up to so many points, and so many are needed to see one.
+const START: usize = 3;
+const ENOUGH_AFTER_START: usize = 12;
 /// Bends in standard errors: beyond this, growth accelerates.
 const BENT: f64 = 5.0;
 /// Jumps make up this share of the growth of a series that rises in steps, or jumped once.
 const MOST_OF_IT: f64 = 0.7;
+/// A stretch of fewer points does not end a rise: a program that is about to exit is quiet, too.
+const ENOUGH_TO_END: usize = 7;
+/// A tide goes from the lowest part to the highest and back, so often at least, with so many readings each way.
+const TIDE: f64 = 0.3;
+const TURNS: usize = 4;
+const READINGS_PER_TURN: f64 = 3.0;
 /// A jump is so many times the typical change.
 const JUMP: f64 = 6.0;
 
@@ -112,7 +121,7 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
     if points.len() < MIN_POINTS as usize {
         return Judged::UNSURE;
     }
-    let clean = without_spikes(points);
+    let clean = without_start(without_spikes(points));
     let Some(whole) = trend(&clean, bar.usual) else { return Judged::UNSURE };
     let cuts = changes(&clean);
     let last = cuts.last().map_or(&clean[..], |cut| &clean[*cut..]);
@@ -130,7 +139,10 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
             return told(Kind::LeakInSteps, &clean, false, bar);
         }
         // A few points at the end that may as well rise as the whole does are no plateau.
-        let goes_on = || rate_beside(last, bar.usual).is_some_and(|rate| rate.high >= whole.slope);
+        let goes_on = || {
+            last.len() < ENOUGH_TO_END
+                || rate_beside(last, bar.usual).is_some_and(|rate| rate.high >= whole.slope)
+        };
         if still_rises(&clean, &whole, bar) && (now.slope > STILL_GROWING * whole.slope || goes_on()) {
             return told(leak_kind(&clean, &whole), &clean, false, bar);
         }
@@ -138,6 +150,22 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
     let kind = innocent(&clean, last, &whole, bar);
     let stretch = if last.len() >= SHORTEST { last } else { &clean[..] };
     told(kind, stretch, !cuts.is_empty(), bar)
+}
+
+/// `points` without the first ones, up to three, where something begins that is none of what comes after: a rise to the next
+/// one as none of the others. With few points, that cannot be told.
+fn without_start(mut points: Vec<Point>) -> Vec<Point> {
+    if points.len() < ENOUGH_AFTER_START {
+        return points;
+    }
+    let far = JUMP * typical_change(&points);
+    let rises: Vec<bool> = changes_of(&points).take(START).map(|change| change > far).collect();
+    let begun = rises.iter().rposition(|rises| *rises);
+    let is_other = |at: usize| changes_of(&points).skip(at + 1).all(|change| change.abs() < far);
+    match begun.filter(|at| is_other(*at)) {
+        Some(at) => points.split_off(at + 1),
+        None => points,
+    }
 }
 
 fn told(kind: Kind, stretch: &[Point], is_part: bool, bar: Bar) -> Judged {
@@ -188,7 +216,7 @@ fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
     if whole.slope < 0.0 && -whole.slope * span(points) > bar.floor && shrinks() {
         return Kind::Shrinking;
     }
-    if is_sawtooth(points, bar.floor) {
+    if is_sawtooth(points, bar.floor) || is_tide(points, bar.floor) {
         return Kind::Sawtooth;
     }
     let range = range(points);
@@ -242,6 +270,32 @@ pub(super) fn is_sawtooth(points: &[Point], floor: f64) -> bool {
         changes_of(points).filter(|change| *change > 0.05 * range).count(),
     );
     falls >= 2 && up >= 2 * down
+}
+
+/// Rises and falls slowly, again and again, and about as long each time: a load that follows the day. Noise turns at once, and what
+/// wanders turns whenever it likes.
+fn is_tide(points: &[Point], floor: f64) -> bool {
+    let range = range(points);
+    let low = points.iter().fold(f64::MAX, |low, point| low.min(point.1));
+    if range <= floor {
+        return false;
+    }
+    let (mut is_high, mut turns) = (None, Vec::new());
+    for point in points {
+        let now = match (point.1 - low) / range {
+            share if share > 1.0 - TIDE => true,
+            share if share < TIDE => false,
+            _ => continue,
+        };
+        if is_high.replace(now).is_some_and(|before| before != now) {
+            turns.push(point.0);
+        }
+    }
+    let times: Vec<f64> = turns.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let (shortest, longest) =
+        times.iter().fold((f64::MAX, 0.0_f64), |ends, time| (ends.0.min(*time), ends.1.max(*time)));
+    let readings = points.len() as f64 / turns.len().max(1) as f64;
+    turns.len() >= TURNS && readings >= READINGS_PER_TURN && longest < 2.0 * shortest
 }
 
 fn range(points: &[Point]) -> f64 {
@@ -308,6 +362,18 @@ mod tests {
         assert_eq!(judged.kind, Kind::SteadyLeak, "{judged:?}");
         assert!((judged.rate.unwrap().bytes_per_second - 300.0).abs() < 10.0, "{judged:?}");
         assert!((10.0..=12.0).contains(&judged.lasting.unwrap()), "{judged:?}");
+    }
+
+    #[test]
+    fn a_start_that_ends_before_the_second_point_hides_no_leak() {
+        check(&series(|at| if at == 0 { 100 } else { 9000 + 50 * at }), Kind::SteadyLeak);
+        check(&series(|at| if at == 0 { 100 } else { 9000 }), Kind::Quiet);
+    }
+
+    #[test]
+    fn a_load_that_follows_the_day_is_a_sawtooth() {
+        let day = |at: u32| 1000.0 + 500.0 * (f64::from(at) * std::f64::consts::TAU / 8.0).sin();
+        check(&series(|at| day(at) as u32), Kind::Sawtooth);
     }
 
     #[test]

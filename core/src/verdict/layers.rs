@@ -161,10 +161,14 @@ fn process(
         }
     }
     sum.subtract(names::MALLOC_LIVE, 0.25);
-    sum.subtract(names::MALLOC_FREE, 0.25);
+    // Of what is free inside malloc, and of what the JVM says it used, not every page was touched; what is not cannot be more than
+    // all that is left.
+    let left = sum.bytes.max(0.0);
+    sum.subtract_value(snapshot.gauge(names::MALLOC_FREE).map(|free| free.min(left)), 0.25);
     sum.subtract(names::JVM_NON_HEAP_USED, 0.25);
     if snapshot.gauge(names::JVM_HEAP_USED).is_some() {
-        sum.explain(java_touched, 0.25);
+        let left = sum.bytes.max(0.0);
+        sum.explain(java_touched.min(left), 0.25);
     }
     let level = sum.level(Layer::Process, names::RESIDENT);
     Some(Level { bytes: level.bytes.filter(|_| arenas != Some(None)), ..level })
