@@ -172,4 +172,19 @@ mod tests {
         check([10, 1, 1], 64, None);
         check([0, 9, 0], 64, None);
     }
+
+    #[test]
+    fn what_an_allocator_keeps_once_is_no_fragmentation() {
+        let mut watch = FragmentationWatch::default();
+        for minute in 0..12 {
+            let free = 4 * minute.min(4) << 20;
+            let gauges = vec![
+                Gauge::bytes(names::RESIDENT, (100 << 20) + free),
+                Gauge::bytes(names::MALLOC_FREE, free),
+                Gauge::bytes(names::MALLOC_LIVE, 10 << 20),
+            ];
+            watch.push(&snapshot_of(minute, gauges));
+            assert!(minute < 9 || watch.mark().is_none(), "{minute}: {:?}", watch.line());
+        }
+    }
 }

@@ -180,4 +180,36 @@ mod tests {
         let half = [0, 5, 10, 16, 20, 25, 29, 35, 40, 46];
         check(&half, &half, 1, Some((Kind::SteadyLeak, 5)));
     }
+
+    #[test]
+    fn figures_that_do_not_come_any_more_are_not_waited_for() {
+        let mut reached = Reached::new(144);
+        let rate = Rate { bytes_per_second: MIB, low: MIB, high: MIB };
+        let heap = Judged { kind: Kind::SteadyLeak, rate: Some(rate), chance: Some(0.0), lasting: None };
+        for minute in 0..20_u64 {
+            let mut gauges = vec![Gauge::bytes(names::JVM_HEAP_USED, minute << 20)];
+            if minute < 2 {
+                gauges.push(Gauge::bytes(names::JVM_REACHED, minute << 20));
+            }
+            reached.push(60.0 * minute as f64, &snapshot_of(minute, gauges));
+            let told = reached.review(&heap, MIB).map(|told| told.kind);
+            let expected = (minute <= u64::from(MANY_FIGURES) - 1).then_some(Kind::NotEnoughData);
+            assert_eq!(told, expected, "{minute}");
+        }
+    }
+
+    #[test]
+    fn what_is_live_may_be_still_without_a_collection() {
+        let still = |live: &[u64]| {
+            let mut reached = Reached::new(144);
+            for (minute, live) in live.iter().enumerate() {
+                let gauges = vec![Gauge::bytes(names::JVM_REACHED, live << 20)];
+                reached.push(60.0 * minute as f64, &snapshot_of(minute as u64, gauges));
+            }
+            reached.is_still(MIB)
+        };
+        assert!(still(&[3; 8]));
+        assert!(!still(&[3; 4]), "too few");
+        assert!(!still(&[3, 4, 5, 6, 7, 8, 9, 10]));
+    }
 }
