@@ -177,7 +177,7 @@ mod tests {
     fn what_an_allocator_keeps_once_is_no_fragmentation() {
         let mut watch = FragmentationWatch::default();
         for minute in 0..12 {
-            let free = 4 * minute.min(4) << 20;
+            let free = (4 * minute.min(4)) << 20;
             let gauges = vec![
                 Gauge::bytes(names::RESIDENT, (100 << 20) + free),
                 Gauge::bytes(names::MALLOC_FREE, free),

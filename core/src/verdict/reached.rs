@@ -193,7 +193,7 @@ mod tests {
             }
             reached.push(60.0 * minute as f64, &snapshot_of(minute, gauges));
             let told = reached.review(&heap, MIB).map(|told| told.kind);
-            let expected = (minute <= u64::from(MANY_FIGURES) - 1).then_some(Kind::NotEnoughData);
+            let expected = (minute < u64::from(MANY_FIGURES)).then_some(Kind::NotEnoughData);
             assert_eq!(told, expected, "{minute}");
         }
     }
