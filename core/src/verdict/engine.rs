@@ -5,7 +5,7 @@
 //! reading, taken while the host or the runtime starts, counts only as long as there are few others; the one that a
 //! reset of the baseline takes does count. How often noise passes for a leak: `cargo xtask bench verdict`.
 //!
-//! Bounded: 144 points for each layer (every second one goes when there are more), sites as in `sites`, 40 sites of each
+//! Bounded: 144 points for each layer (neighbours become their mean when there are more), sites as in `sites`, 40 sites of each
 //! leaking layer judged, 20 told of.
 //!
 //! A reading that lacks an input which the series has (a late probe, a figure that was not asked for this time) is
@@ -34,11 +34,18 @@ const PATIENCE: u32 = 32;
 const LAYER_FLOOR_BYTES: f64 = 64.0 * 1024.0;
 /// A Java heap is counted in regions of a megabyte or more, and a JVM that is warming up keeps some for good.
 const JAVA_FLOOR_BYTES: f64 = 1024.0 * 1024.0;
+/// The share of a Java heap that comes and goes with each young collection, at least.
+const YOUNG: f64 = 0.05;
 const SITE_FLOOR_BYTES: f64 = 4.0 * 1024.0;
+/// A layer's noise is usually about this share of what it holds (a megabyte in some hundreds); what a series itself shows of its
+/// noise soon weighs more.
+const USUAL_NOISE: f64 = 0.0025;
 /// A site that explains less than this of its layer's growth is not worth a line.
 const WORTH_NAMING: f64 = 0.01;
 /// Mappings that make up so much of what no layer explains are to blame for it.
 const MOST_OF_IT: f64 = 0.5;
+/// A reading that follows the first one by less of an interval belongs to the start.
+const EARLY: f64 = 0.5;
 /// With more points after the start, the start is no longer asked.
 const FEW_AFTER_START: usize = 5;
 /// Sites are judged only below a layer that leaks: they need not be as sure as that.
@@ -90,6 +97,7 @@ impl VerdictEngine {
             self.begin_anew();
         }
         self.take(snapshot, is_reset);
+        self.layers.values_mut().for_each(LayerTrack::look);
         self.verdicts(limit)
     }
 
@@ -100,6 +108,7 @@ impl VerdictEngine {
             track.allowance = Series::new(MAX_POINTS);
             track.start = None;
             track.warm = true;
+            track.judged = Judged::UNSURE;
         }
         self.sites.clear();
         self.resident = Series::new(MAX_POINTS);
@@ -127,7 +136,7 @@ impl VerdictEngine {
         self.fragmentation.push(snapshot);
         for level in levels(snapshot, &mut self.memory) {
             let track = self.layers.entry(level.layer).or_insert_with(|| LayerTrack::new(&level));
-            let taken = track.push(seconds, &level);
+            let taken = track.push(seconds, &level, snapshot.interval.as_secs_f64());
             if level.layer != Layer::Jvm {
                 continue;
             }
@@ -168,15 +177,16 @@ impl VerdictEngine {
     }
 
     fn judge_layer(&self, layer: Layer, track: &LayerTrack, limit: Option<u64>) -> Verdict {
-        let own = if layer == Layer::Jvm { JAVA_FLOOR_BYTES } else { LAYER_FLOOR_BYTES };
-        let floor = own + growth(&track.allowance.points()).max(0.0);
-        let judged = track.judge(floor);
+        let (judged, floor) = (track.judged.clone(), track.floor());
         let is_uncollected =
             layer == Layer::Jvm && self.old_collections.is_some_and(|(first, now)| first == now);
         let review = || self.java_reached.review(&judged, floor);
         let live = if is_uncollected && judged.kind.leaks() { review() } else { None };
         let uncollected = is_uncollected && live.is_none();
-        let judged = live.unwrap_or(judged);
+        let mut judged = live.unwrap_or(judged);
+        if layer == Layer::Jvm && judged == Judged::UNSURE && self.java_reached.is_still(floor) {
+            judged = Judged { kind: Kind::Quiet, rate: self.java_reached.rate(), ..judged };
+        }
         Verdict {
             subject: Subject::Layer(layer),
             gauge: track.gauge.to_owned(),
@@ -197,9 +207,14 @@ impl VerdictEngine {
         }
         match layer {
             Layer::Native if self.fragmentation.mark().is_some() => Kind::Fragmentation,
-            Layer::Jvm if is_sawtooth(&self.java_used.points(), JAVA_FLOOR_BYTES) => Kind::Sawtooth,
+            Layer::Jvm if is_sawtooth(&self.java_used.points(), self.young_bytes()) => Kind::Sawtooth,
             _ => kind,
         }
+    }
+
+    /// What a Java heap moves by is nothing to speak of up to here: its young generation is filled and emptied all the time.
+    fn young_bytes(&self) -> f64 {
+        (YOUNG * self.heap_max.unwrap_or(0.0)).max(JAVA_FLOOR_BYTES)
     }
 
     /// Whatever ends first: the host's limit, which the resident size runs into, or for the JVM its maximal heap.
@@ -238,7 +253,10 @@ impl VerdictEngine {
     /// The leaking sites of the sources that are `meant`.
     fn judge_sites(&self, layer: Layer, whole: Rate, meant: impl Fn(&SiteTracks) -> bool) -> Vec<Verdict> {
         let judge_site = |SiteSeries { site, points, error }: SiteSeries| {
-            let judged = judge(&points, Bar { floor: SITE_FLOOR_BYTES, allowed: SITE_ALLOWED });
+            let judged = judge(
+                &points,
+                Bar { floor: SITE_FLOOR_BYTES, allowed: SITE_ALLOWED, usual: 0.0, is_first: false },
+            );
             let (kind, evidence) = (judged.kind, judged.evidence());
             // Samples that a point shares with the one before err alike: what that adds is not seen beside the line.
             let rate = judged.rate.map(|rate| rate.with_error(error / span(&points).max(f64::MIN_POSITIVE)));
@@ -322,6 +340,7 @@ fn site_id(verdict: &Verdict) -> u64 {
 /// The series of one layer.
 #[derive(Debug)]
 struct LayerTrack {
+    layer: Layer,
     gauge: &'static str,
     inputs: u16,
     /// The first reading is over.
@@ -332,11 +351,18 @@ struct LayerTrack {
     start: Option<Point>,
     series: Series,
     allowance: Series,
+    /// What it holds now, bytes.
+    size: f64,
+    /// What the latest look said.
+    judged: Judged,
 }
 
 impl LayerTrack {
     fn new(level: &Level) -> Self {
         Self {
+            layer: level.layer,
+            size: 0.0,
+            judged: Judged::UNSURE,
             gauge: level.gauge,
             inputs: level.inputs,
             warm: false,
@@ -347,22 +373,37 @@ impl LayerTrack {
         }
     }
 
-    fn judge(&self, floor: f64) -> Judged {
-        let points = self.series.points();
+    /// Growth of less is nothing, bytes.
+    fn floor(&self) -> f64 {
+        let own = if self.layer == Layer::Jvm { JAVA_FLOOR_BYTES } else { LAYER_FLOOR_BYTES };
+        own + growth(&self.allowance.points()).max(0.0)
+    }
+
+    /// Judges what is there now. A leak that was told stays one until the readings speak against it, and not only for it a
+    /// little less: that costs no false alarm more, and words that change with each reading help nobody.
+    fn look(&mut self) {
         let looks = self.series.seen().saturating_add(u32::from(self.start.is_some()));
+        let bar = Bar::at(looks, self.floor(), USUAL_NOISE * self.size);
+        let judged = self.judge(bar);
+        let is_lost = self.judged.kind.leaks() && !judged.kind.leaks();
+        self.judged = if is_lost { self.judge(bar.once_told()) } else { judged };
+    }
+
+    fn judge(&self, bar: Bar) -> Judged {
+        let points = self.series.points();
         // A straight rise from the very start on needs no reading more.
         if let Some(start) = self.start.filter(|_| points.len() <= FEW_AFTER_START) {
             let all: Vec<Point> = std::iter::once(start).chain(points.iter().copied()).collect();
-            let judged = judge(&all, Bar::at(looks, floor));
+            let judged = judge(&all, bar);
             if judged.kind.leaks() {
                 return judged;
             }
         }
-        judge(&points, Bar::at(looks, floor))
+        judge(&points, bar)
     }
 
     /// Whether the reading became a point.
-    fn push(&mut self, seconds: f64, level: &Level) -> bool {
+    fn push(&mut self, seconds: f64, level: &Level, interval: f64) -> bool {
         let lacks = self.inputs & !level.inputs != 0;
         if lacks && self.skipped < PATIENCE {
             self.skipped += 1;
@@ -377,6 +418,12 @@ impl LayerTrack {
             self.start = Some((seconds, bytes));
             return false;
         }
+        // The first tick may come at once after the first reading: the host starts still.
+        let is_early = self.start.is_some_and(|start| seconds - start.0 < EARLY * interval);
+        if is_early && self.series.seen() == 0 {
+            return false;
+        }
+        self.size = level.size;
         self.series.push(seconds, bytes);
         self.allowance.push(seconds, level.allowance);
         true

@@ -13,6 +13,8 @@ const MIN_POINTS: usize = 5;
 const FLOOR_BYTES: f64 = 1_048_576.0;
 /// Free bytes must explain so much of the growth, and more than live ones do.
 const MOST_OF_IT: f64 = 0.5;
+/// Free bytes that have slowed to less than this share of their rate do not grow any more.
+const STILL_GROWING: f64 = 0.25;
 /// More arenas than this are worth limiting; two are what glibc's own advice begins with.
 const MANY_ARENAS: f64 = 8.0;
 const FEW_ARENAS: u32 = 2;
@@ -104,6 +106,11 @@ impl FragmentationWatch {
         if resident * span < FLOOR_BYTES || share < MOST_OF_IT || free <= live {
             return None;
         }
+        // What an allocator keeps for the next time is no fragmentation: that goes on.
+        let later = self.free.points().split_off(points.len() / 2);
+        if slope(&later)? < STILL_GROWING * free {
+            return None;
+        }
         let free_bytes = self.free.last()? as u64;
         let limit = self.arenas.filter(|arenas| *arenas > MANY_ARENAS);
         let trim = self.trimmable.map(|bytes| Remedy::Trim { at_most_bytes: bytes as u64 });
@@ -164,5 +171,20 @@ mod tests {
         check([10, 1, 9], 64, None);
         check([10, 1, 1], 64, None);
         check([0, 9, 0], 64, None);
+    }
+
+    #[test]
+    fn what_an_allocator_keeps_once_is_no_fragmentation() {
+        let mut watch = FragmentationWatch::default();
+        for minute in 0..12 {
+            let free = (4 * minute.min(4)) << 20;
+            let gauges = vec![
+                Gauge::bytes(names::RESIDENT, (100 << 20) + free),
+                Gauge::bytes(names::MALLOC_FREE, free),
+                Gauge::bytes(names::MALLOC_LIVE, 10 << 20),
+            ];
+            watch.push(&snapshot_of(minute, gauges));
+            assert!(minute < 9 || watch.mark().is_none(), "{minute}: {:?}", watch.line());
+        }
     }
 }

@@ -10,25 +10,31 @@
 
 use super::lasting::Slopes;
 use super::segments::{SHORTEST, changes};
-use super::slope::{MIN_POINTS, Point, rate, slope};
+use super::slope::{MIN_POINTS, Point, rate_beside, slope};
 use super::trend::{Trend, increments_chance, straightened, trend, without_spikes};
 use super::{Evidence, Kind, Rate};
 
-/// The chance of a false alarm that the first look is allowed, and what each later one is: as much up to so many looks, and
-/// from then on ever less, this fast. A leak that is as fast as the first look can see is seen by the next one, too.
-const FIRST_LOOK: f64 = 1.1e-3;
-const LATER_LOOK: f64 = 7e-5;
-const MANY_LOOKS: f64 = 24.0;
-const FALL: f64 = 6.0;
+/// The chance of a false alarm that a look is allowed: the first one, whose power is wanted; the checks at [`FIRST_CHECK`] points
+/// and then four times for each doubling of them; and every other look, which is to see at once what is plain. After
+/// [`MANY_POINTS`] points ever less, so that the looks of a session share one small chance.
+const FIRST_LOOK: f64 = 4.5e-5;
+const CHECK: f64 = 4e-5;
+const OTHER_LOOK: f64 = 4e-6;
+const FIRST_CHECK: u32 = 16;
+const MANY_POINTS: f64 = 24.0;
+/// What was told at one look stays until its chance is above this.
+const STAYS: f64 = 1e-3;
 /// With fewer points, whether noise lasts cannot be told.
 const TOO_FEW_TO_TELL_NOISE: usize = 9;
 /// With this many or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
-/// this, and the series is so straight (a start-up is a curve).
+/// this, and the series is so straight (a start-up is a curve). The first look is not asked: with so few points, this would be
+/// too much.
 const WANDERING: [(usize, f64, f64); 2] = [(8, 2e-3, 0.985), (16, 2e-2, 0.0)];
-/// The same for the first look, whose power is wanted more than any other's.
-const WANDERING_AT_FIRST: (usize, f64, f64) = (5, 8e-3, 0.978);
-/// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself.
+/// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself. Few points are
+/// asked for less: a start-up is still near, and a leak is seen a reading later.
 const SLOWS: f64 = -3.0;
+const SLOWS_EARLY: [(usize, f64); 2] = [(8, -1.5), (15, -2.0)];
+const SLOWS_AT_FIRST: f64 = -3.5;
 const LATER_HALF_RISES: f64 = 0.01;
 /// The chance of a fall that is none, for a series to be called shrinking.
 const SHRINKS: f64 = 5e-3;
@@ -37,11 +43,20 @@ const CHOSEN: f64 = 0.1;
 /// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
 const STILL_GROWING: f64 = 0.25;
 /// The same while so few points tell little of a bend.
-const STILL_GROWING_EARLY: f64 = 0.7;
+const STILL_GROWING_EARLY: f64 = 0.5;
+/// A start is up to so many points, and so many are needed to see one.
+const START: usize = 3;
+const ENOUGH_AFTER_START: usize = 12;
 /// Bends in standard errors: beyond this, growth accelerates.
 const BENT: f64 = 5.0;
 /// Jumps make up this share of the growth of a series that rises in steps, or jumped once.
 const MOST_OF_IT: f64 = 0.7;
+/// A stretch of fewer points does not end a rise: a program that is about to exit is quiet, too.
+const ENOUGH_TO_END: usize = 7;
+/// A tide goes from the lowest part to the highest and back, so often at least, with so many readings each way.
+const TIDE: f64 = 0.3;
+const TURNS: usize = 4;
+const READINGS_PER_TURN: f64 = 3.0;
 /// A jump is so many times the typical change.
 const JUMP: f64 = 6.0;
 
@@ -52,14 +67,33 @@ pub(super) struct Bar {
     pub(super) floor: f64,
     /// The chance of a false alarm that this look is allowed.
     pub(super) allowed: f64,
+    /// The standard deviation that noise usually has here, bytes; 0: nobody knows.
+    pub(super) usual: f64,
+    /// It is the first look.
+    pub(super) is_first: bool,
 }
 
 impl Bar {
     /// For the `look`-th look at a series, from 1.
-    pub(super) fn at(look: u32, floor: f64) -> Self {
-        let later = LATER_LOOK * (MANY_LOOKS / f64::from(look)).min(1.0).powf(FALL);
-        Self { floor, allowed: if look <= MIN_POINTS { FIRST_LOOK } else { later } }
+    pub(super) fn at(look: u32, floor: f64, usual: f64) -> Self {
+        let is_first = look <= MIN_POINTS;
+        // The first reading is no point.
+        let points = look.saturating_sub(1).max(1);
+        let later = if is_check(points) { CHECK } else { OTHER_LOOK };
+        let later = later * (MANY_POINTS / f64::from(points)).min(1.0);
+        Self { floor, allowed: if is_first { FIRST_LOOK } else { later }, usual, is_first }
     }
+
+    /// For a series that was told to leak at the look before.
+    pub(super) fn once_told(self) -> Self {
+        Self { allowed: self.allowed.max(STAYS), ..self }
+    }
+}
+
+/// Whether it is looked at closely after so many points.
+fn is_check(points: u32) -> bool {
+    let octave = 1 << points.max(1).ilog2();
+    points >= FIRST_CHECK && points.is_multiple_of(octave / 4)
 }
 
 /// What a series looks like.
@@ -87,37 +121,56 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
     if points.len() < MIN_POINTS as usize {
         return Judged::UNSURE;
     }
-    let clean = without_spikes(points);
-    let Some(whole) = trend(&clean) else { return Judged::UNSURE };
+    let clean = without_start(without_spikes(points));
+    let Some(whole) = trend(&clean, bar.usual) else { return Judged::UNSURE };
     let cuts = changes(&clean);
     let last = cuts.last().map_or(&clean[..], |cut| &clean[*cut..]);
-    let now = trend(last).unwrap_or(whole);
+    let now = trend(last, bar.usual).unwrap_or(whole);
 
     if !cuts.is_empty() && last.len() >= SHORTEST {
         let chosen = Bar { allowed: bar.allowed * CHOSEN, ..bar };
         let before = &clean[cuts.iter().rev().nth(1).copied().unwrap_or(0)..clean.len() - last.len()];
-        if rises(last, &now, before, chosen) && still_rises(last, &now) {
-            return told(leak_kind(last, &now), last, true);
+        if rises(last, &now, before, chosen) && still_rises(last, &now, bar) {
+            return told(leak_kind(last, &now), last, true, bar);
         }
     }
     if rises(&clean, &whole, &[], bar) {
         if in_steps(&clean) {
-            return told(Kind::LeakInSteps, &clean, false);
+            return told(Kind::LeakInSteps, &clean, false, bar);
         }
         // A few points at the end that may as well rise as the whole does are no plateau.
-        let goes_on = || rate(last).is_some_and(|rate| rate.high >= whole.slope);
-        if still_rises(&clean, &whole) && (now.slope > STILL_GROWING * whole.slope || goes_on()) {
-            return told(leak_kind(&clean, &whole), &clean, false);
+        let goes_on = || {
+            last.len() < ENOUGH_TO_END
+                || rate_beside(last, bar.usual).is_some_and(|rate| rate.high >= whole.slope)
+        };
+        if still_rises(&clean, &whole, bar) && (now.slope > STILL_GROWING * whole.slope || goes_on()) {
+            return told(leak_kind(&clean, &whole), &clean, false, bar);
         }
     }
     let kind = innocent(&clean, last, &whole, bar);
     let stretch = if last.len() >= SHORTEST { last } else { &clean[..] };
-    told(kind, stretch, !cuts.is_empty())
+    told(kind, stretch, !cuts.is_empty(), bar)
 }
 
-fn told(kind: Kind, stretch: &[Point], is_part: bool) -> Judged {
-    let Some(rate) = rate(stretch) else { return Judged::UNSURE };
-    let chance = Slopes::of(stretch).map(|slopes| slopes.chance_of_none());
+/// `points` without the first ones, up to three, where something begins that is none of what comes after: a rise to the next
+/// one as none of the others. With few points, that cannot be told.
+fn without_start(mut points: Vec<Point>) -> Vec<Point> {
+    if points.len() < ENOUGH_AFTER_START {
+        return points;
+    }
+    let far = JUMP * typical_change(&points);
+    let rises: Vec<bool> = changes_of(&points).take(START).map(|change| change > far).collect();
+    let begun = rises.iter().rposition(|rises| *rises);
+    let is_other = |at: usize| changes_of(&points).skip(at + 1).all(|change| change.abs() < far);
+    match begun.filter(|at| is_other(*at)) {
+        Some(at) => points.split_off(at + 1),
+        None => points,
+    }
+}
+
+fn told(kind: Kind, stretch: &[Point], is_part: bool, bar: Bar) -> Judged {
+    let Some(rate) = rate_beside(stretch, bar.usual) else { return Judged::UNSURE };
+    let chance = Slopes::of(stretch, bar.usual).map(|slopes| slopes.chance_of_none());
     Judged { kind, rate: Some(rate), chance, lasting: is_part.then(|| span(stretch)) }
 }
 
@@ -126,26 +179,27 @@ fn rises(points: &[Point], trend: &Trend, before: &[Point], bar: Bar) -> bool {
     trend.slope > 0.0
         && trend.slope * span(points) > bar.floor
         && is_no_wandering(points, trend, bar)
-        && Slopes::beside(&straightened(points), before)
+        && Slopes::beside(&straightened(points, bar.usual), before, bar.usual)
             .is_some_and(|slopes| slopes.chance_of_none() <= bar.allowed)
-        && rate(points).is_some_and(|rate| rate.low > 0.0)
+        && rate_beside(points, bar.usual).is_some_and(|rate| rate.low > 0.0)
 }
 
 fn is_no_wandering(points: &[Point], trend: &Trend, bar: Bar) -> bool {
-    let at_first = Some(&WANDERING_AT_FIRST).filter(|_| bar.allowed >= FIRST_LOOK);
-    let bar = at_first.into_iter().chain(&WANDERING).find(|(most, ..)| points.len() <= *most);
-    bar.is_none_or(|(_, chance, straight)| {
+    let asked = WANDERING.iter().find(|(most, ..)| points.len() <= *most).filter(|_| !bar.is_first);
+    asked.is_none_or(|(_, chance, straight)| {
         trend.straight >= *straight && increments_chance(points) <= *chance
     })
 }
 
-fn still_rises(points: &[Point], trend: &Trend) -> bool {
+fn still_rises(points: &[Point], trend: &Trend, bar: Bar) -> bool {
     let whole = slope(points).unwrap_or(0.0);
     let later = &points[points.len() / 2..];
     let least = if points.len() < TOO_FEW_TO_TELL_NOISE { STILL_GROWING_EARLY } else { STILL_GROWING };
-    let slows = trend.bend < SLOWS;
+    let early = SLOWS_EARLY.iter().find(|(most, _)| points.len() <= *most).map(|(_, bend)| *bend);
+    let slows = trend.bend < if bar.is_first { SLOWS_AT_FIRST } else { early.unwrap_or(SLOWS) };
     slope(later).unwrap_or(0.0) > least * whole
-        && (!slows || Slopes::of(later).is_some_and(|slopes| slopes.chance_of_none() <= LATER_HALF_RISES))
+        && (!slows
+            || Slopes::of(later, bar.usual).is_some_and(|slopes| slopes.chance_of_none() <= LATER_HALF_RISES))
 }
 
 fn leak_kind(points: &[Point], trend: &Trend) -> Kind {
@@ -157,11 +211,12 @@ fn leak_kind(points: &[Point], trend: &Trend) -> Kind {
 /// What a series that does not leak looks like.
 fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
     let rise = level(last.len().min(SHORTEST), points.iter().rev()) - level(2, points.iter());
-    let shrinks = || Slopes::of(points).is_some_and(|slopes| 1.0 - slopes.chance_of_none() < SHRINKS);
+    let shrinks =
+        || Slopes::of(points, bar.usual).is_some_and(|slopes| 1.0 - slopes.chance_of_none() < SHRINKS);
     if whole.slope < 0.0 && -whole.slope * span(points) > bar.floor && shrinks() {
         return Kind::Shrinking;
     }
-    if is_sawtooth(points, bar.floor) {
+    if is_sawtooth(points, bar.floor) || is_tide(points, bar.floor) {
         return Kind::Sawtooth;
     }
     let range = range(points);
@@ -217,6 +272,32 @@ pub(super) fn is_sawtooth(points: &[Point], floor: f64) -> bool {
     falls >= 2 && up >= 2 * down
 }
 
+/// Rises and falls slowly, again and again, and about as long each time: a load that follows the day. Noise turns at once, and what
+/// wanders turns whenever it likes.
+fn is_tide(points: &[Point], floor: f64) -> bool {
+    let range = range(points);
+    let low = points.iter().fold(f64::MAX, |low, point| low.min(point.1));
+    if range <= floor {
+        return false;
+    }
+    let (mut is_high, mut turns) = (None, Vec::new());
+    for point in points {
+        let now = match (point.1 - low) / range {
+            share if share > 1.0 - TIDE => true,
+            share if share < TIDE => false,
+            _ => continue,
+        };
+        if is_high.replace(now).is_some_and(|before| before != now) {
+            turns.push(point.0);
+        }
+    }
+    let times: Vec<f64> = turns.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let (shortest, longest) =
+        times.iter().fold((f64::MAX, 0.0_f64), |ends, time| (ends.0.min(*time), ends.1.max(*time)));
+    let readings = points.len() as f64 / turns.len().max(1) as f64;
+    turns.len() >= TURNS && readings >= READINGS_PER_TURN && longest < 2.0 * shortest
+}
+
 fn range(points: &[Point]) -> f64 {
     let ends = points.iter().fold((f64::MAX, f64::MIN), |ends, p| (ends.0.min(p.1), ends.1.max(p.1)));
     (ends.1 - ends.0).max(0.0)
@@ -248,7 +329,7 @@ mod tests {
             .enumerate()
             .map(|(at, value)| (at as f64, value.parse().unwrap()))
             .collect();
-        let judged = judge(&points, Bar::at(points.len() as u32, 100.0));
+        let judged = judge(&points, Bar::at(points.len() as u32, 100.0, 0.0));
         assert_eq!(judged.kind, expected, "{judged:?}: {values}");
     }
 
@@ -277,10 +358,22 @@ mod tests {
             .enumerate()
             .map(|(at, value)| (at as f64, value.parse().unwrap()))
             .collect();
-        let judged = judge(&points, Bar::at(24, 100.0));
+        let judged = judge(&points, Bar::at(24, 100.0, 0.0));
         assert_eq!(judged.kind, Kind::SteadyLeak, "{judged:?}");
         assert!((judged.rate.unwrap().bytes_per_second - 300.0).abs() < 10.0, "{judged:?}");
         assert!((10.0..=12.0).contains(&judged.lasting.unwrap()), "{judged:?}");
+    }
+
+    #[test]
+    fn a_start_that_ends_before_the_second_point_hides_no_leak() {
+        check(&series(|at| if at == 0 { 100 } else { 9000 + 50 * at }), Kind::SteadyLeak);
+        check(&series(|at| if at == 0 { 100 } else { 9000 }), Kind::Quiet);
+    }
+
+    #[test]
+    fn a_load_that_follows_the_day_is_a_sawtooth() {
+        let day = |at: u32| 1000.0 + 500.0 * (f64::from(at) * std::f64::consts::TAU / 8.0).sin();
+        check(&series(|at| day(at) as u32), Kind::Sawtooth);
     }
 
     #[test]

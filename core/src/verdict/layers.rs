@@ -30,6 +30,8 @@ pub(super) struct Level {
     pub(super) bytes: Option<f64>,
     /// Bytes by whose growth this layer may grow without being blamed.
     pub(super) allowance: f64,
+    /// How much memory it breathes in, bytes: the layer's own, for `process` all that is resident.
+    pub(super) size: f64,
 }
 
 /// What must be remembered from one snapshot to the next.
@@ -159,10 +161,14 @@ fn process(
         }
     }
     sum.subtract(names::MALLOC_LIVE, 0.25);
-    sum.subtract(names::MALLOC_FREE, 0.25);
+    // Of what is free inside malloc, and of what the JVM says it used, not every page was touched; what is not cannot be more than
+    // all that is left.
+    let left = sum.bytes.max(0.0);
+    sum.subtract_value(snapshot.gauge(names::MALLOC_FREE).map(|free| free.min(left)), 0.25);
     sum.subtract(names::JVM_NON_HEAP_USED, 0.25);
     if snapshot.gauge(names::JVM_HEAP_USED).is_some() {
-        sum.explain(java_touched, 0.25);
+        let left = sum.bytes.max(0.0);
+        sum.explain(java_touched.min(left), 0.25);
     }
     let level = sum.level(Layer::Process, names::RESIDENT);
     Some(Level { bytes: level.bytes.filter(|_| arenas != Some(None)), ..level })
@@ -228,6 +234,7 @@ impl<'a> Sum<'a> {
     }
 
     fn level(self, layer: Layer, gauge: &'static str) -> Level {
-        Level { layer, gauge, inputs: self.inputs, bytes: Some(self.bytes), allowance: self.allowance }
+        let size = self.snapshot.gauge(gauge).filter(|size| size.is_finite()).unwrap_or(0.0).max(0.0);
+        Level { layer, gauge, inputs: self.inputs, bytes: Some(self.bytes), allowance: self.allowance, size }
     }
 }

@@ -6,11 +6,12 @@
 
 use super::judge::{Bar, Judged, judge, span};
 use super::series::Series;
-use super::slope::{Point, slope};
+use super::slope::{Point, rate, slope};
 use super::{Kind, Rate};
 use crate::model::{Snapshot, names};
 
-/// With fewer figures nothing is said; and with this many, if they do not tell, they never will.
+/// With fewer figures nothing is said, for so many readings since the first; and with this many, if they do not tell, they never
+/// will.
 const MIN_FIGURES: usize = 4;
 const MANY_FIGURES: u32 = 16;
 /// A heap leaks if at least this share of its growth is live for sure, in the later half, too: not so with a cache that filled.
@@ -25,6 +26,8 @@ const SURE: f64 = 2.5;
 pub(super) struct Reached {
     live: Series,
     garbage: Series,
+    /// Readings of the JVM since the first figure: it is left out where it would stop the program for too long.
+    since: u32,
     /// Bytes that one sample stands for, as far as the last figure tells; 0: not known.
     sample: f64,
 }
@@ -48,10 +51,13 @@ impl Share {
 
 impl Reached {
     pub(super) fn new(most: usize) -> Self {
-        Self { live: Series::new(most), garbage: Series::new(most), sample: 0.0 }
+        Self { live: Series::new(most), garbage: Series::new(most), since: 0, sample: 0.0 }
     }
 
     pub(super) fn push(&mut self, seconds: f64, snapshot: &Snapshot) {
+        if self.live.seen() > 0 && snapshot.gauge(names::JVM_HEAP_USED).is_some() {
+            self.since = self.since.saturating_add(1);
+        }
         let Some(reached) = snapshot.gauge(names::JVM_REACHED) else { return };
         self.live.push(seconds, reached + snapshot.gauge(names::JVM_DIRECT).unwrap_or(0.0));
         self.garbage.push(seconds, snapshot.gauge(names::JVM_PROMOTED_GARBAGE).unwrap_or(0.0));
@@ -69,10 +75,10 @@ impl Reached {
         if live.is_empty() {
             return None;
         }
-        let unsure = || (self.live.seen() < MANY_FIGURES).then_some(Judged::UNSURE);
         if live.len() < MIN_FIGURES {
-            return unsure();
+            return (self.since < MANY_FIGURES).then_some(Judged::UNSURE);
         }
+        let unsure = || (self.live.seen() < MANY_FIGURES).then_some(Judged::UNSURE);
         let (early, late) = live.split_at(live.len() / 2);
         let (early_garbage, late_garbage) = garbage.split_at(live.len() / 2);
         let whole = self.share(&live, &garbage);
@@ -86,7 +92,18 @@ impl Reached {
         }
         // What grows still is garbage, and a collection will take it.
         let kind = if early.low() > LIVE { Kind::Plateau } else { Kind::Sawtooth };
-        Some(Judged { kind, ..judge(&live, Bar::at(self.live.seen(), floor)) })
+        Some(Judged { kind, ..judge(&live, Bar::at(self.live.seen(), floor, 0.0)) })
+    }
+
+    /// Whether what is live stays as it is. With nothing to collect, there may never be a collection to tell by.
+    pub(super) fn is_still(&self, floor: f64) -> bool {
+        let live = self.live.points();
+        live.len() > MIN_FIGURES && rate(&live).is_some_and(|rate| rate.high * span(&live) < floor)
+    }
+
+    /// How fast what is live grows.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        rate(&self.live.points())
     }
 
     /// How much of what grows is live.
@@ -162,5 +179,37 @@ mod tests {
         check(&[0, 33, 54, 96, 120, 153, 170], &[0, 0, 1, 0, 1, 0, 1], 3, Some((Kind::SteadyLeak, 10)));
         let half = [0, 5, 10, 16, 20, 25, 29, 35, 40, 46];
         check(&half, &half, 1, Some((Kind::SteadyLeak, 5)));
+    }
+
+    #[test]
+    fn figures_that_do_not_come_any_more_are_not_waited_for() {
+        let mut reached = Reached::new(144);
+        let rate = Rate { bytes_per_second: MIB, low: MIB, high: MIB };
+        let heap = Judged { kind: Kind::SteadyLeak, rate: Some(rate), chance: Some(0.0), lasting: None };
+        for minute in 0..20_u64 {
+            let mut gauges = vec![Gauge::bytes(names::JVM_HEAP_USED, minute << 20)];
+            if minute < 2 {
+                gauges.push(Gauge::bytes(names::JVM_REACHED, minute << 20));
+            }
+            reached.push(60.0 * minute as f64, &snapshot_of(minute, gauges));
+            let told = reached.review(&heap, MIB).map(|told| told.kind);
+            let expected = (minute < u64::from(MANY_FIGURES)).then_some(Kind::NotEnoughData);
+            assert_eq!(told, expected, "{minute}");
+        }
+    }
+
+    #[test]
+    fn what_is_live_may_be_still_without_a_collection() {
+        let still = |live: &[u64]| {
+            let mut reached = Reached::new(144);
+            for (minute, live) in live.iter().enumerate() {
+                let gauges = vec![Gauge::bytes(names::JVM_REACHED, live << 20)];
+                reached.push(60.0 * minute as f64, &snapshot_of(minute as u64, gauges));
+            }
+            reached.is_still(MIB)
+        };
+        assert!(still(&[3; 8]));
+        assert!(!still(&[3; 4]), "too few");
+        assert!(!still(&[3, 4, 5, 6, 7, 8, 9, 10]));
     }
 }

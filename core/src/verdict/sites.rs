@@ -1,7 +1,7 @@
 //! The sites of one source's profiles of one probe over time.
 //!
 //! Bounded: at most 2,000 sites are followed, those that have grown most since the baseline, with at most 64 points each.
-//! A site is followed from its first growth on, and before that it had not grown, so its series is exact; only when more
+//! A site is followed from its first growth on, and before that it had not grown, so its series is whole; only when more
 //! than 2,000 sites have grown, one that comes back into the list counts as not having grown before.
 
 use std::collections::HashMap;
@@ -29,6 +29,8 @@ pub(super) struct SiteTracks {
 struct Track {
     site: Arc<Site>,
     growth: Vec<f64>,
+    /// Growth at the newest reading, bytes.
+    newest: f64,
     /// Standard error of the newest growth, bytes; 0: counted.
     error: f64,
 }
@@ -43,12 +45,8 @@ pub(super) struct SiteSeries {
 }
 
 impl Track {
-    fn now(&self) -> f64 {
-        self.growth.last().copied().unwrap_or(0.0)
-    }
-
     fn gain(&self) -> f64 {
-        self.now() - self.growth.first().copied().unwrap_or(0.0)
+        self.newest - self.growth.first().copied().unwrap_or(0.0)
     }
 }
 
@@ -65,25 +63,29 @@ impl SiteTracks {
     /// Takes the profile of the next reading.
     pub(super) fn push(&mut self, seconds: f64, profile: &Profile) {
         let edit = self.timeline.push(seconds);
-        for track in self.sites.values_mut() {
-            edit.apply(&mut track.growth);
-        }
-        let points = self.timeline.seconds().len();
+        let (points, part) = (self.timeline.seconds().len(), self.timeline.newest_part());
+        // A site that is not in the list holds as much as at the base.
+        self.sites.values_mut().for_each(|track| track.newest = 0.0);
         let growth = Growth::between(&self.base, profile);
+        let mut fresh = Vec::new();
         for (rank, change) in growth.sites.iter().enumerate() {
             let id = change.site.id();
             if let Some(track) = self.sites.get_mut(&id) {
-                track.growth.push(change.bytes as f64);
+                track.newest = change.bytes as f64;
                 track.error = change.standard_error_bytes as f64;
             } else if rank < MAX_SITES && change.bytes > 0 {
-                let mut growth = vec![0.0; points - 1];
-                growth.push(change.bytes as f64);
-                let error = change.standard_error_bytes as f64;
-                self.sites.insert(id, Track { site: Arc::clone(&change.site), growth, error });
+                let (newest, error) = (change.bytes as f64, change.standard_error_bytes as f64);
+                fresh.push((id, Track { site: Arc::clone(&change.site), growth: Vec::new(), newest, error }));
             }
         }
-        // A site that is not in the list holds as much as at the base.
-        self.sites.values_mut().for_each(|track| track.growth.resize(points, 0.0));
+        for track in self.sites.values_mut() {
+            edit.apply(&mut track.growth, track.newest);
+        }
+        for (id, mut track) in fresh {
+            track.growth = vec![0.0; points - 1];
+            track.growth.push(track.newest * part);
+            self.sites.insert(id, track);
+        }
         self.forget_the_least_grown();
     }
 
@@ -91,14 +93,14 @@ impl SiteTracks {
         if self.sites.len() <= MAX_SITES {
             return;
         }
-        let mut grown: Vec<f64> = self.sites.values().map(Track::now).collect();
+        let mut grown: Vec<f64> = self.sites.values().map(|track| track.newest).collect();
         let (_, least, _) = grown.select_nth_unstable_by(MAX_SITES - 1, |a, b| b.total_cmp(a));
         let least = *least;
-        self.sites.retain(|_, track| track.now() >= least);
+        self.sites.retain(|_, track| track.newest >= least);
         // Equal ones at the end of the list: which of them stay must not depend on the map's order.
         if self.sites.len() > MAX_SITES {
             let mut equal: Vec<SiteId> =
-                self.sites.iter().filter(|(_, track)| track.now() == least).map(|(id, _)| *id).collect();
+                self.sites.iter().filter(|(_, track)| track.newest == least).map(|(id, _)| *id).collect();
             equal.sort_unstable();
             for id in equal.iter().rev().take(self.sites.len() - MAX_SITES) {
                 self.sites.remove(id);

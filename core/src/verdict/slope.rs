@@ -15,12 +15,17 @@ pub(super) const NORMAL_QUANTILE: f64 = 1.959_964;
 
 /// The rate of `points` with its interval; `None` with fewer than [`MIN_POINTS`].
 pub(super) fn rate(points: &[Point]) -> Option<Rate> {
+    rate_beside(points, 0.0)
+}
+
+/// The same, of what usually has noise of this standard deviation, bytes.
+pub(super) fn rate_beside(points: &[Point], usual: f64) -> Option<Rate> {
     if points.len() < MIN_POINTS as usize {
         return None;
     }
     let clean = without_spikes(points);
     let bytes_per_second = slope(&clean)?;
-    let (below, above) = Slopes::of(&clean)?.reach();
+    let (below, above) = Slopes::of(&clean, usual)?.reach();
     Some(Rate { bytes_per_second, low: bytes_per_second - below, high: bytes_per_second + above })
 }
 

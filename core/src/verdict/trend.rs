@@ -3,10 +3,13 @@
 //!
 //! Points that stand alone far from both neighbours are put between them. Linear in the number of points.
 
+use super::lasting::WORTH;
 use super::slope::Point;
 
 /// With fewer points, likeness of neighbours cannot be told from chance.
 const ENOUGH_FOR_LIKENESS: usize = 9;
+/// With fewer, there is no bend to speak of, even where it is known how large noise usually is.
+const ENOUGH_BESIDE_USUAL: usize = 5;
 /// Beyond this it is taken for growth or steps, which the rest of the judgement tells.
 const MOST_LIKE: f64 = 0.95;
 /// Standard errors of the likeness that are added to it.
@@ -28,8 +31,9 @@ pub(super) struct Trend {
     pub(super) bend: f64,
 }
 
+/// `usual` is the standard deviation that such noise usually has, bytes; 0: nobody knows, and then few points have no bend.
 /// `None` with fewer than four points, or without time between them.
-pub(super) fn trend(points: &[Point]) -> Option<Trend> {
+pub(super) fn trend(points: &[Point], usual: f64) -> Option<Trend> {
     if points.len() < 4 {
         return None;
     }
@@ -39,13 +43,13 @@ pub(super) fn trend(points: &[Point]) -> Option<Trend> {
     Some(Trend {
         slope: line.slope,
         straight: explained / (explained + beside).max(f64::MIN_POSITIVE),
-        bend: curve(points).map_or(0.0, |(bend, _)| bend),
+        bend: curve(points, usual).map_or(0.0, |(bend, _)| bend),
     })
 }
 
 /// `points` without what a plain curve explains, if they rise ever faster: that is no noise.
-pub(super) fn straightened(points: &[Point]) -> Vec<Point> {
-    match curve(points) {
+pub(super) fn straightened(points: &[Point], usual: f64) -> Vec<Point> {
+    match curve(points, usual) {
         Some((bend, curve)) if bend > PLAIN => {
             points.iter().zip(curve).map(|(point, curve)| (point.0, point.1 - curve)).collect()
         }
@@ -139,7 +143,7 @@ impl Line {
 
 /// The curvature in standard errors, and the curve: the part of the squared time that a line does not explain, as much of it
 /// as fits. `None` where there is nothing to tell it from.
-fn curve(points: &[Point]) -> Option<(f64, Vec<f64>)> {
+fn curve(points: &[Point], usual: f64) -> Option<(f64, Vec<f64>)> {
     let origin = points.first()?.0;
     let squared: Vec<Point> = points.iter().map(|point| (point.0, (point.0 - origin).powi(2))).collect();
     let curve = rests(&squared, &Line::through(&squared)?);
@@ -147,13 +151,15 @@ fn curve(points: &[Point]) -> Option<(f64, Vec<f64>)> {
     let spread: f64 = curve.iter().map(|curve| curve * curve).sum();
     let together: f64 = curve.iter().zip(&rest).map(|(curve, rest)| curve * rest).sum();
     let all: f64 = rest.iter().map(|rest| rest * rest).sum();
-    if spread <= 0.0 || all <= 0.0 || points.len() < ENOUGH_FOR_LIKENESS {
+    let enough = if usual > 0.0 { ENOUGH_BESIDE_USUAL } else { ENOUGH_FOR_LIKENESS };
+    if spread <= 0.0 || all <= 0.0 || points.len() < enough {
         return None;
     }
     let fitted: Vec<f64> = curve.iter().map(|curve| together / spread * curve).collect();
     let left: Vec<f64> = fitted.iter().zip(&rest).map(|(fitted, rest)| rest - fitted).collect();
     let squares = left.iter().map(|left| left * left).sum::<f64>().max(all * 1e-9);
-    let freedom = points.len() as f64 - 3.0;
+    let known = if usual > 0.0 { WORTH } else { 0.0 };
+    let (squares, freedom) = (squares + known * usual * usual, points.len() as f64 - 3.0 + known);
     Some((together / (spread * squares / freedom * inflation(&left)).sqrt(), fitted))
 }
 
@@ -208,6 +214,6 @@ mod tests {
     #[test]
     fn a_curve_that_slows_down_has_a_negative_bend() {
         let points: Vec<Point> = (0..24).map(|at| (f64::from(at), f64::from(at).sqrt())).collect();
-        assert!(trend(&points).unwrap().bend < -3.0);
+        assert!(trend(&points, 0.0).unwrap().bend < -3.0);
     }
 }

@@ -207,8 +207,8 @@ def in_steps():
         batches.append([bytes(SIZE) for _ in range(100)])  # leak: steps
 
     def due(passed):
-        # All at once, every two seconds.
-        return passed // 2 * 2 * pace.RATE
+        # All at once, every two seconds, from the first on: what is kept in the end is what the rate asks for.
+        return (passed + 1) // 2 * 2 * pace.RATE
 
     pace.run(load_batch, ITEM * 100, due=due)
 

@@ -520,3 +520,54 @@ fn garbage_that_comes_and_goes_above_what_collections_leave_is_a_sawtooth() {
         (0..24_u32).map(|tick| format!("{}/5000/{}", 5000 + tick % 4 * 20_000, 1 + tick / 4)).collect();
     assert_eq!(verdict(&gauges, &words.join(" "), Layer::Jvm).kind, Kind::Sawtooth);
 }
+
+#[test]
+fn what_a_java_heap_never_touched_is_not_growth_when_it_is() {
+    // Filled and collected once, half of it resident; then its pages come one by one, below what it once used.
+    let gauges = [names::ANONYMOUS, names::JVM_HEAP_USED, names::JVM_HEAP_COMMITTED];
+    let words: Vec<String> = (0..14)
+        .map(|tick| format!("{}/{}/90000", 4500 * tick, if tick < 7 { 9000 * tick } else { 100 }))
+        .collect();
+    check(&gauges, &words.join(" "), Layer::Process, Kind::Quiet);
+}
+
+#[test]
+fn what_malloc_holds_free_and_untouched_is_not_growth_when_it_is_touched() {
+    let gauges = [names::ANONYMOUS, names::MALLOC_LIVE, names::MALLOC_FREE];
+    let words: Vec<String> = (0..14).map(|tick| format!("{}/500/2000", 600 + 100 * tick)).collect();
+    check(&gauges, &words.join(" "), Layer::Process, Kind::Quiet);
+}
+
+#[test]
+fn a_tick_right_after_the_first_reading_belongs_to_the_start() {
+    let mut engine = VerdictEngine::default();
+    let mut last = Vec::new();
+    let at = |number: u64| if number == 1 { 1 } else { 60 * number.saturating_sub(1).max(number / 2) };
+    for (number, kib) in [0, 100, 9000, 9100, 9200, 9300, 9400, 9500].into_iter().enumerate() {
+        let number = number as u64;
+        let mut snapshot = snapshot_of(number, vec![Gauge::bytes(names::PYTHON_TRACED, kib << 10)]);
+        snapshot.tick.at.boot_nanos = at(number) * 1_000_000_000;
+        last = engine.push(&snapshot, None);
+    }
+    assert!(last[0].kind.leaks(), "{:?}", last[0]);
+    assert_eq!(last[0].points, 6, "{:?}", last[0]);
+}
+
+#[test]
+fn a_leak_that_was_told_stays_told() {
+    // Growth of half the noise: at some ticks the readings speak for it a little less than at the one before.
+    let leak =
+        crate::synthetic::Recipe { per_tick: 0.36e6, noise: 0.72e6, ..crate::synthetic::Recipe::default() };
+    for seed in 0..20 {
+        let mut engine = VerdictEngine::default();
+        let series = leak.series(60, &mut crate::synthetic::Random::new(seed));
+        let told: Vec<bool> = series
+            .into_iter()
+            .map(|(tick, bytes)| {
+                engine.push(&crate::synthetic::snapshot(tick, 300.0, bytes), None)[0].kind.leaks()
+            })
+            .collect();
+        let first = told.iter().position(|leaks| *leaks).expect("it is told in the end");
+        assert!(told[first..].iter().all(|leaks| *leaks), "{seed}: {told:?}");
+    }
+}
