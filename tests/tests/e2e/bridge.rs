@@ -82,7 +82,7 @@ fn the_line_of_python_that_lets_java_have_objects_is_told() {
 
 #[test]
 fn the_line_of_java_that_takes_python_objects_is_told() {
-    let host = jep("bridge", &["--seconds", "6", "--listeners", "4000"]);
+    let host = jep("bridge", &["--seconds", "10", "--listeners", "4000"]);
     let host = host.variable("LEAKLINE_JVM_SAMPLE_BYTES", "4KiB");
     // Half a megabyte a second is collected once a second.
     let host = host.variable("JAVA_TOOL_OPTIONS", "-XX:+UseSerialGC -Xmn1m");
