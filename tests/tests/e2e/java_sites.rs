@@ -62,8 +62,8 @@ fn what_a_line_holds_is_what_a_heap_dump_has() {
             serde_json::from_slice(&holders.output().expect("leakline").stdout).expect("holders' JSON");
         let snapshots = outcome.snapshots();
         let readings = snapshots.iter().filter_map(|snapshot| snapshot.reading("jvm"));
-        let profiles = readings.filter_map(|reading| reading.profiles.iter().find(sampled));
-        let last = profiles.last().unwrap_or_else(|| panic!("{java:?}: no call paths\n{snapshots:?}"));
+        let mut profiles = readings.filter_map(|reading| reading.profiles.iter().find(sampled));
+        let last = profiles.next_back().unwrap_or_else(|| panic!("{java:?}: no call paths\n{snapshots:?}"));
         for (class, function) in [("Kept$Small", "Kept.small"), ("Kept$Wide", "Kept.wide")] {
             let classes = held["classes"].as_array().expect("classes");
             let known = classes.iter().find(|known| known["class"] == class).expect("the class");
