@@ -217,7 +217,8 @@ fn garbage_is_told_from_what_is_live_without_a_collection() {
             let error = gauge("jvm.reached_error_bytes");
             // The class library keeps a little as well.
             assert!((live - truth).abs() < 4.5 * error + 1e6, "{live} ± {error}, not {truth}: {what}");
-            assert_eq!(sum("Sites.garbage"), 0.0, "{what}");
+            // What the JVM itself makes there when the line runs first is no garbage, and may be a sample.
+            assert!(sum("Sites.garbage") <= 2.0 * mean, "{what}");
         }
     }
 }

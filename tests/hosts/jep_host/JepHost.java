@@ -53,7 +53,7 @@ public final class JepHost {
         try (Interpreter python = new SharedInterpreter()) {
             python.exec("import embedded");
             System.out.println("JepHost: asked " + python.invoke("embedded.look_for_cycles"));
-            Thread.sleep(2000);
+            Thread.sleep(4000);
             System.out.println("JepHost: ends");
         } catch (InterruptedException interrupted) {
             Thread.currentThread().interrupt();

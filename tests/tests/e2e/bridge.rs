@@ -82,10 +82,10 @@ fn the_line_of_python_that_lets_java_have_objects_is_told() {
 
 #[test]
 fn the_line_of_java_that_takes_python_objects_is_told() {
-    let host = jep("bridge", &["--seconds", "10", "--listeners", "4000"]);
+    let host = jep("bridge", &["--seconds", "10", "--listeners", "4000", "--rate", "2000000"]);
     let host = host.variable("LEAKLINE_JVM_SAMPLE_BYTES", "4KiB");
-    // Half a megabyte a second is collected once a second.
-    let host = host.variable("JAVA_TOOL_OPTIONS", "-XX:+UseSerialGC -Xmn1m");
+    // There is a collection each second or so.
+    let host = host.variable("JAVA_TOOL_OPTIONS", "-XX:+UseSerialGC -Xmn4m");
     let outcome = host.run().succeeded();
     let line = line_of("jep_host/JepHost.java", "embedded.listener");
     // A busy machine may have leakline there only for the second half of them.

@@ -118,8 +118,8 @@ impl State {
     }
 
     /// Counts a draw; where they cost too much, there will be fewer.
-    fn count(&mut self) {
-        for _ in 0..self.budget.drawn(now(), process_cpu) {
+    fn count(&mut self, now: u64) {
+        for _ in 0..self.budget.drawn(now, process_cpu) {
             self.recorder.thin();
         }
     }
@@ -299,6 +299,7 @@ unsafe extern "system" fn sampled(
 ///
 /// `jni` is the calling thread's, and `object` and `class` are references that are alive.
 unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, class: sys::jclass, size: u64) {
+    let begun = now();
     let interval = INTERVAL.load(Relaxed);
     let drawn = match DRAWN.replace(interval) {
         0 => interval,
@@ -306,9 +307,8 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, class:
     };
     let mut looked_at = [(Entry { id: 0, weak: std::ptr::null_mut() }, false); LOOKED_AT];
     let (next, wanted) = STATE.with(|state| {
-        state.count();
+        state.count(begun);
         let wanted = state.accepts(size, drawn).then(|| {
-            state.budget.wanted();
             let count = state.entries.len().min(LOOKED_AT);
             for (place, entry) in looked_at.iter_mut().zip(state.entries.drain(..count)) {
                 place.0 = entry;
@@ -349,6 +349,7 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, class:
         }
     };
     STATE.with(|state| {
+        state.budget.wanted(now().saturating_sub(begun));
         state.settle(looked_at, &mut discard);
         if !weak.is_null() {
             let entry = Entry { id: state.last_id + 1, weak };
@@ -404,9 +405,9 @@ impl Met<'_> {
     }
 }
 
-/// Nanoseconds, to a few milliseconds.
+/// Nanoseconds.
 fn now() -> u64 {
-    nanos(libc::CLOCK_MONOTONIC_COARSE)
+    nanos(libc::CLOCK_MONOTONIC)
 }
 
 /// Processor time of all threads, nanoseconds: a few microseconds, or as many as there are hundreds of threads.
