@@ -50,7 +50,12 @@ def until(what, holds):
 until("read", lambda it: it.get("python.queue_length") == 0 and it.get("native.cache_bytes") == 5)
 waiting.extend("abc")
 until("grown", lambda it: it.get("python.queue_length") == 3 and it.get("python.queue_total") == 30)
-assert queue in (queue,) and leakline.remove_probe("cache") and not leakline.remove_probe("cache")
+if not leakline.remove_probe("cache") or leakline.remove_probe("cache"):
+    raise SystemExit("a probe is removed once")
 until("removed", lambda it: "python.queue_length" in it and "native.cache_bytes" not in it)
-assert "process.never_seen" not in gauges()
+if "process.never_seen" in gauges():
+    raise SystemExit("a gauge of a probe that failed")
+if not queue.remove() or queue.remove():
+    raise SystemExit("a probe is removed once, by its handle, too")
+until("removed", lambda it: it and "python.queue_length" not in it)
 print("ok", flush=True)

@@ -17,7 +17,7 @@ use anyhow::{Context as _, anyhow, bail};
 
 use crate::dist;
 use crate::process::{root, run};
-use rust::Rust;
+use rust::{Aim, BUILD_STD, Rust};
 use tools::Tools;
 
 /// The oldest Android that is supported: 7.0.
@@ -174,7 +174,7 @@ pub(crate) fn build(only: &[String]) -> anyhow::Result<()> {
     }
     let abis: Vec<&Abi> =
         ABIS.iter().filter(|abi| only.is_empty() || only.iter().any(|name| name == abi.name)).collect();
-    let with = With::find(&abis)?.map_err(|reason| anyhow!(reason))?;
+    let with = With::find(&abis, Aim::Small)?.map_err(|reason| anyhow!(reason))?;
     build_with(&with, &abis, &[&[&FULL, &PYTHON], &[&LEAN]])
 }
 
@@ -182,7 +182,7 @@ pub(crate) fn build(only: &[String]) -> anyhow::Result<()> {
 /// out, and says what that is.
 pub(crate) fn test() -> anyhow::Result<()> {
     let abis: Vec<&Abi> = ABIS.iter().filter(|abi| TESTED.contains(&abi.name)).collect();
-    match With::find(&abis)? {
+    match With::find(&abis, Aim::Quick)? {
         Ok(with) => build_with(&with, &abis, &[&PRODUCTS]),
         Err(reason) => {
             println!("skipped: {reason}");
@@ -199,8 +199,8 @@ struct With {
 
 impl With {
     /// What this machine has; the inner error is what it has not.
-    fn find(abis: &[&Abi]) -> anyhow::Result<Result<Self, String>> {
-        let rust = match Rust::find(abis) {
+    fn find(abis: &[&Abi], aim: Aim) -> anyhow::Result<Result<Self, String>> {
+        let rust = match Rust::find(abis, aim) {
             Ok(rust) => rust,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -257,7 +257,7 @@ fn compile(with: &With, abis: &[&Abi], products: &[&Product]) -> anyhow::Result<
     build.args(["build", "--quiet", "--locked", "--profile", "android", "--no-default-features"]);
     build.arg("--target-dir").arg(target());
     if with.rust.builds_std {
-        build.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_unwind");
+        build.env("RUSTC_BOOTSTRAP", "1").args(BUILD_STD);
     }
     for product in products {
         build.args(["--package", product.package]);

@@ -17,9 +17,22 @@ pub(crate) struct Rust {
     version: String,
 }
 
+/// What matters most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// To know whether it builds.
+    Quick,
+    /// What is built.
+    Small,
+}
+
+/// What `-Zbuild-std` is to build: without `backtrace`, for in an app nobody sees what a panic writes to standard error.
+pub(crate) const BUILD_STD: [&str; 2] = ["-Zbuild-std=std,panic_unwind", "-Zbuild-std-features=panic-unwind"];
+
 impl Rust {
-    /// The Rust that runs this task, or the system's; one that has the libraries comes before one that has their source.
-    pub(crate) fn find(abis: &[&Abi]) -> Result<Self, String> {
+    /// The Rust that runs this task, or the system's. One that has the libraries is quick; one that has their source makes
+    /// smaller ones of ours: then the standard library, too, is compiled for size, and has no names of functions to look up.
+    pub(crate) fn find(abis: &[&Abi], aim: Aim) -> Result<Self, String> {
         let named = |variable: &str, otherwise: &str| {
             PathBuf::from(std::env::var_os(variable).unwrap_or_else(|| otherwise.into()))
         };
@@ -27,7 +40,11 @@ impl Rust {
             (named("CARGO", "cargo"), named("RUSTC", "rustc")),
             (PathBuf::from("/usr/bin/cargo"), PathBuf::from("/usr/bin/rustc")),
         ];
-        for builds_std in [false, true] {
+        let order = match aim {
+            Aim::Quick => [false, true],
+            Aim::Small => [true, false],
+        };
+        for builds_std in order {
             for (cargo, rustc) in &candidates {
                 let fits = match builds_std {
                     false => abis.iter().all(|abi| has_library(rustc, abi)),
