@@ -127,15 +127,18 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
     let last = cuts.last().map_or(&clean[..], |cut| &clean[*cut..]);
     let now = trend(last, bar.usual).unwrap_or(whole);
 
-    if !cuts.is_empty() && last.len() >= SHORTEST {
+    // Steps are where it changes, too; they come first.
+    let is_steps = rises(&clean, &whole, &[], bar) && in_steps(&clean);
+    if !is_steps && !cuts.is_empty() && last.len() >= SHORTEST {
         let chosen = Bar { allowed: bar.allowed * CHOSEN, ..bar };
         let before = &clean[cuts.iter().rev().nth(1).copied().unwrap_or(0)..clean.len() - last.len()];
         if rises(last, &now, before, chosen) && still_rises(last, &now, bar) {
-            return told(leak_kind(last, &now), last, true, bar);
+            let kind = if in_steps(&clean) { Kind::LeakInSteps } else { leak_kind(last, &now) };
+            return told(kind, last, true, bar);
         }
     }
-    if rises(&clean, &whole, &[], bar) {
-        if in_steps(&clean) {
+    if is_steps || rises(&clean, &whole, &[], bar) {
+        if is_steps {
             return told(Kind::LeakInSteps, &clean, false, bar);
         }
         // A few points at the end that may as well rise as the whole does are no plateau.
@@ -266,10 +269,10 @@ pub(super) fn is_sawtooth(points: &[Point], floor: f64) -> bool {
     }
     let falls = changes_of(points).filter(|change| -change >= 0.5 * range).count();
     let (down, up) = (
-        changes_of(points).filter(|change| *change < -0.05 * range).count(),
-        changes_of(points).filter(|change| *change > 0.05 * range).count(),
+        changes_of(points).filter(|change| *change < -0.1 * range).count(),
+        changes_of(points).filter(|change| *change > 0.1 * range).count(),
     );
-    falls >= 2 && up >= 2 * down
+    falls >= 2 && 5 * up >= 9 * down
 }
 
 /// Rises and falls slowly, again and again, and about as long each time: a load that follows the day. Noise turns at once, and what
@@ -374,6 +377,11 @@ mod tests {
     fn a_load_that_follows_the_day_is_a_sawtooth() {
         let day = |at: u32| 1000.0 + 500.0 * (f64::from(at) * std::f64::consts::TAU / 8.0).sin();
         check(&series(|at| day(at) as u32), Kind::Sawtooth);
+    }
+
+    #[test]
+    fn a_sawtooth_that_is_cut_off_is_one() {
+        check(&series(|at| 1000 + at % 3 * 500 + at % 2 * 80), Kind::Sawtooth);
     }
 
     #[test]
