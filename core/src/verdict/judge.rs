@@ -214,8 +214,10 @@ fn leak_kind(points: &[Point], trend: &Trend) -> Kind {
 /// What a series that does not leak looks like.
 fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
     let rise = level(last.len().min(SHORTEST), points.iter().rev()) - level(2, points.iter());
-    let shrinks =
-        || Slopes::of(points, bar.usual).is_some_and(|slopes| 1.0 - slopes.chance_of_none() < SHRINKS);
+    let shrinks = || {
+        slope(&points[points.len() / 2..]).unwrap_or(0.0) < STILL_GROWING * whole.slope
+            && Slopes::of(points, bar.usual).is_some_and(|slopes| 1.0 - slopes.chance_of_none() < SHRINKS)
+    };
     if whole.slope < 0.0 && -whole.slope * span(points) > bar.floor && shrinks() {
         return Kind::Shrinking;
     }
@@ -260,9 +262,15 @@ fn in_steps(points: &[Point]) -> bool {
     jumps >= 3 && 3 * jumps <= points.len() && goes_on && bytes > MOST_OF_IT * rise && back < 0.2 * bytes
 }
 
+/// Falls by half of all that it moves in, twice at least, however it got up again: what is collected between two readings.
+pub(super) fn comes_and_goes(points: &[Point], floor: f64) -> bool {
+    let range = range(points);
+    range > floor && changes_of(points).filter(|change| -change >= 0.5 * range).count() >= 2
+}
+
 /// Rises for some points and falls at once, twice at least, each time by half of all that it moves in. Noise rises as often
 /// as it falls.
-pub(super) fn is_sawtooth(points: &[Point], floor: f64) -> bool {
+fn is_sawtooth(points: &[Point], floor: f64) -> bool {
     let range = range(points);
     if range <= floor {
         return false;
