@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 
 use super::fragmentation::FragmentationWatch;
-use super::judge::{Bar, Judged, is_sawtooth, judge, span};
+use super::judge::{Bar, Judged, comes_and_goes, judge, span};
 use super::layers::{Level, Memory, levels};
 use super::reached::Reached;
 use super::series::Series;
@@ -207,7 +207,7 @@ impl VerdictEngine {
         }
         match layer {
             Layer::Native if self.fragmentation.mark().is_some() => Kind::Fragmentation,
-            Layer::Jvm if is_sawtooth(&self.java_used.points(), self.young_bytes()) => Kind::Sawtooth,
+            Layer::Jvm if comes_and_goes(&self.java_used.points(), self.young_bytes()) => Kind::Sawtooth,
             _ => kind,
         }
     }

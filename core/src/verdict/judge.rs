@@ -127,15 +127,18 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
     let last = cuts.last().map_or(&clean[..], |cut| &clean[*cut..]);
     let now = trend(last, bar.usual).unwrap_or(whole);
 
-    if !cuts.is_empty() && last.len() >= SHORTEST {
+    // Steps are where it changes, too; they come first.
+    let is_steps = rises(&clean, &whole, &[], bar) && in_steps(&clean);
+    if !is_steps && !cuts.is_empty() && last.len() >= SHORTEST {
         let chosen = Bar { allowed: bar.allowed * CHOSEN, ..bar };
         let before = &clean[cuts.iter().rev().nth(1).copied().unwrap_or(0)..clean.len() - last.len()];
         if rises(last, &now, before, chosen) && still_rises(last, &now, bar) {
-            return told(leak_kind(last, &now), last, true, bar);
+            let kind = if in_steps(&clean) { Kind::LeakInSteps } else { leak_kind(last, &now) };
+            return told(kind, last, true, bar);
         }
     }
-    if rises(&clean, &whole, &[], bar) {
-        if in_steps(&clean) {
+    if is_steps || rises(&clean, &whole, &[], bar) {
+        if is_steps {
             return told(Kind::LeakInSteps, &clean, false, bar);
         }
         // A few points at the end that may as well rise as the whole does are no plateau.
@@ -211,8 +214,10 @@ fn leak_kind(points: &[Point], trend: &Trend) -> Kind {
 /// What a series that does not leak looks like.
 fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
     let rise = level(last.len().min(SHORTEST), points.iter().rev()) - level(2, points.iter());
-    let shrinks =
-        || Slopes::of(points, bar.usual).is_some_and(|slopes| 1.0 - slopes.chance_of_none() < SHRINKS);
+    let shrinks = || {
+        slope(&points[points.len() / 2..]).unwrap_or(0.0) < STILL_GROWING * whole.slope
+            && Slopes::of(points, bar.usual).is_some_and(|slopes| 1.0 - slopes.chance_of_none() < SHRINKS)
+    };
     if whole.slope < 0.0 && -whole.slope * span(points) > bar.floor && shrinks() {
         return Kind::Shrinking;
     }
@@ -257,19 +262,25 @@ fn in_steps(points: &[Point]) -> bool {
     jumps >= 3 && 3 * jumps <= points.len() && goes_on && bytes > MOST_OF_IT * rise && back < 0.2 * bytes
 }
 
+/// Falls by half of all that it moves in, twice at least, however it got up again: what is collected between two readings.
+pub(super) fn comes_and_goes(points: &[Point], floor: f64) -> bool {
+    let range = range(points);
+    range > floor && changes_of(points).filter(|change| -change >= 0.5 * range).count() >= 2
+}
+
 /// Rises for some points and falls at once, twice at least, each time by half of all that it moves in. Noise rises as often
 /// as it falls.
-pub(super) fn is_sawtooth(points: &[Point], floor: f64) -> bool {
+fn is_sawtooth(points: &[Point], floor: f64) -> bool {
     let range = range(points);
     if range <= floor {
         return false;
     }
     let falls = changes_of(points).filter(|change| -change >= 0.5 * range).count();
     let (down, up) = (
-        changes_of(points).filter(|change| *change < -0.05 * range).count(),
-        changes_of(points).filter(|change| *change > 0.05 * range).count(),
+        changes_of(points).filter(|change| *change < -0.1 * range).count(),
+        changes_of(points).filter(|change| *change > 0.1 * range).count(),
     );
-    falls >= 2 && up >= 2 * down
+    falls >= 2 && 5 * up >= 9 * down
 }
 
 /// Rises and falls slowly, again and again, and about as long each time: a load that follows the day. Noise turns at once, and what
@@ -374,6 +385,11 @@ mod tests {
     fn a_load_that_follows_the_day_is_a_sawtooth() {
         let day = |at: u32| 1000.0 + 500.0 * (f64::from(at) * std::f64::consts::TAU / 8.0).sin();
         check(&series(|at| day(at) as u32), Kind::Sawtooth);
+    }
+
+    #[test]
+    fn a_sawtooth_that_is_cut_off_is_one() {
+        check(&series(|at| 1000 + at % 3 * 500 + at % 2 * 80), Kind::Sawtooth);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! autoregression, restricted likelihood), and its slope has Student's t. The shares weigh by how likely they make the
 //! points, and by [`SHARES`]. How large noise usually is counts like a few readings more (scaled inverse chi-squared priors):
 //! with five points and nothing but them, no test is both silent about noise that lasts and sure of a leak that is plain to see
-//! (the best of all that know no scale misses three in ten of those that the benchmark asks for at one false alarm in a thousand).
+//! (the best of all that know no scale misses a third of those that the benchmark asks for at one false alarm in a thousand).
 //! Linear in the number of points.
 
 use super::slope::Point;
