@@ -62,7 +62,7 @@ fn innocent(kind: Kind, rate: &Rate) -> &'static str {
         Kind::Fragmentation => "fragmentation, not a leak, ",
         Kind::OneOff => "jumped once and stayed, ",
         Kind::Shrinking => "shrinking, ",
-        _ if rate.low > 0.0 => "too little to tell: ",
+        _ if rate.low > 0.0 || rate.high < 0.0 => "too little to tell: ",
         _ => "steady, ",
     }
 }
@@ -148,6 +148,12 @@ mod tests {
             SteadyLeak,
             Some(100.0),
             "LEAK  process  +100.00 KiB/min (95 %: 99.71 to 100.29) that no layer explains",
+        );
+        check(
+            Native,
+            Quiet,
+            Some(-100.0),
+            "ok    native   too little to tell: -100.00 KiB/min (95 %: -100.29 to -99.71)",
         );
         check(Native, Quiet, Some(0.0), "ok    native   steady, 0 B/min (95 %: -300 to 300)");
         check(Native, Quiet, Some(-0.0004), "ok    native   steady, 0 B/min (95 %: -300 to 300)");
