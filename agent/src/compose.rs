@@ -164,7 +164,9 @@ fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
     }
     if let Some(options) = native_options(config) {
         probes.push(Box::new(NativeProbe::new(Arc::clone(clock), options)));
-        probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), ProcessOptions::default())));
+        let process =
+            ProcessOptions { kept_free_bytes: config.native_kept_free_bytes, ..ProcessOptions::default() };
+        probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), process)));
     }
     if config.bridge && config.jvm && config.python_mode != PythonMode::Off {
         probes.push(Box::new(BridgeProbe::new(Arc::clone(clock))));

@@ -84,6 +84,9 @@ keys! {
     "native.frames" "LEAKLINE_NATIVE_FRAMES" "48"
         "frames kept of each call path, from 1 to 64"
         => |config, text| config.native_frames = count(text, 1, 64)? as u16;
+    "native.kept_free" "LEAKLINE_NATIVE_KEPT_FREE" "0"
+        "below so much free memory the system begins to end programs, which is what the time that is left counts to; an Android app's library sets its device's threshold"
+        => |config, text| config.native_kept_free_bytes = size(text)?;
     "jvm.enabled" "LEAKLINE_JVM" "true"
         "look for a JVM and read it"
         => |config, text| config.jvm = switch(text)?;

@@ -66,6 +66,8 @@ pub struct Config {
     pub native_sample_bytes: u64,
     /// Frames kept of each call path of malloc.
     pub native_frames: u16,
+    /// Below so many free bytes the system begins to end programs.
+    pub native_kept_free_bytes: u64,
     /// Whether a JVM is looked for and read.
     pub jvm: bool,
     /// Mean bytes between two sampled allocations of Java objects; 0: none.
@@ -121,6 +123,7 @@ impl Default for Config {
             native_mode: NativeMode::Sampling,
             native_sample_bytes: 512 << 10,
             native_frames: 48,
+            native_kept_free_bytes: 0,
             jvm: true,
             jvm_sample_bytes: 64 << 10,
             jvm_frames: 48,

@@ -84,6 +84,8 @@ pub mod names {
     pub const PROPORTIONAL: &str = "process.proportional_bytes";
     /// Highest resident size so far, bytes.
     pub const RESIDENT_PEAK: &str = "process.resident_peak_bytes";
+    /// What the machine has left to give to programs before it ends some, bytes.
+    pub const MACHINE_LEFT: &str = "process.machine_left_bytes";
     /// Threads of the process. Followed by a dot and a name, numbers as `n`: those of that name.
     pub const THREADS: &str = "process.threads";
     /// Open file descriptors. Followed by a dot and a kind: those of that kind (`process.descriptors.socket_tcp`).

@@ -66,6 +66,8 @@ pub struct VerdictEngine {
     old_collections: Option<(f64, f64)>,
     fragmentation: FragmentationWatch,
     heap_max: Option<f64>,
+    /// What the machine had left at the last reading that told.
+    machine_left: Option<f64>,
     memory: Memory,
 }
 
@@ -82,6 +84,7 @@ impl Default for VerdictEngine {
             old_collections: None,
             fragmentation: FragmentationWatch::default(),
             heap_max: None,
+            machine_left: None,
             memory: Memory::default(),
         }
     }
@@ -122,6 +125,7 @@ impl VerdictEngine {
         let seconds = snapshot.tick.at.boot_nanos as f64 / 1e9;
         let is_first = self.layers.is_empty();
         self.heap_max = snapshot.gauge(names::JVM_HEAP_MAX).or(self.heap_max);
+        self.machine_left = snapshot.gauge(names::MACHINE_LEFT).or(self.machine_left);
         if let Some(resident) = snapshot.gauge(names::RESIDENT).filter(|_| !is_first) {
             self.resident.push(seconds, resident);
         }
@@ -217,14 +221,15 @@ impl VerdictEngine {
         (YOUNG * self.heap_max.unwrap_or(0.0)).max(JAVA_FLOOR_BYTES)
     }
 
-    /// Whatever ends first: the host's limit, which the resident size runs into, or for the JVM its maximal heap.
+    /// Whatever ends first: the host's limit, which the resident size runs into, what the machine has left, or for the JVM its
+    /// maximal heap.
     fn time_to_limit(&self, layer: Layer, limit: Option<u64>) -> Option<(f64, f64, f64)> {
-        let host = time_to(limit.map(|bytes| bytes as f64), &self.resident);
-        let heap = if layer == Layer::Jvm { time_to(self.heap_max, &self.java_heap) } else { None };
-        match (host, heap) {
-            (Some(host), Some(heap)) => Some(if heap.0 < host.0 { heap } else { host }),
-            (host, heap) => host.or(heap),
-        }
+        let room = |limit: Option<f64>, series: &Series| Some(limit? - series.last()?);
+        let host = time_for(room(limit.map(|bytes| bytes as f64), &self.resident), &self.resident);
+        let machine = time_for(self.machine_left, &self.resident);
+        let heap = time_for(room(self.heap_max, &self.java_heap), &self.java_heap);
+        let heap = heap.filter(|_| layer == Layer::Jvm);
+        [host, machine, heap].into_iter().flatten().min_by(|one, other| one.0.total_cmp(&other.0))
     }
 
     /// Growth that no layer explains is native's where call paths of mappings make up most of it.
@@ -316,10 +321,10 @@ fn growth(points: &[Point]) -> f64 {
     slope(points).unwrap_or(0.0) * span(points)
 }
 
-/// Seconds until `series` reaches `limit` at its own rate: the estimate, the soonest, the latest. `None` where it does
+/// Seconds until `series` has grown by `room` at its own rate: the estimate, the soonest, the latest. `None` where it does
 /// not surely rise.
-fn time_to(limit: Option<f64>, series: &Series) -> Option<(f64, f64, f64)> {
-    let room = (limit? - series.last()?).max(0.0);
+fn time_for(room: Option<f64>, series: &Series) -> Option<(f64, f64, f64)> {
+    let room = room?.max(0.0);
     let rate = rate(&series.points())?;
     (rate.low > 0.0).then(|| (room / rate.bytes_per_second, room / rate.high, room / rate.low))
 }

@@ -19,6 +19,7 @@ mod parse;
 mod process;
 mod procfs;
 mod resources;
+mod room;
 mod unwind;
 
 #[doc(hidden)]

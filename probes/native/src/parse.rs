@@ -22,6 +22,14 @@ pub(crate) struct Status {
     pub(crate) threads: Option<u64>,
 }
 
+/// The fields of `/proc/meminfo` that leakline reads, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Meminfo {
+    /// Absent before Linux 3.14.
+    pub(crate) available: Option<u64>,
+    pub(crate) swap_free: Option<u64>,
+}
+
 /// Sums over the entries of `smaps`, or the one entry of `smaps_rollup`, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Proportional {
@@ -57,6 +65,19 @@ pub(crate) fn status(text: &[u8]) -> Status {
         *slot = kibibytes(value);
     }
     status
+}
+
+/// Takes the fields that are there.
+pub(crate) fn meminfo(text: &[u8]) -> Meminfo {
+    let mut meminfo = Meminfo::default();
+    for (key, value) in text.split(|byte| *byte == b'\n').filter_map(field) {
+        match key {
+            b"MemAvailable" => meminfo.available = kibibytes(value),
+            b"SwapFree" => meminfo.swap_free = kibibytes(value),
+            _ => {}
+        }
+    }
+    meminfo
 }
 
 /// Sums `Pss` and `SwapPss` over text that comes in pieces of any size.

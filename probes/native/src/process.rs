@@ -18,6 +18,7 @@ use crate::pace::Pace;
 use crate::parse::{self, Proportional, SmapsSum};
 use crate::procfs::ProcFile;
 use crate::resources::Resources;
+use crate::room;
 
 /// Name of the gauge for swapped memory with shared pages divided by their users, in bytes.
 pub const SWAPPED_PROPORTIONAL: &str = "process.swapped_proportional_bytes";
@@ -38,6 +39,8 @@ pub struct ProcessOptions {
     /// The memory map is read in pieces of at most this much work, one a tick. 15 ms: some 20,000 mappings, or 1.5 GB of
     /// pages.
     pub map_budget: Duration,
+    /// Below so many free bytes the system begins to end programs. 0: it does so when there are none.
+    pub kept_free_bytes: u64,
 }
 
 impl Default for ProcessOptions {
@@ -48,6 +51,7 @@ impl Default for ProcessOptions {
             smaps_budget: Duration::from_millis(200),
             max_descriptors: 20_000,
             map_budget: Duration::from_millis(15),
+            kept_free_bytes: 0,
         }
     }
 }
@@ -195,6 +199,8 @@ impl Probe for ProcessProbe {
         details.notes.extend(seen.note);
         self.proportional(&mut details);
         self.descriptors(&mut details);
+        let left = room::left(self.options.kept_free_bytes);
+        details.gauges.extend(left.map(|bytes| Gauge::bytes(names::MACHINE_LEFT, bytes)));
         self.resources.read(&*self.clock, &mut details);
         Ok(details)
     }

@@ -281,20 +281,31 @@ fn a_tick_without_pythons_profile_makes_no_jump_in_the_native_layer() {
     check(&gauges, words, Layer::Native, Kind::Quiet);
 }
 
-#[test]
-fn the_limit_is_reached_at_the_rate_of_the_resident_size() {
+/// Python grows by 1 MiB a minute and the process by 2; after 7 minutes it is asked when a process that may have `limit`
+/// MiB, on a machine that has so many MiB left, is out of memory.
+fn check_time_left(limit: Option<u64>, machine_left: Option<u64>, seconds: Option<f64>) {
     let mut engine = VerdictEngine::default();
     let mut last = Vec::new();
     for minute in 0..8_u64 {
-        let gauges = vec![
+        let mut gauges = vec![
             Gauge::bytes(names::RESIDENT, minute << 21),
             Gauge::bytes(names::PYTHON_TRACED, minute << 20),
         ];
-        last = engine.push(&snapshot_of(minute, gauges), Some(134 << 20));
+        gauges.extend(machine_left.map(|left| Gauge::bytes(names::MACHINE_LEFT, left << 20)));
+        last = engine.push(&snapshot_of(minute, gauges), limit.map(|limit| limit << 20));
     }
     let python = last.iter().find(|verdict| verdict.subject == Subject::Layer(Layer::Python)).unwrap();
-    let (seconds, _, _) = python.seconds_to_limit.unwrap();
-    assert!((seconds - 3600.0).abs() < 1.0, "{seconds}");
+    let found = python.seconds_to_limit.map(|(seconds, ..)| seconds.round());
+    assert_eq!(found, seconds, "{limit:?} {machine_left:?}");
+}
+
+#[test]
+fn the_nearest_limit_is_reached_at_the_rate_of_the_resident_size() {
+    check_time_left(Some(134), None, Some(3600.0));
+    check_time_left(Some(134), Some(60), Some(1800.0));
+    check_time_left(Some(134), Some(900), Some(3600.0));
+    check_time_left(None, Some(0), Some(0.0));
+    check_time_left(None, None, None);
 }
 
 #[test]

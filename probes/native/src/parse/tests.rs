@@ -21,6 +21,13 @@ fn statm_needs_three_numbers() {
 }
 
 #[test]
+fn meminfo_gives_what_is_there_in_bytes() {
+    let text = b"MemTotal: 16000000 kB\nMemAvailable:  8 kB\nSwapTotal: 9 kB\nSwapFree:   2 kB\n";
+    assert_eq!(meminfo(text), Meminfo { available: Some(8192), swap_free: Some(2048) });
+    assert_eq!(meminfo(b"MemTotal: 1 kB\nMemAvailable: 5 MB\nSwapFree"), Meminfo::default());
+}
+
+#[test]
 fn status_gives_what_is_there_in_bytes() {
     let text = b"Name:\tpython3: VmSwap: 7 kB\nVmHWM:\t   12 kB\nVmRSS:\t   11 kB\nRssAnon:\t       5 kB\n\
                  RssFile:\t       4 kB\nRssShmem:\t       2 kB\nVmSwap:\t       0 kB\nThreads:\t9\nSigQ:\t1/2\n";
@@ -94,6 +101,7 @@ proptest! {
         let text = String::from_utf8_lossy(&bytes);
         statm(&bytes);
         status(&bytes);
+        meminfo(&bytes);
         sum(&[&bytes]);
         directory_entries(&bytes);
         cgroup_limit(&bytes);
@@ -106,6 +114,7 @@ proptest! {
     )) {
         let text = words.concat();
         status(text.as_bytes());
+        meminfo(text.as_bytes());
         sum(&[text.as_bytes()]);
         memory_groups(&text, &text);
     }

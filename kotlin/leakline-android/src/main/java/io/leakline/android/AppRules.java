@@ -1,5 +1,6 @@
 package io.leakline.android;
 
+import android.app.ActivityManager;
 import android.content.Context;
 import android.content.pm.ApplicationInfo;
 import android.os.Build;
@@ -46,6 +47,12 @@ public final class AppRules implements HostRules {
         File python = new File(context.getApplicationInfo().nativeLibraryDir, "libleakline_cpython.so");
         if (python.isFile()) {
             settings.put("python.library", python.getPath());
+        }
+        Object service = context.getSystemService(Context.ACTIVITY_SERVICE);
+        if (service instanceof ActivityManager) {
+            ActivityManager.MemoryInfo memory = new ActivityManager.MemoryInfo();
+            ((ActivityManager) service).getMemoryInfo(memory);
+            settings.put("native.kept_free", String.valueOf(Math.max(0, memory.threshold)));
         }
         settings.putAll(config.settings());
         return AnyConfig.lines(settings);

@@ -7,6 +7,8 @@ import static org.junit.Assert.assertTrue;
 import static org.junit.Assume.assumeTrue;
 
 import android.app.Activity;
+import android.app.ActivityManager;
+import android.content.Context;
 import io.leakline.Config;
 import io.leakline.Gauges;
 import io.leakline.Layer;
@@ -24,6 +26,7 @@ import org.junit.runner.RunWith;
 import org.robolectric.Robolectric;
 import org.robolectric.RobolectricTestRunner;
 import org.robolectric.RuntimeEnvironment;
+import org.robolectric.Shadows;
 
 /** The provider and the rules on Android's own classes, with the real native library where there is one. */
 @RunWith(RobolectricTestRunner.class)
@@ -135,6 +138,18 @@ public class AutoStartTest {
         assertNull(Leakline.stats());
         app.launch();
         snapshotWith("native.malloc_live_bytes");
+    }
+
+    @Test
+    public void theTimeThatIsLeftCountsToTheDevicesThreshold() {
+        library();
+        ActivityManager.MemoryInfo memory = new ActivityManager.MemoryInfo();
+        memory.threshold = Long.MAX_VALUE;
+        Object manager = RuntimeEnvironment.getApplication().getSystemService(Context.ACTIVITY_SERVICE);
+        Shadows.shadowOf((ActivityManager) manager).setMemoryInfo(memory);
+        App.debuggable(true).with("leakline_settings", QUICK).launch();
+        String left = "process.machine_left_bytes";
+        assertEquals(Double.valueOf(0), snapshotWith(left).gauges().get(left));
     }
 
     @Test
