@@ -10,7 +10,8 @@ public interface Probe {
 
     /**
      * Reads. Called on leakline's thread {@code leakline-app} at each snapshot, once the layers' own gauges were read and
-     * after the other probes of the app, so it must be quick and must not wait for a lock that is held for long. What it throws costs its own gauges only.
+     * after the other probes of the app, so it must be quick and must not wait for a lock that is held for long. What it
+     * throws costs its own gauges only.
      */
     void read(Gauges into) throws Exception;
 }
