@@ -26,7 +26,8 @@ import org.junit.runner.RunWith;
 import org.robolectric.Robolectric;
 import org.robolectric.RobolectricTestRunner;
 import org.robolectric.RuntimeEnvironment;
-import org.robolectric.Shadows;
+import org.robolectric.shadow.api.Shadow;
+import org.robolectric.shadows.ShadowActivityManager;
 
 /** The provider and the rules on Android's own classes, with the real native library where there is one. */
 @RunWith(RobolectricTestRunner.class)
@@ -146,7 +147,7 @@ public class AutoStartTest {
         ActivityManager.MemoryInfo memory = new ActivityManager.MemoryInfo();
         memory.threshold = Long.MAX_VALUE;
         Object manager = RuntimeEnvironment.getApplication().getSystemService(Context.ACTIVITY_SERVICE);
-        Shadows.shadowOf((ActivityManager) manager).setMemoryInfo(memory);
+        ((ShadowActivityManager) Shadow.extract(manager)).setMemoryInfo(memory);
         App.debuggable(true).with("leakline_settings", QUICK).launch();
         String left = "process.machine_left_bytes";
         assertEquals(Double.valueOf(0), snapshotWith(left).gauges().get(left));
