@@ -224,12 +224,13 @@ impl VerdictEngine {
     /// Whatever ends first: the host's limit, which the resident size runs into, what the machine has left, or for the JVM its
     /// maximal heap.
     fn time_to_limit(&self, layer: Layer, limit: Option<u64>) -> Option<(f64, f64, f64)> {
-        let room = |limit: Option<f64>, series: &Series| Some(limit? - series.last()?);
-        let host = time_for(room(limit.map(|bytes| bytes as f64), &self.resident), &self.resident);
-        let machine = time_for(self.machine_left, &self.resident);
-        let heap = time_for(room(self.heap_max, &self.java_heap), &self.java_heap);
-        let heap = heap.filter(|_| layer == Layer::Jvm);
-        [host, machine, heap].into_iter().flatten().min_by(|one, other| one.0.total_cmp(&other.0))
+        let below = |limit: Option<f64>, series: &Series| Some(limit? - series.last()?);
+        let limit = below(limit.map(|bytes| bytes as f64), &self.resident);
+        let room = [limit, self.machine_left].into_iter().flatten().reduce(f64::min);
+        let host = time_for(room, &self.resident);
+        let heap_room = below(self.heap_max, &self.java_heap).filter(|_| layer == Layer::Jvm);
+        let heap = time_for(heap_room, &self.java_heap);
+        [host, heap].into_iter().flatten().min_by(|one, other| one.0.total_cmp(&other.0))
     }
 
     /// Growth that no layer explains is native's where call paths of mappings make up most of it.
