@@ -10,6 +10,9 @@
 
 use super::lasting::Slopes;
 use super::segments::{SHORTEST, changes};
+use super::shapes::{
+    JUMP, MOST_OF_IT, changes_of, in_steps, is_sawtooth, is_tide, levelled_rise, range, typical_change,
+};
 use super::slope::{MIN_POINTS, Point, rate_beside, slope};
 use super::trend::{Trend, increments_chance, straightened, trend, without_spikes};
 use super::{Evidence, Kind, Rate};
@@ -49,16 +52,8 @@ const START: usize = 3;
 const ENOUGH_AFTER_START: usize = 12;
 /// Bends in standard errors: beyond this, growth accelerates.
 const BENT: f64 = 5.0;
-/// Jumps make up this share of the growth of a series that rises in steps, or jumped once.
-const MOST_OF_IT: f64 = 0.7;
 /// A stretch of fewer points does not end a rise: a program that is about to exit is quiet, too.
 const ENOUGH_TO_END: usize = 7;
-/// A tide goes from the lowest part to the highest and back, so often at least, with so many readings each way.
-const TIDE: f64 = 0.3;
-const TURNS: usize = 4;
-const READINGS_PER_TURN: f64 = 3.0;
-/// A jump is so many times the typical change.
-const JUMP: f64 = 6.0;
 
 /// How a series is judged.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +116,8 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
     if points.len() < MIN_POINTS as usize {
         return Judged::UNSURE;
     }
-    let clean = without_start(without_spikes(points));
+    let all = without_spikes(points);
+    let clean = without_start(all.clone());
     let Some(whole) = trend(&clean, bar.usual) else { return Judged::UNSURE };
     let cuts = changes(&clean);
     let last = cuts.last().map_or(&clean[..], |cut| &clean[*cut..]);
@@ -150,7 +146,11 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
             return told(leak_kind(&clean, &whole), &clean, false, bar);
         }
     }
-    let kind = innocent(&clean, last, &whole, bar);
+    let mut kind = innocent(&clean, last, &whole, bar);
+    if kind == Kind::Quiet && clean.len() + START <= all.len() && levelled_rise(&all) >= Some(bar.floor) {
+        // What takes all the readings that a start may take was more than one.
+        kind = Kind::Plateau;
+    }
     let stretch = if last.len() >= SHORTEST { last } else { &clean[..] };
     told(kind, stretch, !cuts.is_empty(), bar)
 }
@@ -224,10 +224,9 @@ fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
     if is_sawtooth(points, bar.floor) || is_tide(points, bar.floor) {
         return Kind::Sawtooth;
     }
-    let range = range(points);
-    if rise < bar.floor || rise < 0.5 * range || rise < 4.0 * typical_change(points) {
-        return Kind::Quiet;
-    }
+    let is_plain = rise >= 0.5 * range(points) && rise >= 4.0 * typical_change(points);
+    let rise = if is_plain { Some(rise) } else { levelled_rise(points) };
+    let Some(rise) = rise.filter(|rise| *rise >= bar.floor) else { return Kind::Quiet };
     // It may still rise, too little to be sure.
     let later = if last.len() < points.len() { last } else { &points[points.len() / 2..] };
     if slope(later).unwrap_or(0.0) * span(points) > STILL_GROWING * rise {
@@ -240,89 +239,6 @@ fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
 /// The mean of the first `count` of `points`.
 fn level<'a>(count: usize, points: impl Iterator<Item = &'a Point>) -> f64 {
     points.take(count).map(|point| point.1).sum::<f64>() / count.max(1) as f64
-}
-
-/// Three jumps or more, with rest between them, make up the growth.
-fn in_steps(points: &[Point]) -> bool {
-    let far = JUMP * typical_change(points);
-    let (mut jumps, mut bytes, mut back) = (0_usize, 0.0, 0.0);
-    let mut latest = 0;
-    for (at, change) in changes_of(points).enumerate() {
-        if change > far {
-            // One jump may take some readings, as a start-up does.
-            jumps += usize::from(jumps == 0 || at > latest + 1);
-            bytes += change;
-            latest = at;
-        } else if change < -far {
-            back -= change;
-        }
-    }
-    let rise = points.last().zip(points.first()).map_or(0.0, |(last, first)| last.1 - first.1);
-    let goes_on = latest >= points.len() / 2;
-    jumps >= 3 && 3 * jumps <= points.len() && goes_on && bytes > MOST_OF_IT * rise && back < 0.2 * bytes
-}
-
-/// Falls by half of all that it moves in, twice at least, however it got up again: what is collected between two readings.
-pub(super) fn comes_and_goes(points: &[Point], floor: f64) -> bool {
-    let range = range(points);
-    range > floor && changes_of(points).filter(|change| -change >= 0.5 * range).count() >= 2
-}
-
-/// Rises for some points and falls at once, twice at least, each time by half of all that it moves in. Noise rises as often
-/// as it falls.
-fn is_sawtooth(points: &[Point], floor: f64) -> bool {
-    let range = range(points);
-    if range <= floor {
-        return false;
-    }
-    let falls = changes_of(points).filter(|change| -change >= 0.5 * range).count();
-    let (down, up) = (
-        changes_of(points).filter(|change| *change < -0.1 * range).count(),
-        changes_of(points).filter(|change| *change > 0.1 * range).count(),
-    );
-    falls >= 2 && 5 * up >= 9 * down
-}
-
-/// Rises and falls slowly, again and again, and about as long each time: a load that follows the day. Noise turns at once, and what
-/// wanders turns whenever it likes.
-fn is_tide(points: &[Point], floor: f64) -> bool {
-    let range = range(points);
-    let low = points.iter().fold(f64::MAX, |low, point| low.min(point.1));
-    if range <= floor {
-        return false;
-    }
-    let (mut is_high, mut turns) = (None, Vec::new());
-    for point in points {
-        let now = match (point.1 - low) / range {
-            share if share > 1.0 - TIDE => true,
-            share if share < TIDE => false,
-            _ => continue,
-        };
-        if is_high.replace(now).is_some_and(|before| before != now) {
-            turns.push(point.0);
-        }
-    }
-    let times: Vec<f64> = turns.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let (shortest, longest) =
-        times.iter().fold((f64::MAX, 0.0_f64), |ends, time| (ends.0.min(*time), ends.1.max(*time)));
-    let readings = points.len() as f64 / turns.len().max(1) as f64;
-    turns.len() >= TURNS && readings >= READINGS_PER_TURN && longest < 2.0 * shortest
-}
-
-fn range(points: &[Point]) -> f64 {
-    let ends = points.iter().fold((f64::MAX, f64::MIN), |ends, p| (ends.0.min(p.1), ends.1.max(p.1)));
-    (ends.1 - ends.0).max(0.0)
-}
-
-fn changes_of(points: &[Point]) -> impl Iterator<Item = f64> {
-    points.windows(2).map(|pair| pair[1].1 - pair[0].1)
-}
-
-/// The median change from one point to the next, whichever way.
-fn typical_change(points: &[Point]) -> f64 {
-    let mut changes: Vec<f64> = changes_of(points).map(f64::abs).collect();
-    let middle = changes.len() / 2;
-    if changes.is_empty() { 0.0 } else { *changes.select_nth_unstable_by(middle, f64::total_cmp).1 }
 }
 
 pub(super) fn span(points: &[Point]) -> f64 {

@@ -55,15 +55,7 @@ pub(crate) struct Options {
 impl Options {
     /// What a test runs: a minute and a half.
     pub(crate) fn smoke() -> Self {
-        Self {
-            only: None,
-            seed: Some(1),
-            jobs: 2,
-            seconds: 8.0,
-            again: None,
-            no_peers: true,
-            smoke: true,
-        }
+        Self { only: None, seed: Some(1), jobs: 2, seconds: 8.0, again: None, no_peers: true, smoke: true }
     }
 }
 

@@ -6,7 +6,7 @@
 //! leakline looks itself.
 //!
 //! - `sampling`: the callback, on the host's threads, and the table that it fills;
-//! - `bridged`: samples of objects by which Java holds Python's get Python's frames, too;
+//! - `bridged`: samples get Python's frames, too, where Python has called Java;
 //! - `budget`: how often it may be sampled;
 //! - `looks`: when to look which samples are garbage; `reach`: looks;
 //! - here: the probe's lane, which sweeps the table and makes a reading of it.
