@@ -35,8 +35,8 @@ const PATIENCE: u32 = 32;
 const LAYER_FLOOR_BYTES: f64 = 64.0 * 1024.0;
 /// A Java heap is counted in regions of a megabyte or more, and a JVM that is warming up keeps some for good.
 const JAVA_FLOOR_BYTES: f64 = 1024.0 * 1024.0;
-/// The share of a Java heap that comes and goes with each young collection, at least.
-const YOUNG: f64 = 0.05;
+/// What comes and goes of a Java heap is nothing up to this share of its maximum.
+const SMALL_PART: f64 = 0.05;
 const SITE_FLOOR_BYTES: f64 = 4.0 * 1024.0;
 /// A layer's noise is usually about this share of what it holds (a megabyte in some hundreds); what a series itself shows of its
 /// noise soon weighs more.
@@ -65,6 +65,8 @@ pub struct VerdictEngine {
     /// The Java heap's use at every reading, garbage and all.
     java_used: Series,
     java_direct: Series,
+    /// Its collector has a young generation: most of what it uses comes and goes all the time.
+    is_generational: bool,
     java_reached: Reached,
     /// Collections of its old generation: when they were first counted, and now.
     old_collections: Option<(f64, f64)>,
@@ -85,6 +87,7 @@ impl Default for VerdictEngine {
             java_heap: Series::new(MAX_POINTS),
             java_used: Series::new(MAX_POINTS),
             java_direct: Series::new(MAX_POINTS),
+            is_generational: false,
             java_reached: Reached::new(MAX_POINTS),
             old_collections: None,
             fragmentation: FragmentationWatch::default(),
@@ -138,6 +141,7 @@ impl VerdictEngine {
         if let Some(used) = snapshot.gauge(names::JVM_HEAP_USED) {
             self.java_used.push(seconds, used);
         }
+        self.is_generational |= has_young(snapshot);
         if let Some(direct) = snapshot.gauge(names::JVM_DIRECT) {
             self.java_direct.push(seconds, direct);
         }
@@ -220,18 +224,15 @@ impl VerdictEngine {
         }
         match layer {
             Layer::Native if self.fragmentation.mark().is_some() => Kind::Fragmentation,
-            Layer::Jvm
-                if kind != Kind::Plateau && comes_and_goes(&self.java_used.points(), self.young_bytes()) =>
-            {
-                Kind::Sawtooth
-            }
+            Layer::Jvm if kind != Kind::Plateau && self.garbage_comes_and_goes() => Kind::Sawtooth,
             _ => kind,
         }
     }
 
-    /// What a Java heap moves by is nothing to speak of up to here: its young generation is filled and emptied all the time.
-    fn young_bytes(&self) -> f64 {
-        (YOUNG * self.heap_max.unwrap_or(0.0)).max(JAVA_FLOOR_BYTES)
+    /// Garbage fills the whole heap and goes again. A young generation does so all the time: that is nothing to speak of.
+    fn garbage_comes_and_goes(&self) -> bool {
+        let floor = (SMALL_PART * self.heap_max.unwrap_or(0.0)).max(JAVA_FLOOR_BYTES);
+        !self.is_generational && comes_and_goes(&self.java_used.points(), floor)
     }
 
     /// Whatever ends first: the host's limit, which the resident size runs into, what the machine has left, or for the JVM its
@@ -321,6 +322,13 @@ impl VerdictEngine {
         verdicts.truncate(TOLD_SITES);
         verdicts
     }
+}
+
+/// Whether the Java heap has a young generation, by the names of its parts (`PS Eden Space`, `ZGC Young Generation`).
+fn has_young(snapshot: &Snapshot) -> bool {
+    let gauges = snapshot.readings.iter().flat_map(|reading| &reading.gauges);
+    let mut parts = gauges.filter_map(|gauge| gauge.name.strip_prefix(names::JVM_POOL_AFTER_GC_PREFIX));
+    parts.any(|part| part.contains("eden") || part.contains("young"))
 }
 
 /// Whether a direct buffer of Java's is made there.

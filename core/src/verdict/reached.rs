@@ -60,8 +60,8 @@ impl Reached {
         }
         let Some(reached) = snapshot.gauge(names::JVM_REACHED) else { return };
         // What is not in the heap is counted, and live as far as anybody can tell.
-        let beside =
-            [names::JVM_DIRECT, names::JVM_METASPACE_USED].map(|name| snapshot.gauge(name).unwrap_or(0.0));
+        let beside = [names::JVM_DIRECT, names::JVM_METASPACE_COMMITTED]
+            .map(|name| snapshot.gauge(name).unwrap_or(0.0));
         self.live.push(seconds, reached + beside.iter().sum::<f64>());
         self.garbage.push(seconds, snapshot.gauge(names::JVM_PROMOTED_GARBAGE).unwrap_or(0.0));
         if let Some(error) = snapshot.gauge(names::JVM_REACHED_ERROR)
