@@ -1,0 +1,208 @@
+package leakline.junit;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+
+/**
+ * Every allocation of some classes, as HotSpot tells leakline's library of it while the test is repeated. The library is
+ * loaded for a test that has failed, from the jar or from where {@code -Dleakline.junit.library=PATH} says ({@code none}: from
+ * nowhere), and nothing of it runs in between.
+ */
+final class NativeSites {
+    private static final String SETTING = "leakline.junit.library";
+
+    /** An object must be left of each of so many parts of the rounds: what the last rounds hold is no leak. */
+    private static final int PARTS = 4;
+
+    /** At so many objects the library is asked to forget what was collected. */
+    private static final long MANY = 50_000;
+
+    /** What a thread allocates at most until the JVM tells of it. */
+    private static final long LONGEST_SAMPLE = 64L << 20;
+
+    private static final int FILLER = 16 << 10;
+
+    /** Other threads are told of when they have allocated as much: there are more and more rounds until then, for so long. */
+    private static final long PATIENCE_NANOS = 500_000_000L;
+
+    /** And the leak takes no more than about so many bytes. */
+    private static final long PATIENCE_BYTES = 32L << 20;
+
+    /** A collector that works beside the program takes what was allocated meanwhile only the next time. */
+    private static final int COLLECTIONS = 5;
+
+    private static boolean loaded;
+    private static volatile Object sink;
+
+    private final StackTraceElement test;
+
+    /** How many rounds the sites are of. */
+    private int rounds;
+
+    /** {@code test}: the frame at which call paths end. */
+    NativeSites(StackTraceElement test) {
+        this.test = test;
+    }
+
+    /** Runs the rounds, and more where they explain little; throws what the test throws, and why it cannot be told. */
+    List<Site> find(List<Growth> grown, int count, Rounds body) throws Throwable {
+        load();
+        StringBuilder classes = new StringBuilder();
+        for (Growth growth : grown) {
+            classes.append(growth.type).append('\n');
+        }
+        String refused = begin(classes.toString());
+        if (refused != null) {
+            throw new Unavailable(refused);
+        }
+        try {
+            for (long filled = 0; !isTold() && filled < LONGEST_SAMPLE; filled += FILLER) {
+                sink = new byte[FILLER];
+            }
+            sink = null;
+            long begun = System.nanoTime();
+            rounds = Math.max(PARTS, count);
+            while (true) {
+                List<Site> sites = pass(rounds / PARTS, body);
+                rounds = rounds / PARTS * PARTS;
+                double known = 0;
+                for (Growth growth : grown) {
+                    known += (double) growth.bytes / count;
+                }
+                double found = 0;
+                for (Site site : sites) {
+                    found += (double) site.growth.bytes / rounds;
+                }
+                boolean late = System.nanoTime() - begun > PATIENCE_NANOS || known * rounds * PARTS > PATIENCE_BYTES;
+                if (late || found * 2 > known) {
+                    return sites;
+                }
+                rounds *= PARTS;
+            }
+        } finally {
+            end();
+        }
+    }
+
+    /** Of the last look. */
+    int rounds() {
+        return rounds;
+    }
+
+    private List<Site> pass(int each, Rounds body) throws Throwable {
+        forget();
+        for (int number = 0; number < PARTS; number++) {
+            for (int round = 0; round < each; round++) {
+                part(number);
+                try {
+                    body.run(1);
+                } finally {
+                    part(-1);
+                }
+                if (round % 64 == 63 && sweep() > MANY) {
+                    System.gc();
+                    sweep();
+                }
+            }
+        }
+        long left = Long.MAX_VALUE;
+        for (int collection = 0; collection < COLLECTIONS; collection++) {
+            LiveObjects.collect();
+            System.gc();
+            long before = left;
+            left = sweep();
+            if (left == before) {
+                break;
+            }
+        }
+        return read(held());
+    }
+
+    private List<Site> read(String rows) {
+        Sites sites = new Sites(test);
+        for (String row : rows == null ? new String[0] : rows.split("\n")) {
+            String[] words = row.split("\t");
+            if (words.length < 4) {
+                continue;
+            }
+            List<StackTraceElement> frames = new ArrayList<>();
+            for (int index = 4; index < words.length; index++) {
+                String[] frame = words[index].split("\u001f");
+                String file = frame[2].isEmpty() ? null : frame[2];
+                frames.add(new StackTraceElement(frame[0], frame[1], file, Integer.parseInt(frame[3])));
+            }
+            long bytes = Long.parseLong(words[1]);
+            sites.add(words[0], bytes, Long.parseLong(words[2]), Integer.parseInt(words[3]), frames);
+        }
+        return sites.of(PARTS, PARTS);
+    }
+
+    private static synchronized void load() throws Unavailable {
+        if (loaded) {
+            return;
+        }
+        String setting = System.getProperty(SETTING, "");
+        if (setting.equals("none")) {
+            throw new Unavailable("-D" + SETTING + "=none");
+        }
+        try {
+            if (setting.isEmpty()) {
+                loadResource();
+            } else {
+                System.load(Path.of(setting).toAbsolutePath().toString());
+            }
+        } catch (IOException | UnsatisfiedLinkError | RuntimeException error) {
+            throw new Unavailable(String.valueOf(error.getMessage()));
+        }
+        loaded = true;
+    }
+
+    private static void loadResource() throws IOException, Unavailable {
+        String system = System.getProperty("os.name").toLowerCase(Locale.ROOT);
+        String machine = System.getProperty("os.arch").replace("amd64", "x86_64");
+        String folder = (system.contains("linux") ? "linux" : system.replace(' ', '-')) + "-" + machine;
+        try (InputStream library = NativeSites.class.getResourceAsStream(folder + "/libleakline_junit.so")) {
+            if (library == null) {
+                throw new Unavailable(
+                        "libleakline_junit.so for " + folder + " is not in the jar, and -D" + SETTING + "=PATH names none");
+            }
+            Path file = Files.createTempFile("libleakline_junit", ".so");
+            try {
+                Files.copy(library, file, StandardCopyOption.REPLACE_EXISTING);
+                System.load(file.toString());
+            } finally {
+                // The JVM has it mapped.
+                Files.delete(file);
+            }
+        }
+    }
+
+    /** The library cannot be used here; the message says why. */
+    static final class Unavailable extends Exception {
+        private static final long serialVersionUID = 1L;
+
+        Unavailable(String reason) {
+            super(reason);
+        }
+    }
+
+    private static native String begin(String classes);
+
+    private static native boolean isTold();
+
+    private static native void part(int part);
+
+    private static native long sweep();
+
+    private static native String held();
+
+    private static native void forget();
+
+    private static native void end();
+}

@@ -1,0 +1,38 @@
+import java.util.ArrayList;
+import java.util.List;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+
+/** What the tests of the JUnit extension test: it keeps what it should not. */
+final class Sessions {
+    private static final List<byte[]> OPEN = new ArrayList<>();
+    private static byte[] last;
+
+    private static final ExecutorService POOL =
+            Executors.newSingleThreadExecutor(
+                    work -> {
+                        Thread thread = new Thread(work);
+                        thread.setDaemon(true);
+                        return thread;
+                    });
+
+    static void open() {
+        OPEN.add(new byte[496]); // leak: open
+    }
+
+    static void replace() {
+        last = new byte[496];
+    }
+
+    static int length() {
+        return last.length;
+    }
+
+    static void openElsewhere() throws Exception {
+        Future<?> done = POOL.submit(() -> OPEN.add(new byte[496])); // leak: elsewhere
+        done.get();
+    }
+
+    private Sessions() {}
+}
