@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
-use self::peers::Peers;
+use self::peers::{Peers, Tools};
 use self::programs::Programs;
 use self::seed::Parameters;
 use self::table::Row;
@@ -68,6 +68,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let seed = options.seed.unwrap_or(time.as_secs());
     println!("{} programs of {} s each, seed {seed}", wanted.len(), options.seconds);
+    let tools = if options.no_peers { Tools::default() } else { Tools::find(&programs, &wanted) };
     table::head();
     let one = |truth: &Truth| {
         let parameters = Parameters::draw(truth, seed);
@@ -80,7 +81,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let peers = if options.no_peers {
             Peers::default()
         } else {
-            Peers::ask(&programs, truth, &parameters, &folder)
+            Peers::ask(&tools, &programs, truth, &parameters, &folder)
         };
         (outcome, peers)
     };
