@@ -1,4 +1,5 @@
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -30,7 +31,7 @@ final class Sessions {
     }
 
     static void openElsewhere() throws Exception {
-        Future<?> done = POOL.submit(() -> OPEN.add(new byte[496])); // leak: elsewhere
+        Future<?> done = POOL.submit(() -> OPEN.add(Arrays.copyOf(new byte[64 << 10], 496))); // leak: elsewhere
         done.get();
     }
 

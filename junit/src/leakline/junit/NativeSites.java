@@ -28,11 +28,14 @@ final class NativeSites {
 
     private static final int FILLER = 16 << 10;
 
-    /** Other threads are told of when they have allocated as much: there are more and more rounds until then, for so long. */
-    private static final long PATIENCE_NANOS = 500_000_000L;
+    /** Other threads are told of when they have allocated as much: there are more and more rounds until then, at most so long. */
+    private static final long PATIENCE_NANOS = 2_000_000_000L;
 
     /** And the leak takes no more than about so many bytes. */
     private static final long PATIENCE_BYTES = 32L << 20;
+
+    /** With this part of what grew nothing is missing. */
+    private static final double EXPLAINED = 0.95;
 
     /** A collector that works beside the program takes what was allocated meanwhile only the next time. */
     private static final int COLLECTIONS = 5;
@@ -44,6 +47,9 @@ final class NativeSites {
 
     /** How many rounds the sites are of. */
     private int rounds;
+
+    /** Nanoseconds that they took. */
+    private long taken;
 
     /** {@code test}: the frame at which call paths end. */
     NativeSites(StackTraceElement test) {
@@ -66,7 +72,6 @@ final class NativeSites {
                 sink = new byte[FILLER];
             }
             sink = null;
-            long begun = System.nanoTime();
             rounds = Math.max(PARTS, count);
             while (true) {
                 List<Site> sites = pass(rounds / PARTS, body);
@@ -79,8 +84,8 @@ final class NativeSites {
                 for (Site site : sites) {
                     found += (double) site.growth.bytes / rounds;
                 }
-                boolean late = System.nanoTime() - begun > PATIENCE_NANOS || known * rounds * PARTS > PATIENCE_BYTES;
-                if (late || found * 2 > known) {
+                boolean late = taken * PARTS > PATIENCE_NANOS || known * rounds * PARTS > PATIENCE_BYTES;
+                if (late || found > known * EXPLAINED) {
                     return sites;
                 }
                 rounds *= PARTS;
@@ -97,6 +102,7 @@ final class NativeSites {
 
     private List<Site> pass(int each, Rounds body) throws Throwable {
         forget();
+        long begun = System.nanoTime();
         for (int number = 0; number < PARTS; number++) {
             for (int round = 0; round < each; round++) {
                 part(number);
@@ -111,6 +117,7 @@ final class NativeSites {
                 }
             }
         }
+        taken = System.nanoTime() - begun;
         long left = Long.MAX_VALUE;
         for (int collection = 0; collection < COLLECTIONS; collection++) {
             LiveObjects.collect();
