@@ -67,15 +67,16 @@ mod entry {
         sampling::set_part(part);
     }
 
-    /// Forgets what was collected. How many objects are left.
+    /// Forgets what was collected if there are more than `many` objects. How many are left.
     #[unsafe(no_mangle)]
     extern "system" fn Java_leakline_junit_NativeSites_sweep<'l>(
         mut env: EnvUnowned<'l>,
         _: JClass<'l>,
+        many: jlong,
     ) -> jlong {
         let swept = env.with_env(|env| {
             // SAFETY: the calling thread's.
-            let left = unsafe { sampling::sweep(env.get_raw()) };
+            let left = unsafe { sampling::sweep(env.get_raw(), usize::try_from(many).unwrap_or(0)) };
             Ok::<_, jni::errors::Error>(left as jlong)
         });
         if let Outcome::Ok(left) = swept.into_outcome() { left } else { 0 }
@@ -89,7 +90,7 @@ mod entry {
     ) -> JString<'l> {
         edge(env, "", |env| {
             // SAFETY: the calling thread's.
-            unsafe { sampling::sweep(env.get_raw()) };
+            unsafe { sampling::sweep(env.get_raw(), 0) };
             let told = env.with_local_frame(held::LOCALS, |_| Ok::<_, jni::errors::Error>(held::tell()))?;
             env.new_string(told)
         })

@@ -181,12 +181,16 @@ pub(crate) fn end() {
     }
 }
 
-/// Takes out what was collected. How many objects are left.
+/// Takes out what was collected, if there are more than `many` objects. How many are left.
 ///
 /// # Safety
 ///
 /// `jni` is the calling thread's.
-pub(crate) unsafe fn sweep(jni: *mut sys::JNIEnv) -> usize {
+pub(crate) unsafe fn sweep(jni: *mut sys::JNIEnv, many: usize) -> usize {
+    let count = with_table(|table| table.objects.len()).unwrap_or(0);
+    if count <= many {
+        return count;
+    }
     // Out of the table, so that nobody else deletes them, and the JVM is asked without the lock.
     let mut objects = with_table(|table| std::mem::take(&mut table.objects)).unwrap_or_default();
     objects.retain(|object| {

@@ -27,6 +27,13 @@ class RoundsTest {
         Sessions.open(); // leak: open's caller
     }
 
+    /** What is kept for some rounds is of the same class, and no leak. */
+    @LeakTest
+    void failsBesideARing() {
+        Sessions.remember();
+        KEPT.add(new byte[496]); // leak: beside
+    }
+
     @LeakTest(rounds = 20)
     void failsForAnotherThread() throws Exception {
         Sessions.openElsewhere();

@@ -1,3 +1,4 @@
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -8,6 +9,7 @@ import java.util.concurrent.Future;
 /** What the tests of the JUnit extension test: it keeps what it should not. */
 final class Sessions {
     private static final List<byte[]> OPEN = new ArrayList<>();
+    private static final ArrayDeque<byte[]> RECENT = new ArrayDeque<>();
     private static byte[] last;
 
     private static final ExecutorService POOL =
@@ -28,6 +30,14 @@ final class Sessions {
 
     static int length() {
         return last.length;
+    }
+
+    /** Keeps the last ten. */
+    static void remember() {
+        RECENT.add(new byte[400]);
+        if (RECENT.size() > 10) {
+            RECENT.remove();
+        }
     }
 
     static void openElsewhere() throws Exception {

@@ -11,12 +11,14 @@ final class Blame {
     private final StackTraceElement test;
     private final List<Growth> grown;
     private final int rounds;
+    private final long took;
 
-    /** {@code grown}: in so many rounds of the test. */
-    Blame(Method test, List<Growth> grown, int rounds) {
+    /** {@code grown}: in so many rounds of the test, which took so many nanoseconds. */
+    Blame(Method test, List<Growth> grown, int rounds, long took) {
         this.test = new StackTraceElement(test.getDeclaringClass().getName(), test.getName(), null, 0);
         this.grown = grown;
         this.rounds = rounds;
+        this.took = took;
     }
 
     /** Lines, each with its end. Runs the test again to get them; whatever happens then is told and not thrown. */
@@ -27,7 +29,7 @@ final class Blame {
         String reason;
         try {
             NativeSites sites = new NativeSites(test);
-            List<Site> found = sites.find(grown, rounds, body);
+            List<Site> found = sites.find(grown, rounds, took, body);
             if (!found.isEmpty()) {
                 return words(found, sites.rounds(), "");
             }

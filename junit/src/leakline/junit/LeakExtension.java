@@ -36,6 +36,7 @@ public final class LeakExtension implements InvocationInterceptor {
         // The first look leaves something behind itself.
         live.look(0);
         live.look(0);
+        long begun = System.nanoTime();
         for (int part = 1; part <= PARTS; part++) {
             repeat(context, each);
             live.look(part);
@@ -43,7 +44,7 @@ public final class LeakExtension implements InvocationInterceptor {
         // What comes after names lines, and decides nothing.
         if (live.leastGrowth() > settings.maxBytes() * each) {
             int rounds = PARTS * each;
-            Blame blame = new Blame(context.getExecutable(), live.grown(TOP), rounds);
+            Blame blame = new Blame(context.getExecutable(), live.grown(TOP), rounds, System.nanoTime() - begun);
             throw new AssertionError(
                     String.format(
                             "the JVM's live objects grow by %d bytes per round (%d rounds):%n%s",

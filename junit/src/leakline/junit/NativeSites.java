@@ -28,14 +28,26 @@ final class NativeSites {
 
     private static final int FILLER = 16 << 10;
 
+    /** Rounds that are too few if more can be had: with all allocations told of, some tests take many times as long. */
+    private static final int FEW = 20;
+
+    /** Each pass has so many times the rounds of the one before. */
+    private static final int FACTOR = 5;
+
     /** Other threads are told of when they have allocated as much: there are more and more rounds until then, at most so long. */
     private static final long PATIENCE_NANOS = 2_000_000_000L;
 
-    /** And the leak takes no more than about so many bytes. */
-    private static final long PATIENCE_BYTES = 32L << 20;
+    /** And with no more leaked than this, or than the rounds that were measured did. */
+    private static final long MOST_BYTES = 8L << 20;
 
-    /** With this part of what grew nothing is missing. */
+    /** A pass that takes longer than this, and than the rounds that were measured, is given up. */
+    private static final long MOST_NANOS = 8_000_000_000L;
+
+    /** With this part of what a class grew by nothing is missing. */
     private static final double EXPLAINED = 0.95;
+
+    /** And more than this no call path can have. */
+    private static final double IMPOSSIBLE = 1.5;
 
     /** A collector that works beside the program takes what was allocated meanwhile only the next time. */
     private static final int COLLECTIONS = 5;
@@ -56,8 +68,11 @@ final class NativeSites {
         this.test = test;
     }
 
-    /** Runs the rounds, and more where they explain little; throws what the test throws, and why it cannot be told. */
-    List<Site> find(List<Growth> grown, int count, Rounds body) throws Throwable {
+    /**
+     * Runs some rounds, and more and more where they do not explain what grew in {@code count} of them, which took so many
+     * nanoseconds; throws what the test throws, and why it cannot be told.
+     */
+    List<Site> find(List<Growth> grown, int count, long took, Rounds body) throws Throwable {
         load();
         StringBuilder classes = new StringBuilder();
         for (Growth growth : grown) {
@@ -72,27 +87,47 @@ final class NativeSites {
                 sink = new byte[FILLER];
             }
             sink = null;
-            rounds = Math.max(PARTS, count);
-            while (true) {
-                List<Site> sites = pass(rounds / PARTS, body);
-                rounds = rounds / PARTS * PARTS;
-                double known = 0;
-                for (Growth growth : grown) {
-                    known += (double) growth.bytes / count;
-                }
-                double found = 0;
-                for (Site site : sites) {
-                    found += (double) site.growth.bytes / rounds;
-                }
-                boolean late = taken * PARTS > PATIENCE_NANOS || known * rounds * PARTS > PATIENCE_BYTES;
-                if (late || found > known * EXPLAINED) {
+            long most = Math.max(MOST_NANOS, took);
+            for (int each = 1; ; each *= FACTOR) {
+                rounds = each * PARTS;
+                List<Site> sites = pass(each, most, body);
+                boolean few = rounds < Math.min(FEW, count);
+                boolean late = taken * FACTOR > (few ? most : PATIENCE_NANOS);
+                boolean large = known(grown) / count * rounds * FACTOR > Math.max(MOST_BYTES, known(grown));
+                if (explain(sites, grown, count) && !few || late || large) {
                     return sites;
                 }
-                rounds *= PARTS;
             }
         } finally {
             end();
         }
+    }
+
+    /** Takes out what is more than its class grew by, for that is held for some rounds; whether little is missing then. */
+    private boolean explain(List<Site> sites, List<Growth> grown, int count) {
+        boolean explained = true;
+        for (Growth growth : grown) {
+            double known = (double) growth.bytes / count;
+            sites.removeIf(site -> site.growth.type.equals(growth.type) && each(site) > known * IMPOSSIBLE);
+            double found = 0;
+            for (Site site : sites) {
+                found += site.growth.type.equals(growth.type) ? each(site) : 0;
+            }
+            explained &= found > known * EXPLAINED;
+        }
+        return explained;
+    }
+
+    private static double known(List<Growth> grown) {
+        double known = 0;
+        for (Growth growth : grown) {
+            known += growth.bytes;
+        }
+        return known;
+    }
+
+    private double each(Site site) {
+        return (double) site.growth.bytes / rounds;
     }
 
     /** Of the last look. */
@@ -100,7 +135,7 @@ final class NativeSites {
         return rounds;
     }
 
-    private List<Site> pass(int each, Rounds body) throws Throwable {
+    private List<Site> pass(int each, long most, Rounds body) throws Throwable {
         forget();
         long begun = System.nanoTime();
         for (int number = 0; number < PARTS; number++) {
@@ -111,9 +146,12 @@ final class NativeSites {
                 } finally {
                     part(-1);
                 }
-                if (round % 64 == 63 && sweep() > MANY) {
+                if (System.nanoTime() - begun > most) {
+                    throw new Unavailable("with every allocation told of, the test takes too long");
+                }
+                if (sweep(MANY) > MANY) {
                     System.gc();
-                    sweep();
+                    sweep(MANY);
                 }
             }
         }
@@ -123,7 +161,7 @@ final class NativeSites {
             LiveObjects.collect();
             System.gc();
             long before = left;
-            left = sweep();
+            left = sweep(0);
             if (left == before) {
                 break;
             }
@@ -205,7 +243,8 @@ final class NativeSites {
 
     private static native void part(int part);
 
-    private static native long sweep();
+    /** If there are more than so many; how many are left. */
+    private static native long sweep(long many);
 
     private static native String held();
 
