@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
-use self::peers::Peers;
+use self::peers::{Peers, Tools};
 use self::programs::Programs;
 use self::seed::Parameters;
 use self::table::Row;
@@ -72,8 +72,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(!wanted.is_empty(), "no program's name contains {}", options.only.as_deref().unwrap_or_default());
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let seed = options.seed.unwrap_or(time.as_secs());
-    let from = if is_run { format!("seed {seed}") } else { format!("recordings in {}", folder.display()) };
+let from = if is_run { format!("seed {seed}") } else { format!("recordings in {}", folder.display()) };
     println!("{} programs of {} s each, {from}", wanted.len(), options.seconds);
+    let has_peers = is_run && !options.no_peers;
+    let tools = if has_peers { Tools::find(&programs, &wanted) } else { Tools::default() };
     table::head();
     let one = |truth: &Truth| {
         let parameters = Parameters::draw(truth, seed);
@@ -88,10 +90,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
                 watch::watch(truth, options.seconds, &folder)
             })
             .map_err(|error| format!("{error:#}"));
-        let peers = if options.no_peers || !is_run {
-            Peers::default()
+        let peers = if has_peers {
+            Peers::ask(&tools, &programs, truth, &parameters, &folder)
         } else {
-            Peers::ask(&programs, truth, &parameters, &folder)
+            Peers::default()
         };
         (outcome, peers)
     };
