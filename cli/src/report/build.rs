@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use leakline_core::{
-    Cycle, FragmentationWatch, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark, Profile,
+    Cycle, FragmentationWatch, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark, PartWatch, Profile,
     ReadingStatus, ResourceWatch, Session, Snapshot, Subject, Timestamp, Verdict, VerdictEngine,
-    growth_per_mark,
+    explanations, growth_per_mark,
 };
 use leakline_proto::Event;
 
@@ -59,6 +59,7 @@ pub(crate) struct Builder {
     engine: VerdictEngine,
     resources: ResourceWatch,
     fragmentation: FragmentationWatch,
+    parts: PartWatch,
     growth: Baseline,
     holders: BTreeMap<String, Vec<Holder>>,
     cycles: Vec<Cycle>,
@@ -106,6 +107,7 @@ impl Builder {
             engine: VerdictEngine::default(),
             resources: ResourceWatch::default(),
             fragmentation: FragmentationWatch::default(),
+            parts: PartWatch::default(),
             growth: Baseline::default(),
             holders: BTreeMap::new(),
             cycles: Vec::new(),
@@ -224,6 +226,7 @@ impl Builder {
     fn row(&mut self, snapshot: &Snapshot) -> Row {
         self.resources.push(snapshot);
         self.fragmentation.push(snapshot);
+        self.parts.push(snapshot);
         let gauges = snapshot.readings.iter().flat_map(|reading| &reading.gauges);
         let names = &mut self.names;
         let costs = snapshot
@@ -265,6 +268,9 @@ impl Builder {
         let remarks = [self.resources.line(), self.fragmentation.line()].into_iter().flatten().collect();
         let per_mark = per_mark(&marks, &self.verdicts, &self.rows);
         Ok(Report {
+            parts: self.parts.verdicts(&self.verdicts),
+            resident: self.parts.resident(),
+            explanations: explanations(&self.verdicts, &self.parts),
             growing: self.resources.growing(),
             fragmentation: self.fragmentation.mark(),
             remarks,

@@ -9,11 +9,13 @@
 
 mod closer;
 mod engine;
+mod explained;
 mod fragmentation;
 mod judge;
 mod lasting;
 mod layers;
 mod marks;
+mod parts;
 mod reached;
 mod resources;
 mod segments;
@@ -26,10 +28,12 @@ mod words;
 
 pub use closer::CloserLook;
 pub use engine::VerdictEngine;
+pub use explained::{ExplainedBy, Explanation, Share, explanations};
 pub use fragmentation::{Fragmentation, FragmentationWatch, Remedy};
 pub use marks::{GrowthPerMark, growth_per_mark};
+pub use parts::{PartVerdict, PartWatch};
 pub use resources::{GrowingResource, ResourceWatch};
-pub use words::verdict_line;
+pub use words::{interval_per_minute, verdict_line};
 
 use std::sync::Arc;
 
