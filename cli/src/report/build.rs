@@ -11,6 +11,7 @@ use leakline_core::{
 };
 use leakline_proto::Event;
 
+use super::bridge;
 use super::model::{ProbeGrowth, ProbeHealth, Report, Row};
 
 /// Problems that are told one by one; a file of noise has thousands.
@@ -267,7 +268,7 @@ impl Builder {
         let runtimes = self.runtimes.into_values().map(|(layer, name, _)| (layer, name)).collect();
         let remarks = [self.resources.line(), self.fragmentation.line()].into_iter().flatten().collect();
         let per_mark = per_mark(&marks, &self.verdicts, &self.rows);
-        Ok(Report {
+        let mut report = Report {
             parts: self.parts.verdicts(&self.verdicts),
             resident: self.parts.resident(),
             explanations: explanations(&self.verdicts, &self.parts),
@@ -293,7 +294,9 @@ impl Builder {
             more_problems: self.more_problems,
             damaged: self.damaged,
             without_symbols: Vec::new(),
-        })
+        };
+        report.explanations.extend(bridge::java_holds(&report));
+        Ok(report)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whole reports of sessions made by hand: core's types through the encoder into a recording's bytes and back.
 
+mod bridged;
 mod native;
 mod sources;
 

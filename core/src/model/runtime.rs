@@ -26,12 +26,15 @@ impl Frame {
         Some(if is_java || is_in_package() { Layer::Jvm } else { Layer::Python })
     }
 
+    /// Whether the method belongs to one of Java's own classes, by its name.
+    pub fn is_of_java_itself(&self) -> bool {
+        JAVA_LIBRARY.iter().any(|begin| self.function.starts_with(begin))
+    }
+
     /// Whether the code belongs to its runtime's own library, which everybody calls.
     fn is_library(&self) -> bool {
         match self.runtime() {
-            Some(Layer::Jvm) => {
-                self.file.is_empty() || JAVA_LIBRARY.iter().any(|begin| self.function.starts_with(begin))
-            }
+            Some(Layer::Jvm) => self.file.is_empty() || self.is_of_java_itself(),
             Some(Layer::Python) => {
                 let library =
                     self.file.split_once("/lib/python").filter(|(_, rest)| !rest.contains("-packages/"));

@@ -114,7 +114,7 @@ pub struct Rate {
 
 impl Rate {
     /// Both together, of series that err apart.
-    fn plus(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         let bytes_per_second = self.bytes_per_second + other.bytes_per_second;
         let below = (self.bytes_per_second - self.low).hypot(other.bytes_per_second - other.low);
         let above = (self.high - self.bytes_per_second).hypot(other.high - other.bytes_per_second);

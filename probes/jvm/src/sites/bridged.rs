@@ -1,11 +1,12 @@
-//! Which line let Java have a Python object: samples of the classes by which a bridge has Java hold one also get the frames
-//! of Python that are on the same thread's stack. No heap is walked for it, and no object is looked into.
+//! Which line of Python let Java have a Python object, or had Java make one of its own: where there is a bridge, samples also get
+//! the frames of Python that are on the same thread's stack, and those of the classes by which a bridge has Java hold a Python
+//! object are known by their class. No heap is walked for it, and no object is looked into.
 //!
-//! The bridge makes such an object while Python's interpreter runs on that thread, or is called from Java: so the thread's
-//! frames are there to be read, by the way in which the native heap's call paths go on in them (`probing::joined`).
+//! What Python has Java make is made while Python's interpreter runs on that thread: so the thread's frames are there to be read,
+//! by the way in which the native heap's call paths go on in them (`probing::joined`).
 //!
 //! Where there is no bridge, this costs a look at a flag. Otherwise a sample's class is compared with those that were met, or
-//! asked for its name.
+//! asked for its name, and the thread is asked for its state of Python, which most have not.
 //!
 //! Never here: the GIL, or a class of the bridge's that is kept from being unloaded.
 
@@ -42,7 +43,7 @@ pub(super) struct PythonFrames {
     numbers: Box<[u64]>,
 }
 
-/// What is special about a sample of such a class.
+/// What is special about a sample where there is a bridge.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Bridged {
     /// Which of the classes, from 1; 0: none of them.
@@ -72,7 +73,7 @@ impl Bridged {
             // SAFETY: the caller's promise.
             None => unsafe { find(jvmti, jni, class) },
         };
-        Self { class, python: if class > 0 { PythonFrames::here() } else { None } }
+        Self { class, python: PythonFrames::here() }
     }
 
     /// For a path's hash.

@@ -6,7 +6,7 @@
 //! leakline looks itself.
 //!
 //! - `sampling`: the callback, on the host's threads, and the table that it fills;
-//! - `bridged`: samples of objects by which Java holds Python's get Python's frames, too;
+//! - `bridged`: where there is a bridge to Python, samples get Python's frames, too;
 //! - `budget`: how often it may be sampled;
 //! - `looks`: when to look which samples are garbage; `reach`: looks;
 //! - here: the probe's lane, which sweeps the table and makes a reading of it.
@@ -236,8 +236,6 @@ impl Sites {
     fn site(&mut self, frame: &Frame<'_>, path: &Path) -> Arc<Site> {
         self.learn(frame, path);
         let Self { methods, frames, .. } = self;
-        // Python's stand before those native methods of Java that called Python.
-        let called = path.frames.iter().take_while(|[_, place]| (*place as i64) >= 0).count();
         let found = path.frames.iter().map(|[id, place]| {
             let number = methods.number(*id, *place as i64);
             if let Some(known) = frames.get(&number) {
@@ -249,6 +247,12 @@ impl Sites {
             Some(new)
         });
         let mut found: Vec<Option<Arc<leakline_core::Frame>>> = found.collect();
+        // Python's stand before the native method that called Python, which is none of Java's own.
+        let is_native = |[_, place]: &[u64; 2]| (*place as i64) < 0;
+        let called = path.frames.iter().zip(&found).position(|(raw, frame)| {
+            is_native(raw) && frame.as_ref().is_none_or(|frame| !frame.is_of_java_itself())
+        });
+        let called = called.unwrap_or(found.len());
         let python = path.bridged.tell().into_iter().map(|frame| Some(Arc::new(frame)));
         found.splice(called..called, python);
         let made = path.bridged.class_name().map(|class| Arc::new(leakline_core::Frame::made(class)));
