@@ -148,10 +148,11 @@ pub fn explanations(verdicts: &[Verdict], parts: &PartWatch) -> Vec<Explanation>
 
 /// The parts of the ledger that make up a layer's growth, the greatest first.
 fn parts_of(layer: Layer, verdict: &Verdict, whole: Rate, parts: &PartWatch) -> Vec<Explanation> {
+    let lasting = verdict.evidence.lasting_seconds;
     let own = PARTS.iter().filter(|(_, layers)| layers.contains(&layer)).map(|(part, _)| *part);
     let mut found: Vec<Explanation> = own
         .filter_map(|part| {
-            let rate = parts.rate_for(part, verdict.evidence.lasting_seconds)?;
+            let rate = parts.rate_for(part, lasting, WORTH_TELLING * whole.bytes_per_second)?;
             if rate.low <= 0.0 || rate.low > MUCH_MORE * whole.high {
                 return None;
             }

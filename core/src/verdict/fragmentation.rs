@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::series::Series;
 use super::slope::{rate, slope};
-use super::{Rate, interval_per_minute};
+use super::{Rate, Share, interval_per_minute};
 use crate::model::{Snapshot, names};
 use crate::text::{bytes, signed_bytes};
 
@@ -118,6 +118,8 @@ impl FragmentationWatch {
             return None;
         }
         let (rate, resident_rate) = (rate(&self.free.points())?, rate(&points)?);
+        // A share that is not known explains nothing.
+        Share::of(rate, resident_rate)?;
         let free_bytes = self.free.last()? as u64;
         let limit = self.arenas.filter(|arenas| *arenas > MANY_ARENAS);
         let trim = self.trimmable.map(|bytes| Remedy::Trim { at_most_bytes: bytes as u64 });

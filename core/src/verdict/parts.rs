@@ -211,14 +211,19 @@ impl PartWatch {
         PartVerdict { part: name.to_owned(), kind, rate: judged.rate, points, evidence: judged.evidence() }
     }
 
-    /// How fast a part has grown for so many seconds, or since the beginning.
-    pub(super) fn rate_for(&self, part: &str, lasting_seconds: Option<f64>) -> Option<Rate> {
+    /// How fast a part has grown for so many seconds, or since the beginning; `None` where that is clearly less than `least`
+    /// bytes per second.
+    pub(super) fn rate_for(&self, part: &str, lasting_seconds: Option<f64>, least: f64) -> Option<Rate> {
         let (series, part) = self.find(part)?;
         let mut points = series.points(part);
         if let (Some(lasting), Some(last)) = (lasting_seconds, points.last().copied()) {
             points.retain(|point| last.0 - point.0 <= lasting);
         }
-        rate(&points)
+        // Most parts stand still, and a look at the halves costs next to nothing.
+        let (early, late) = points.split_at(points.len() / 2);
+        let rough = (mean(late, |point| point.1) - mean(early, |point| point.1))
+            / (mean(late, |point| point.0) - mean(early, |point| point.0));
+        if rough < 0.5 * least { None } else { rate(&points) }
     }
 
     fn find(&self, name: &str) -> Option<(&Series, &Part)> {
@@ -273,6 +278,10 @@ impl Series {
     fn points(&self, part: &Part) -> Vec<Point> {
         self.timeline.seconds().iter().copied().zip(part.bytes.iter().copied()).collect()
     }
+}
+
+fn mean(points: &[Point], of: impl Fn(&Point) -> f64) -> f64 {
+    points.iter().map(of).sum::<f64>() / points.len() as f64
 }
 
 /// Which of the figures are there, one bit each.
@@ -394,9 +403,10 @@ mod tests {
             .collect();
         let watch = watched(&MAPPED, &words.join(" "));
         let per_minute = |seconds| {
-            let rate = watch.rate_for("thread stacks", seconds).unwrap();
+            let rate = watch.rate_for("thread stacks", seconds, 0.0).unwrap();
             (rate.bytes_per_second * 60.0 / 1_048_576.0).round()
         };
         assert_eq!((per_minute(Some(300.0)), per_minute(None)), (2.0, 1.0));
+        assert_eq!(watch.rate_for("thread stacks", None, 1_048_576.0), None);
     }
 }
