@@ -1,12 +1,13 @@
-//! Which line of Python let Java have a Python object, or had Java make one of its own: where there is a bridge, samples also get
-//! the frames of Python that are on the same thread's stack, and those of the classes by which a bridge has Java hold a Python
-//! object are known by their class. No heap is walked for it, and no object is looked into.
+//! Where Python has to do with an object of Java's: samples also get the frames of Python that are on the same thread's stack,
+//! because the line that keeps a Java object may be one that called Java. And it is noted when a sample's class is one by
+//! which a bridge has Java hold a Python object: so a line is known that let Java have it. No heap is walked for it, and no
+//! object is looked into.
 //!
-//! What Python has Java make is made while Python's interpreter runs on that thread: so the thread's frames are there to be read,
-//! by the way in which the native heap's call paths go on in them (`probing::joined`).
+//! Such a call comes from Python's interpreter on that thread, or is made below it: so the thread's frames are there to be
+//! read, by the way in which the native heap's call paths go on in them (`probing::joined`).
 //!
-//! Where there is no bridge, this costs a look at a flag. Otherwise a sample's class is compared with those that were met, or
-//! asked for its name, and the thread is asked for its state of Python, which most have not.
+//! Where there is no bridge, this costs a look at a flag. Otherwise Python's frames are asked for, and a sample's class is
+//! compared with those that were met, or asked for its name.
 //!
 //! Never here: the GIL, or a class of the bridge's that is kept from being unloaded.
 
@@ -43,17 +44,17 @@ pub(super) struct PythonFrames {
     numbers: Box<[u64]>,
 }
 
-/// What is special about a sample where there is a bridge.
+/// What Python has to do with a sample.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Bridged {
-    /// Which of the classes, from 1; 0: none of them.
+    /// By which of the classes, from 1, Java holds a Python object; 0: none of them.
     pub(super) class: u8,
-    /// Where Python was, if it was there.
+    /// Where Python was, if it was on that thread.
     pub(super) python: Option<PythonFrames>,
 }
 
 impl Bridged {
-    /// Of a sample whose class is `class`, in the callback for it.
+    /// What it has to do with a sample whose class is `class`, in the callback for it.
     ///
     /// # Safety
     ///
