@@ -27,6 +27,8 @@ const PARTS: &[(&str, &str)] = &[
 const MOST_LINES: usize = 3;
 /// Samples of a line, below which there are too few to tell.
 const FEW: f64 = 4.0;
+/// What there is no sample of may be so many samples' worth: the upper end of the 95 % interval of none.
+const UNSEEN: f64 = 3.84;
 /// Where no frame is anybody's program.
 const UNKNOWN: &str = "an unknown line";
 
@@ -92,6 +94,11 @@ impl Made {
         self.variance == 0.0 || self.bytes * self.bytes / self.variance >= FEW
     }
 
+    /// How many objects one sample stands for; none where all are counted.
+    fn objects_of_a_sample(&self) -> f64 {
+        self.objects * self.variance / (self.bytes * self.bytes).max(f64::MIN_POSITIVE)
+    }
+
     /// The 95 % interval of the objects.
     fn interval(&self) -> (f64, f64) {
         let (low, high) = interval_95(self.bytes, self.variance.sqrt());
@@ -153,12 +160,16 @@ pub(super) fn java_holds(report: &Report) -> Option<Explanation> {
 }
 
 /// How many more objects Java holds in a second by one of `lines`: they are counted all together, and told apart by samples.
+/// There may be lines of which there is no sample.
 fn objects_by(line: usize, lines: &[(Option<&Arc<Frame>>, Made)], held: &GrowingResource) -> Rate {
     let (mut own, mut others) = ([0.0; 3], [0.0; 3]);
     for (index, (_, made)) in lines.iter().enumerate() {
         let (low, high) = made.interval();
         let sum = if index == line { &mut own } else { &mut others };
         *sum = [sum[0] + made.objects, sum[1] + low, sum[2] + high];
+        if index == line {
+            others[2] += UNSEEN * made.objects_of_a_sample();
+        }
     }
     let share = |own: f64, others: f64| own / (own + others).max(f64::MIN_POSITIVE);
     Rate {

@@ -22,10 +22,9 @@ const MUCH_MORE: f64 = 1.15;
 /// Parts that are told of a layer.
 const MOST_PARTS: usize = 2;
 
-/// Parts that a layer's series is made of beside what it is named after.
-const PARTS: [(&str, &[Layer]); 12] = [
-    ("jvm metaspace", &[Layer::Jvm, Layer::Native, Layer::Process]),
-    ("jvm non-heap", &[Layer::Jvm, Layer::Native, Layer::Process]),
+/// Parts that a layer's series has beside what it is named after (see `layers`).
+const PARTS: [(&str, &[Layer]); 11] = [
+    ("jvm metaspace", &[Layer::Jvm]),
     ("jvm direct buffers", &[Layer::Jvm]),
     ("jvm code cache", &[Layer::Native, Layer::Process]),
     ("jvm other", &[Layer::Native, Layer::Process]),

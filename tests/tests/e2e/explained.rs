@@ -113,10 +113,13 @@ fn javas_growth_under_python_names_the_line_of_python() {
 
 #[test]
 fn what_java_holds_of_pythons_growth_is_told() {
-    let line = line_of("leaks/bridge/bridge.py", "inst=Listener()");
-    let classes = workspace();
-    let host = corpus(python("bridge/bridge.py", &["python-held-by-java", &classes.to_string_lossy()]));
-    let host = host.variable("LEAKLINE_JVM_SAMPLE_BYTES", "1KiB");
+    let line = line_of("hosts/bridge.py", "inst=Listener(");
+    let mut command = vec![venv_python().into(), workspace().join("tests/hosts/bridge.py").into()];
+    // Some four megabytes a second, and hardly any garbage of Java's, which would be sampled, too.
+    let steps = std::iter::repeat_n("150", 280);
+    let words = ["--hold", "8000", "--stay", "0.3", "--collect", "--end", "at-once", "--steps"];
+    command.extend(words.into_iter().chain(steps).map(OsString::from));
+    let host = corpus(command).variable("LEAKLINE_JVM_SAMPLE_BYTES", "4KiB");
     let found = check(host, "Python held by Java", &["python"], |found| {
         found["by"] == "held" && found["other_layer"] == "jvm"
     });
