@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use leakline_core::synthetic::{Random, Recipe, snapshot};
-use leakline_core::{Amount, Kind, Profile, ProfileSource, Rate, Site, SiteStat, Verdict, VerdictEngine};
+use leakline_core::{
+    Amount, Gauge, Kind, PartWatch, Profile, ProfileSource, Rate, Site, SiteStat, Verdict, VerdictEngine,
+    explanations, names,
+};
 
 const MINUTES: f64 = 60.0;
 const INTERVAL: f64 = 5.0 * MINUTES;
@@ -225,6 +228,71 @@ fn cost() {
     tell("a tick with 20,000 sites, worst", took[took.len() - 1], 20.0, "ms");
     // The baseline's profile and what the allocator keeps of the others are in it.
     tell("resident size after 200 such ticks", (resident() - before) / MB, 10.0, "MB");
+    parts_cost();
+}
+
+/// The parts of a ledger, beside a layer that leaks: what a log asks at each tick, and a report once.
+fn parts_cost() {
+    let (mut watch, mut engine) = (PartWatch::default(), VerdictEngine::default());
+    let gauges = [
+        names::RESIDENT,
+        names::ANONYMOUS,
+        names::FILE_BACKED,
+        names::SHARED,
+        names::MALLOC_LIVE,
+        names::MALLOC_FREE,
+        names::PYTHON_ARENAS,
+        names::PYTHON_ARENAS_USED,
+        names::PYTHON_LARGE,
+        names::JVM_HEAP_USED,
+        names::JVM_HEAP_COMMITTED,
+        names::JVM_METASPACE_COMMITTED,
+        names::MAP_ANONYMOUS,
+        names::MAP_UNNAMED,
+        names::MAP_LIBRARIES,
+        names::MAP_STACKS,
+        names::MAP_OTHER,
+        names::MAP_MALLOC,
+        names::MAP_JAVA_HEAP,
+        names::MAP_JAVA_CODE,
+        names::MAP_JAVA_OTHER,
+    ];
+    let mut random = Random::new(1);
+    let (mut each, mut all) = (Vec::new(), Vec::new());
+    for tick in 0..200_u32 {
+        let bytes = f64::from(tick) * MB;
+        let mut snapshot = snapshot(tick, INTERVAL, bytes);
+        let process = &mut snapshot.readings[0];
+        // The process grows, mostly by what was mapped in other ways.
+        let value = |random: &mut Random, n: usize| {
+            let growth = match gauges[n] {
+                names::RESIDENT | names::ANONYMOUS => 6.0 * bytes,
+                names::MAP_OTHER => 5.0 * bytes,
+                _ => 0.0,
+            };
+            ((20 + n) as f64 * MB + growth + random.normal() * MB).max(0.0)
+        };
+        process.gauges = gauges
+            .iter()
+            .enumerate()
+            .map(|(n, name)| Gauge::bytes(*name, value(&mut random, n) as u64))
+            .collect();
+        let verdicts = engine.push(&snapshot, None);
+        let begun = Instant::now();
+        watch.push(&snapshot);
+        let found = explanations(&verdicts, &watch);
+        each.push(begun.elapsed().as_secs_f64() * 1e3);
+        assert!(tick < 100 || !found.is_empty(), "a layer leaks: {verdicts:?}");
+        let begun = Instant::now();
+        assert!(tick < 20 || watch.verdicts(&verdicts).len() > 15, "there are many parts");
+        all.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    let median = |took: &mut Vec<f64>| {
+        took.sort_by(f64::total_cmp);
+        took[took.len() / 2]
+    };
+    tell("a ledger's parts at a tick, median", median(&mut each), 1.0, "ms");
+    tell("the verdicts of a ledger's parts, median", median(&mut all), 20.0, "ms");
 }
 
 /// Resident bytes of this process; 0 where the system does not tell.

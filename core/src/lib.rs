@@ -38,6 +38,7 @@ pub use request::{Asked, ProbeRequest, Window, WindowSource};
 pub use scheduler::{Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};
 pub use sink::{Record, Sink, SinkError, SinkStats};
 pub use verdict::{
-    CloserLook, Evidence, Fragmentation, FragmentationWatch, GrowingResource, GrowthPerMark, Kind, Rate,
-    Remedy, ResourceWatch, Subject, Verdict, VerdictEngine, growth_per_mark, verdict_line,
+    CloserLook, Evidence, ExplainedBy, Explanation, Fragmentation, FragmentationWatch, GrowingResource,
+    GrowthPerMark, Kind, PartVerdict, PartWatch, Rate, Remedy, ResourceWatch, Share, Subject, Verdict,
+    VerdictEngine, explanations, growth_per_mark, interval_per_minute, verdict_line,
 };

@@ -13,6 +13,9 @@ import jpype
 
 
 class Listener:
+    def __init__(self, size):
+        self.buffer = bytes(size) if size else None
+
     def run(self):
         return None
 
@@ -27,7 +30,7 @@ def let_go(held, queue, before):
 
 
 def stay(options):
-    pieces = int(options.stay / 0.5) if options.collect else 1
+    pieces = max(1, int(options.stay / 0.5)) if options.collect else 1
     for _ in range(pieces):
         time.sleep(options.stay / pieces)
         if options.collect:
@@ -46,6 +49,7 @@ def loader():
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, nargs="*", default=[])
+    parser.add_argument("--hold", type=int, default=0, help="bytes that each of these objects has")
     parser.add_argument("--keep", type=int, default=0, help="Java objects that Python keeps, more at each step")
     parser.add_argument("--census", action="store_true", help="ask leakline for a census after the last step")
     parser.add_argument("--loaders", type=int, default=0, help="class loaders that each have a class of their own")
@@ -63,7 +67,7 @@ def main():
     print("begins with", before, flush=True)
     for step in options.steps:
         for _ in range(step):
-            held.add(jpype.JProxy("java.lang.Runnable", inst=Listener()))
+            held.add(jpype.JProxy("java.lang.Runnable", inst=Listener(options.hold)))
         kept.extend(jpype.JClass("java.lang.StringBuilder")() for _ in range(options.keep))
         if step == 0:
             let_go(held, queue, before)

@@ -1,10 +1,14 @@
 //! The part of a report about what lies between two runtimes: what each holds of the other's, and how that grows.
-//! Pure: gives a string with colours in it. Decides nothing; what grows is said by the verdicts.
+//! Pure: gives a string with colours in it. What grows is said by the verdicts; here is told what of it the other runtime holds.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use leakline_core::{Cycle, ProfileSource, SiteGrowth, interval_95, names, text};
+use leakline_core::{
+    Cycle, ExplainedBy, Explanation, Frame, GrowingResource, Layer, ProfileSource, Rate, Share, Site,
+    SiteGrowth, Subject, Verdict, interval_95, names, text,
+};
 use serde_json::{Value, json};
 
 use super::model::Report;
@@ -23,6 +27,8 @@ const PARTS: &[(&str, &str)] = &[
 const MOST_LINES: usize = 3;
 /// Samples of a line, below which there are too few to tell.
 const FEW: f64 = 4.0;
+/// What there is no sample of may be so many samples' worth: the upper end of the 95 % interval of none.
+const UNSEEN: f64 = 3.84;
 /// Where no frame is anybody's program.
 const UNKNOWN: &str = "an unknown line";
 
@@ -64,13 +70,11 @@ struct Made {
     variance: f64,
 }
 
-/// The lines that let Java have most, with how many it holds by them.
-fn lines<'a>(samples: &[&'a SiteGrowth], roots: &[String]) -> Vec<(String, Made)> {
-    let mut lines: BTreeMap<String, Made> = BTreeMap::new();
+/// The lines that let Java have most, with how many it holds by them; `None` where no frame is anybody's program.
+fn lines<'a>(samples: &[&'a SiteGrowth]) -> Vec<(Option<&'a Arc<Frame>>, Made)> {
+    let mut lines: BTreeMap<Option<&Arc<Frame>>, Made> = BTreeMap::new();
     for &sample in samples {
-        let place = |site: &'a SiteGrowth| site.site.outside_of_bridges();
-        let line = place(sample).map_or(UNKNOWN.to_owned(), |frame| text::frame(frame, roots));
-        let made = lines.entry(line).or_default();
+        let made = lines.entry(sample.site.outside_of_bridges()).or_default();
         made.bytes += sample.live.bytes as f64;
         made.objects += sample.live.blocks as f64;
         made.variance += (sample.standard_error_bytes as f64).powi(2);
@@ -80,20 +84,37 @@ fn lines<'a>(samples: &[&'a SiteGrowth], roots: &[String]) -> Vec<(String, Made)
     lines
 }
 
+fn words_of(line: Option<&Arc<Frame>>, roots: &[String]) -> String {
+    line.map_or(UNKNOWN.to_owned(), |frame| text::frame(frame, roots))
+}
+
+impl Made {
+    /// Whether there are samples enough.
+    fn is_told(&self) -> bool {
+        self.variance == 0.0 || self.bytes * self.bytes / self.variance >= FEW
+    }
+
+    /// How many objects one sample stands for; none where all are counted.
+    fn objects_of_a_sample(&self) -> f64 {
+        self.objects * self.variance / (self.bytes * self.bytes).max(f64::MIN_POSITIVE)
+    }
+
+    /// The 95 % interval of the objects.
+    fn interval(&self) -> (f64, f64) {
+        let (low, high) = interval_95(self.bytes, self.variance.sqrt());
+        let objects = |bytes: f64| bytes * self.objects / self.bytes.max(1.0);
+        (objects(low), objects(high))
+    }
+}
+
 /// `  created at bridge.py:88 main: about 4100 of them (3300 to 4900)`, a line for each.
 fn created(samples: &[&SiteGrowth], roots: &[String]) -> String {
     let mut out = String::new();
-    let told = |made: &Made| made.variance == 0.0 || made.bytes * made.bytes / made.variance >= FEW;
-    for (line, made) in lines(samples, roots).iter().filter(|(_, made)| told(made)).take(MOST_LINES) {
-        let (low, high) = interval_95(made.bytes, made.variance.sqrt());
-        let objects = |bytes: f64| bytes * made.objects / made.bytes.max(1.0);
-        let (low, high) = (objects(low), objects(high));
-        let _ = writeln!(
-            out,
-            "  created at {}: about {:.0} of them ({low:.0} to {high:.0})",
-            clean(line),
-            made.objects
-        );
+    for (line, made) in lines(samples).iter().filter(|(_, made)| made.is_told()).take(MOST_LINES) {
+        let (low, high) = made.interval();
+        let line = clean(&words_of(*line, roots));
+        let _ =
+            writeln!(out, "  created at {line}: about {:.0} of them ({low:.0} to {high:.0})", made.objects);
     }
     if out.is_empty() {
         let words = "  which line lets Java have them is not sampled yet: Java's allocations are, one in jvm.sample_bytes";
@@ -102,14 +123,77 @@ fn created(samples: &[&SiteGrowth], roots: &[String]) -> String {
     out
 }
 
+/// How much of Python's growth Java holds: what was allocated in the very call that let Java have an object, one block of a
+/// site for each object more that Java holds by that line. Of what was allocated elsewhere nothing is known.
+pub(super) fn java_holds(report: &Report) -> Option<Explanation> {
+    let is_python = |verdict: &&Verdict| verdict.subject == Subject::Layer(Layer::Python);
+    let whole = report.verdicts.iter().find(is_python).filter(|verdict| verdict.kind.leaks())?.rate?;
+    let held = report.growing.iter().find(|growing| growing.gauge == names::BRIDGE_JAVA_HOLDS_PYTHON)?;
+    let samples = samples(report);
+    let lines = lines(&samples);
+    let mut explained: Option<Rate> = None;
+    let mut most: Option<(f64, &Arc<Frame>)> = None;
+    for verdict in report.verdicts.iter().filter(|verdict| verdict.kind.leaks()) {
+        let (Subject::Site(Layer::Python, site), Some(rate)) = (&verdict.subject, verdict.rate) else {
+            continue;
+        };
+        let given = |frame: &&Arc<Frame>| {
+            lines.iter().position(|(line, made)| *line == Some(*frame) && made.is_told())
+        };
+        let Some((line, at)) = site.frames().iter().find_map(|frame| Some((given(&frame)?, frame))) else {
+            continue;
+        };
+        let Some(block) = block_bytes(report, site) else { continue };
+        let objects = objects_by(line, &lines, held);
+        let own = Rate {
+            bytes_per_second: rate.bytes_per_second.min(objects.bytes_per_second * block),
+            low: rate.low.min(objects.low * block),
+            high: rate.high.min(objects.high * block),
+        };
+        explained = Some(explained.map_or(own, |sum| sum.plus(own)));
+        if most.is_none_or(|(bytes, _)| bytes < own.bytes_per_second) {
+            most = Some((own.bytes_per_second, at));
+        }
+    }
+    let by = ExplainedBy::Held { by: Layer::Jvm, at: Arc::clone(most?.1) };
+    Some(Explanation { layer: Layer::Python, by, share: Share::of(explained?, whole)? })
+}
+
+/// How many more objects Java holds in a second by one of `lines`: they are counted all together, and told apart by samples.
+/// There may be lines of which there is no sample.
+fn objects_by(line: usize, lines: &[(Option<&Arc<Frame>>, Made)], held: &GrowingResource) -> Rate {
+    let (mut own, mut others) = ([0.0; 3], [0.0; 3]);
+    for (index, (_, made)) in lines.iter().enumerate() {
+        let (low, high) = made.interval();
+        let sum = if index == line { &mut own } else { &mut others };
+        *sum = [sum[0] + made.objects, sum[1] + low, sum[2] + high];
+        if index == line {
+            others[2] += UNSEEN * made.objects_of_a_sample();
+        }
+    }
+    let share = |own: f64, others: f64| own / (own + others).max(f64::MIN_POSITIVE);
+    Rate {
+        bytes_per_second: held.per_minute / 60.0 * share(own[0], others[0]),
+        low: held.per_minute_low / 60.0 * share(own[1], others[2]),
+        high: held.per_minute_high / 60.0 * share(own[2], others[1]),
+    }
+}
+
+/// The mean size of a site's blocks.
+fn block_bytes(report: &Report, site: &Site) -> Option<f64> {
+    let mut sites = report.growths.iter().flat_map(|growth| &growth.growth.sites);
+    let live = sites.find(|grown| grown.site.id() == site.id())?.live;
+    (live.blocks > 0).then(|| live.bytes as f64 / live.blocks as f64)
+}
+
 /// The same as values.
 pub(super) fn created_objects(report: &Report) -> Vec<Value> {
-    let lines = lines(&samples(report), &report.roots).into_iter();
-    let value = |(line, made): (String, Made)| {
+    let samples = samples(report);
+    let value = |(line, made): (Option<&Arc<Frame>>, Made)| {
         let error = if made.bytes > 0.0 { made.variance.sqrt() / made.bytes } else { 0.0 };
-        json!({ "at": line, "objects": made.objects, "standard_error_objects": made.objects * error })
+        json!({ "at": words_of(line, &report.roots), "objects": made.objects, "standard_error_objects": made.objects * error })
     };
-    lines.map(value).collect()
+    lines(&samples).into_iter().map(value).collect()
 }
 
 /// What neither collector can free, when it was looked for last; nothing where none was found.
@@ -151,9 +235,7 @@ fn part(words: &str, held: f64, per_tick: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use leakline_core::{Amount, Frame, Site};
+    use leakline_core::Amount;
 
     use super::*;
 

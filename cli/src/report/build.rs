@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use leakline_core::{
-    Cycle, FragmentationWatch, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark, Profile,
+    Cycle, FragmentationWatch, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark, PartWatch, Profile,
     ReadingStatus, ResourceWatch, Session, Snapshot, Subject, Timestamp, Verdict, VerdictEngine,
-    growth_per_mark,
+    explanations, growth_per_mark,
 };
 use leakline_proto::Event;
 
+use super::bridge;
 use super::model::{ProbeGrowth, ProbeHealth, Report, Row};
 
 /// Problems that are told one by one; a file of noise has thousands.
@@ -59,6 +60,7 @@ pub(crate) struct Builder {
     engine: VerdictEngine,
     resources: ResourceWatch,
     fragmentation: FragmentationWatch,
+    parts: PartWatch,
     growth: Baseline,
     holders: BTreeMap<String, Vec<Holder>>,
     cycles: Vec<Cycle>,
@@ -106,6 +108,7 @@ impl Builder {
             engine: VerdictEngine::default(),
             resources: ResourceWatch::default(),
             fragmentation: FragmentationWatch::default(),
+            parts: PartWatch::default(),
             growth: Baseline::default(),
             holders: BTreeMap::new(),
             cycles: Vec::new(),
@@ -224,6 +227,7 @@ impl Builder {
     fn row(&mut self, snapshot: &Snapshot) -> Row {
         self.resources.push(snapshot);
         self.fragmentation.push(snapshot);
+        self.parts.push(snapshot);
         let gauges = snapshot.readings.iter().flat_map(|reading| &reading.gauges);
         let names = &mut self.names;
         let costs = snapshot
@@ -264,7 +268,10 @@ impl Builder {
         let runtimes = self.runtimes.into_values().map(|(layer, name, _)| (layer, name)).collect();
         let remarks = [self.resources.line(), self.fragmentation.line()].into_iter().flatten().collect();
         let per_mark = per_mark(&marks, &self.verdicts, &self.rows);
-        Ok(Report {
+        let mut report = Report {
+            parts: self.parts.verdicts(&self.verdicts),
+            resident: self.parts.resident(),
+            explanations: explanations(&self.verdicts, &self.parts),
             growing: self.resources.growing(),
             fragmentation: self.fragmentation.mark(),
             remarks,
@@ -287,7 +294,9 @@ impl Builder {
             more_problems: self.more_problems,
             damaged: self.damaged,
             without_symbols: Vec::new(),
-        })
+        };
+        report.explanations.extend(bridge::java_holds(&report));
+        Ok(report)
     }
 }
 

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use leakline_core::{Ledger, PartSource, Site, SiteHolder, Subject, Verdict, verdict_line};
+use leakline_core::{
+    ExplainedBy, Explanation, Frame, Ledger, PartSource, PartVerdict, Site, SiteHolder, Subject, Verdict,
+    verdict_line,
+};
 use serde_json::{Value, json};
 
 use super::model::{ProbeGrowth, Report, Row};
@@ -45,6 +48,9 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
             "more_problems": report.more_problems,
         },
         "verdicts": report.verdicts.iter().map(|verdict| verdict_object(verdict, report)).collect::<Vec<_>>(),
+        "resident": part_object(&report.resident),
+        "parts": report.parts.iter().map(part_object).collect::<Vec<_>>(),
+        "explanations": report.explanations.iter().map(|found| explanation_object(found, report)).collect::<Vec<_>>(),
         "growing_resources": report.growing,
         "fragmentation": report.fragmentation,
         "snapshots": report.rows.iter().map(row_object).collect::<Vec<_>>(),
@@ -117,6 +123,51 @@ fn verdict_object(verdict: &Verdict, report: &Report) -> Value {
     })
 }
 
+fn part_object(verdict: &PartVerdict) -> Value {
+    json!({
+        "part": verdict.part,
+        "kind": verdict.kind,
+        "bytes_per_second": verdict.rate.map(|rate| rate.bytes_per_second),
+        "bytes_per_second_low": verdict.rate.map(|rate| rate.low),
+        "bytes_per_second_high": verdict.rate.map(|rate| rate.high),
+        "points": verdict.points,
+        "chance": verdict.evidence.chance,
+        "lasting_seconds": verdict.evidence.lasting_seconds,
+    })
+}
+
+fn explanation_object(found: &Explanation, report: &Report) -> Value {
+    let (by, part, other, at) = match &found.by {
+        ExplainedBy::Part(part) => ("part", Some(part), None, None),
+        ExplainedBy::Callers { layer, at } => ("callers", None, Some(layer), Some(at)),
+        ExplainedBy::Held { by, at } => ("held", None, Some(by), Some(at)),
+    };
+    json!({
+        "layer": found.layer.name(),
+        "by": by,
+        "part": part,
+        "other_layer": other.map(|layer| layer.name()),
+        "at": at.map(|frame| frame_object(frame, report)),
+        "share": found.share.share,
+        "share_low": found.share.low,
+        "share_high": found.share.high,
+        "words": found.words(&report.roots),
+    })
+}
+
+fn frame_object(frame: &Frame, report: &Report) -> Value {
+    json!({
+        "function": frame.function,
+        "file": frame.file,
+        "short_file": leakline_core::text::short_path(&frame.file, &report.roots),
+        "line": frame.line,
+        "native": frame.native.as_ref().map(|place| json!({
+            "build_id": place.build_id,
+            "address": place.address,
+        })),
+    })
+}
+
 /// A site as docs/report-json.md describes it.
 pub(crate) fn site_object(site: &Site, report: &Report) -> Value {
     let id = format!("{:?}", site.id());
@@ -124,16 +175,7 @@ pub(crate) fn site_object(site: &Site, report: &Report) -> Value {
         SiteHolder::Class(name) => json!({ "id": id, "class": name }),
         SiteHolder::CallPath { frames, truncated } => json!({
             "id": id,
-            "frames": frames.iter().map(|frame| json!({
-                "function": frame.function,
-                "file": frame.file,
-                "short_file": leakline_core::text::short_path(&frame.file, &report.roots),
-                "line": frame.line,
-                "native": frame.native.as_ref().map(|place| json!({
-                    "build_id": place.build_id,
-                    "address": place.address,
-                })),
-            })).collect::<Vec<_>>(),
+            "frames": frames.iter().map(|frame| frame_object(frame, report)).collect::<Vec<_>>(),
             "truncated": truncated,
         }),
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{
-    Cause, Cycle, Fragmentation, GrowingResource, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark,
-    OwnCost, ProfileSource, ReadCost, Session, Subject, Timestamp, Verdict,
+    Cause, Cycle, Explanation, Fragmentation, GrowingResource, Growth, GrowthPerMark, Holder, Layer, Ledger,
+    Loss, Mark, OwnCost, PartVerdict, ProfileSource, ReadCost, Session, Subject, Timestamp, Verdict,
 };
 
 use crate::symbols::WithoutSymbols;
@@ -27,6 +27,12 @@ pub(crate) struct Report {
     pub(crate) rows: Vec<Row>,
     /// After the last of `rows`, the worst first.
     pub(crate) verdicts: Vec<Verdict>,
+    /// What each part of the ledger does, in the ledger's order.
+    pub(crate) parts: Vec<PartVerdict>,
+    /// What the resident size does.
+    pub(crate) resident: PartVerdict,
+    /// Which layer causes which.
+    pub(crate) explanations: Vec<Explanation>,
     /// Which resources beside memory grow.
     pub(crate) growing: Vec<GrowingResource>,
     /// Set when free bytes inside malloc, and no leak, explain the growth.

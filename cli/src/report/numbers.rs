@@ -1,7 +1,7 @@
 //! The numbers over time as tables: the ledger, and the gauge that stands for each layer.
 //! Decides nothing; what a number means is the verdict's to say.
 
-use leakline_core::{names, text};
+use leakline_core::{PartVerdict, interval_per_minute, names, text};
 
 use super::model::Report;
 use super::table::{Table, Weight};
@@ -34,23 +34,31 @@ pub(crate) fn ledger(report: &Report) -> String {
     let mut table = Table::default();
     let head =
         columns.iter().filter_map(|column| Some(moment(report, report.rows.get(*column)?.at.unix_nanos)));
+    let grows = |verdict: &PartVerdict| verdict.growth().is_some();
+    let sure = if report.parts.iter().any(grows) || grows(&report.resident) { "95 %" } else { "" }.to_owned();
     table.line(
         Weight::Strong,
-        [String::new()].into_iter().chain(head).chain(["per minute".to_owned()]).collect(),
+        [String::new()].into_iter().chain(head).chain(["per minute".to_owned(), sure]).collect(),
     );
-    let mut line = |name: &str, weight: Weight, values: &[Option<f64>]| {
+    let mut line = |name: &str, weight: Weight, values: &[Option<f64>], verdict: Option<&PartVerdict>| {
         let cells = columns.iter().map(|column| cell(values.get(*column).copied().flatten()));
-        let cells = [name.to_owned()].into_iter().chain(cells).chain([per_minute(report, values)]);
-        table.line(weight, cells.collect());
+        let cells = [name.to_owned()].into_iter().chain(cells);
+        let growth = match verdict.and_then(PartVerdict::growth) {
+            Some(rate) => vec![text::signed_bytes(rate.bytes_per_second * 60.0), interval_per_minute(&rate)],
+            None => vec![per_minute(report, values)],
+        };
+        table.line(weight, cells.chain(growth).collect());
     };
-    line("resident", Weight::Strong, &resident);
+    line("resident", Weight::Strong, &resident, Some(&report.resident));
     for (index, (name, values)) in parts.iter().enumerate() {
         let is_nothing = columns
             .iter()
             .all(|column| values.get(*column).copied().flatten().is_none_or(|bytes| bytes < 0.5));
         // The last is what nobody accounts for: that there is nothing of it is worth a line.
         if !is_nothing || index + 1 == parts.len() {
-            line(&format!("  {name}"), if is_nothing { Weight::Faint } else { Weight::Plain }, values);
+            let verdict = report.parts.iter().find(|part| part.part == *name);
+            let weight = if is_nothing { Weight::Faint } else { Weight::Plain };
+            line(&format!("  {name}"), weight, values, verdict);
         }
     }
     table.text()

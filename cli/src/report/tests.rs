@@ -1,5 +1,6 @@
 //! Whole reports of sessions made by hand: core's types through the encoder into a recording's bytes and back.
 
+mod bridged;
 mod native;
 mod sources;
 
@@ -227,10 +228,10 @@ fn the_answer_comes_first_then_its_numbers() {
             ok    jvm      steady, 0 B/min (95 %: 0 to 0)
             ok    native   steady, 0 B/min (95 %: 0 to 0)
 
-                                        09:00      09:20      09:40      10:00      10:20  per minute
-            resident                190.0 MiB  217.6 MiB  245.2 MiB  272.8 MiB  300.4 MiB    +1.4 MiB
+                                        09:00      09:20      09:40      10:00      10:20  per minute          95 %
+            resident                190.0 MiB  217.6 MiB  245.2 MiB  272.8 MiB  300.4 MiB    +1.4 MiB  1.38 to 1.38
               files (code, data)     50.0 MiB   50.0 MiB   50.0 MiB   50.0 MiB   50.0 MiB        none
-              python objects         11.0 MiB   38.6 MiB   66.2 MiB   93.8 MiB  121.4 MiB    +1.4 MiB
+              python objects         11.0 MiB   38.6 MiB   66.2 MiB   93.8 MiB  121.4 MiB    +1.4 MiB  1.38 to 1.38
               jvm heap used          45.0 MiB   45.0 MiB   45.0 MiB   45.0 MiB   45.0 MiB        none
               python large objects    1.0 MiB    1.0 MiB    1.0 MiB    1.0 MiB    1.0 MiB        none
               other malloc           29.0 MiB   29.0 MiB   29.0 MiB   29.0 MiB   29.0 MiB        none
@@ -462,7 +463,7 @@ fn the_json_object_has_the_documented_fields() {
         all.iter().filter(|name| !documented.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "not in docs/report-json.md: {missing:?}");
     assert_eq!(value["growth"][0]["sites"].as_array().unwrap().len(), 1);
-    expect![[r#"["coverage", "cycles", "format", "fragmentation", "growing_resources", "growth", "growth_per_mark", "java_got_python", "marks", "own", "probes", "session", "snapshots", "types", "verdicts", "without_symbols"]"#]]
+    expect![[r#"["coverage", "cycles", "explanations", "format", "fragmentation", "growing_resources", "growth", "growth_per_mark", "java_got_python", "marks", "own", "parts", "probes", "resident", "session", "snapshots", "types", "verdicts", "without_symbols"]"#]]
     .assert_eq(&format!("{keys:?}"));
     expect![[r#"
         {

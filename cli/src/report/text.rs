@@ -124,6 +124,9 @@ fn verdicts(report: &Report, bounds: Bounds) -> String {
     for verdict in &report.verdicts {
         let Subject::Layer(layer) = &verdict.subject else { continue };
         let _ = writeln!(out, "{}", painted(verdict, &report.roots));
+        for found in report.explanations.iter().filter(|found| found.layer == *layer) {
+            let _ = writeln!(out, "{INDENT}{}", clean(&found.words(&report.roots)));
+        }
         out += &sites_of(report, *layer, bounds);
     }
     if out.is_empty() {

@@ -4,6 +4,7 @@ mod bridged;
 mod fingerprint;
 mod gauge;
 mod profile;
+mod runtime;
 mod session;
 mod site;
 mod snapshot;

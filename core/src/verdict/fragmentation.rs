@@ -4,8 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::series::Series;
-use super::slope::slope;
+use super::slope::{rate, slope};
+use super::{Rate, Share, interval_per_minute};
 use crate::model::{Snapshot, names};
+use crate::text::{bytes, signed_bytes};
 
 const MAX_POINTS: usize = 144;
 const MIN_POINTS: usize = 5;
@@ -44,6 +46,10 @@ pub struct Fragmentation {
     pub free_bytes: u64,
     /// The share of the resident size's growth that free bytes explain, from 0 to 1.
     pub share: f64,
+    /// How fast free bytes grow.
+    pub rate: Rate,
+    /// How fast the resident size grows.
+    pub resident_rate: Rate,
     /// What would help; may be empty.
     pub remedies: Vec<Remedy>,
 }
@@ -111,26 +117,32 @@ impl FragmentationWatch {
         if slope(&later)? < STILL_GROWING * free {
             return None;
         }
+        let (rate, resident_rate) = (rate(&self.free.points())?, rate(&points)?);
+        // A share that is not known explains nothing.
+        Share::of(rate, resident_rate)?;
         let free_bytes = self.free.last()? as u64;
         let limit = self.arenas.filter(|arenas| *arenas > MANY_ARENAS);
         let trim = self.trimmable.map(|bytes| Remedy::Trim { at_most_bytes: bytes as u64 });
         let limit = limit.map(|now| Remedy::LimitArenas { now: now as u32, suggested: FEW_ARENAS });
-        Some(Fragmentation { free_bytes, share, remedies: trim.into_iter().chain(limit).collect() })
+        let remedies = trim.into_iter().chain(limit).collect();
+        Some(Fragmentation { free_bytes, share, rate, resident_rate, remedies })
     }
 
     /// The mark in one line.
     pub fn line(&self) -> Option<String> {
-        let Fragmentation { free_bytes, share, remedies } = self.mark()?;
-        let free = crate::text::bytes(free_bytes as f64);
+        let Fragmentation { free_bytes, share, rate, resident_rate, remedies } = self.mark()?;
+        let free = bytes(free_bytes as f64);
+        let [own, all] = [rate, resident_rate].map(|rate| signed_bytes(rate.bytes_per_second * 60.0));
         let mut line = format!(
-            "native: {free} free inside malloc explain {:.0} % of the growth: fragmentation, not a leak",
-            share * 100.0
+            "native: {free} free inside malloc explain {:.0} % of the growth, {own} (95 %: {}) of {all} a minute: \
+             fragmentation, not a leak",
+            share * 100.0,
+            interval_per_minute(&rate),
         );
         for remedy in remedies {
             line.push_str(&match remedy {
                 Remedy::Trim { at_most_bytes } => {
-                    let bytes = crate::text::bytes(at_most_bytes as f64);
-                    format!("; malloc_trim(0) would give back at most {bytes}")
+                    format!("; malloc_trim(0) would give back at most {}", bytes(at_most_bytes as f64))
                 }
                 Remedy::LimitArenas { now, suggested } => {
                     format!("; {now} arenas: MALLOC_ARENA_MAX={suggested} would limit them")
@@ -171,6 +183,22 @@ mod tests {
         check([10, 1, 9], 64, None);
         check([10, 1, 1], 64, None);
         check([0, 9, 0], 64, None);
+    }
+
+    #[test]
+    fn the_line_has_the_numbers_that_it_rests_on() {
+        let mut watch = FragmentationWatch::default();
+        for minute in 0..8 {
+            let gauges = vec![
+                Gauge::bytes(names::RESIDENT, (100 + 10 * minute) << 20),
+                Gauge::bytes(names::MALLOC_FREE, (3 + 9 * minute) << 20),
+                Gauge::bytes(names::MALLOC_LIVE, 10 << 20),
+            ];
+            watch.push(&snapshot_of(minute, gauges));
+        }
+        let expected = "native: 66.0 MiB free inside malloc explain 90 % of the growth, +9.0 MiB (95 %: 9.00 to 9.00) of \
+            +10.0 MiB a minute: fragmentation, not a leak";
+        assert_eq!(watch.line().as_deref(), Some(expected));
     }
 
     #[test]

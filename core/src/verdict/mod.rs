@@ -3,17 +3,20 @@
 //!
 //! `engine` follows a session; `layers` says which series a layer is judged by; `judge` says what one series looks like,
 //! with `trend` (does it rise?), `segments` (where does it change?), `shapes` (what is no straight line), `slope` (how fast, with
-//! an interval) and `lasting` (what noise that lasts leaves of that).
+//! an interval) and `lasting` (what noise that lasts leaves of that). `parts` judges the ledger's parts, and `explained` says
+//! which layer causes which.
 //! It says of a heap that a generational collector has only cleaned in part that it grows, when it does; and what rises
 //! straight for longer than it is looked at is a leak to it, whether or not it would have stopped.
 
 mod closer;
 mod engine;
+mod explained;
 mod fragmentation;
 mod judge;
 mod lasting;
 mod layers;
 mod marks;
+mod parts;
 mod reached;
 mod resources;
 mod segments;
@@ -27,10 +30,12 @@ mod words;
 
 pub use closer::CloserLook;
 pub use engine::VerdictEngine;
+pub use explained::{ExplainedBy, Explanation, Share, explanations};
 pub use fragmentation::{Fragmentation, FragmentationWatch, Remedy};
 pub use marks::{GrowthPerMark, growth_per_mark};
+pub use parts::{PartVerdict, PartWatch};
 pub use resources::{GrowingResource, ResourceWatch};
-pub use words::verdict_line;
+pub use words::{interval_per_minute, verdict_line};
 
 use std::sync::Arc;
 
@@ -111,7 +116,7 @@ pub struct Rate {
 
 impl Rate {
     /// Both together, of series that err apart.
-    fn plus(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         let bytes_per_second = self.bytes_per_second + other.bytes_per_second;
         let below = (self.bytes_per_second - self.low).hypot(other.bytes_per_second - other.low);
         let above = (self.high - self.bytes_per_second).hypot(other.high - other.bytes_per_second);

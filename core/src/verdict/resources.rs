@@ -24,6 +24,10 @@ pub struct GrowingResource {
     pub gauge: String,
     /// How many more each minute.
     pub per_minute: f64,
+    /// Lower end of the 95 % interval.
+    pub per_minute_low: f64,
+    /// Upper end of the interval.
+    pub per_minute_high: f64,
 }
 
 /// Follows the resources of a session.
@@ -68,8 +72,12 @@ impl ResourceWatch {
                 let grows = rate.low > 0.0
                     && rate.bytes_per_second * span >= FLOOR
                     && later > STILL_GROWING * rate.bytes_per_second;
-                let per_minute = rate.bytes_per_second * 60.0;
-                grows.then(|| GrowingResource { gauge: gauge.clone(), per_minute })
+                grows.then(|| GrowingResource {
+                    gauge: gauge.clone(),
+                    per_minute: rate.bytes_per_second * 60.0,
+                    per_minute_low: rate.low * 60.0,
+                    per_minute_high: rate.high * 60.0,
+                })
             })
             .collect();
         growing.sort_by(|a, b| b.per_minute.total_cmp(&a.per_minute));

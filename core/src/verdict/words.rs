@@ -76,9 +76,14 @@ fn per_minute(rate: &Rate) -> String {
 
 /// The interval in the unit of the estimate: `+1.38 MiB/min (95 %: 1.31 to 1.45)`.
 fn with_interval(rate: &Rate) -> String {
+    format!("{} (95 %: {})", per_minute(rate), interval_per_minute(rate))
+}
+
+/// The 95 % interval of `rate` in bytes a minute, in the unit that its estimate has: `1.31 to 1.45`.
+pub fn interval_per_minute(rate: &Rate) -> String {
     let (_, scale) = unit(rate.bytes_per_second * 60.0);
     let [low, high] = [rate.low, rate.high].map(|end| number(end * 60.0, scale));
-    format!("{} (95 %: {low} to {high})", per_minute(rate))
+    format!("{low} to {high}")
 }
 
 fn unit(bytes: f64) -> (&'static str, f64) {

@@ -21,7 +21,7 @@
 //! | `Sites: python sampled every 64 KiB` | where a probe's sites come from, at first and when it changes | I |
 //! | `#1: +1.2 MiB (+340 blocks) at RNS/Destination.py:230 < reticulum_wrapper.py:450` | each snapshot, for the sites that grew most since the baseline, of all layers together, innermost frame first; after the bytes ` ± 0.2 MiB`, half the width of the 95 % interval, where they are estimated from samples | I |
 //! | `Type: +412 RNS.Packet (+98.2 KiB), held by list RNS.Transport.pending_inbound (+412 since the census before)` | each snapshot with a census, for the types that grew most since the first one | I |
-//! | `Verdict: LEAK  python   +1.4 MiB/min …` | each snapshot for a layer that leaks and for the sites that the leak is at; for another layer when its verdict changes; the words are [`leakline_core::verdict_line`]'s | W when leaking, otherwise I |
+//! | `Verdict: LEAK  python   +1.4 MiB/min …` | each snapshot for a layer that leaks, for what explains that ([`leakline_core::Explanation`]), and for the sites that the leak is at; for another layer when its verdict changes; the words are [`leakline_core::verdict_line`]'s | W when leaking, otherwise I |
 //! | `Remark: grows: …`, `Remark: native: …` | each snapshot while a resource beside memory grows, or while free bytes inside malloc explain the growth | W |
 //! | `Probe: python ok: CPython 3.11.7`, `Probe: jvm absent: REASON`, `Probe: jvm late: for 30s`, `Probe: jvm failed: ERROR, again in 10s` | when it changes; a runtime that never was there is not told | W when late or failed, otherwise I |
 //! | `Note: python: TEXT` | when a probe's notes (degraded modes, limits that were hit) change | I |

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use leakline_core::{
-    FragmentationWatch, GrowthTracker, Holder, Kind, Layer, Loss, Mark, ProfileGrowth, Reading,
-    ReadingStatus, ResourceWatch, Session, SiteGrowth, Snapshot, Subject, Timestamp, Verdict, names, text,
-    verdict_line,
+    FragmentationWatch, GrowthTracker, Holder, Kind, Layer, Loss, Mark, PartWatch, ProfileGrowth, Reading,
+    ReadingStatus, ResourceWatch, Session, SiteGrowth, Snapshot, Subject, Timestamp, Verdict, explanations,
+    names, text, verdict_line,
 };
 
 /// No line is longer: liblog cuts at 4,068 bytes, tag included, and would take the tick away.
@@ -49,6 +49,7 @@ pub(crate) struct Teller {
     sources: HashMap<String, String>,
     resources: ResourceWatch,
     fragmentation: FragmentationWatch,
+    parts: PartWatch,
     /// The end of lines that belong to the latest snapshot.
     tick: String,
 }
@@ -72,6 +73,7 @@ impl Teller {
             sources: HashMap::new(),
             resources: ResourceWatch::default(),
             fragmentation: FragmentationWatch::default(),
+            parts: PartWatch::default(),
             tick: " tick=-".to_owned(),
         }
     }
@@ -102,6 +104,7 @@ impl Teller {
         }
         lines.push(self.info(memory(snapshot)));
         self.sites(snapshot, &mut lines);
+        self.parts.push(snapshot);
         self.verdicts(verdicts, &mut lines);
         self.remarks(snapshot, &mut lines);
         self.sinks(snapshot, &mut lines);
@@ -211,9 +214,12 @@ impl Teller {
         }
     }
 
-    /// A leak each time, with its sites; other layers when they are judged differently than before.
+    /// A leak each time, with what explains it and its sites; other layers when they are judged differently than before.
     fn verdicts(&mut self, verdicts: &[Verdict], lines: &mut Vec<Line>) {
         let mut sites_left = self.top_sites;
+        // The line that an explanation names may be another layer's.
+        let all_roots: Vec<String> = self.roots.values().flatten().cloned().collect();
+        let explained = explanations(verdicts, &self.parts);
         for verdict in verdicts {
             let leaks = verdict.kind.leaks();
             let layer = match &verdict.subject {
@@ -235,6 +241,12 @@ impl Teller {
             let roots = self.roots.get(layer).map_or(&[][..], Vec::as_slice);
             let words = format!("Verdict: {}", verdict_line(verdict, roots));
             lines.push(if leaks { self.warn(words) } else { self.info(words) });
+            if let Subject::Layer(layer) = &verdict.subject {
+                let of_layer = explained.iter().filter(|found| found.layer == *layer);
+                lines.extend(
+                    of_layer.map(|found| self.warn(format!("Verdict:       {}", found.words(&all_roots)))),
+                );
+            }
         }
     }
 

@@ -76,7 +76,7 @@ fn the_line_of_python_that_lets_java_have_objects_is_told() {
     let host = bridge("--collect --steps 1 4000 --stay 3 --java Xcheck:jni --end at-once", "200ms");
     let outcome = host.variable("LEAKLINE_JVM_SAMPLE_BYTES", "4KiB").run().succeeded();
     check_silent(&outcome);
-    let line = line_of("bridge.py", "inst=Listener()");
+    let line = line_of("bridge.py", "inst=Listener(");
     check_line(&outcome, &format!("bridge.py:{line} main"), (4000.0, 4000.0));
 }
 

@@ -7,6 +7,7 @@ mod bridge;
 mod bridge_cycles;
 mod collecting;
 mod comparing;
+mod explained;
 mod invisible;
 mod java_classes;
 mod java_holders;

@@ -236,8 +236,6 @@ impl Sites {
     fn site(&mut self, frame: &Frame<'_>, path: &Path) -> Arc<Site> {
         self.learn(frame, path);
         let Self { methods, frames, .. } = self;
-        // Python's stand before those native methods of Java that called Python.
-        let called = path.frames.iter().take_while(|[_, place]| (*place as i64) >= 0).count();
         let found = path.frames.iter().map(|[id, place]| {
             let number = methods.number(*id, *place as i64);
             if let Some(known) = frames.get(&number) {
@@ -249,6 +247,7 @@ impl Sites {
             Some(new)
         });
         let mut found: Vec<Option<Arc<leakline_core::Frame>>> = found.collect();
+        let called = called_from(&path.frames, &found);
         let python = path.bridged.tell().into_iter().map(|frame| Some(Arc::new(frame)));
         found.splice(called..called, python);
         let made = path.bridged.class_name().map(|class| Arc::new(leakline_core::Frame::made(class)));
@@ -291,4 +290,41 @@ pub(crate) fn own_weak() -> u64 {
 /// Forgets everything of a JVM that has ended.
 pub(crate) fn forget() {
     sampling::stop(None);
+}
+
+/// How many of a path's Java frames stand before those of Python: it was called by a native method, and not by one of Java's own.
+fn called_from(raw: &[[u64; 2]], frames: &[Option<Arc<leakline_core::Frame>>]) -> usize {
+    let is_native = |[_, place]: &[u64; 2]| (*place as i64) < 0;
+    let calls = |frame: &Option<Arc<leakline_core::Frame>>| {
+        frame.as_ref().is_none_or(|frame| !frame.is_of_java_itself())
+    };
+    let found = raw.iter().zip(frames).position(|(raw, frame)| is_native(raw) && calls(frame));
+    found.unwrap_or(frames.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Methods, innermost first; native ones end in `*`.
+    fn check(methods: &[&str], expected: usize) {
+        let raw: Vec<[u64; 2]> =
+            methods.iter().map(|method| [1, if method.ends_with('*') { u64::MAX } else { 7 }]).collect();
+        let frame = |method: &&str| {
+            let frame = leakline_core::Frame::new(method.trim_end_matches('*'), "A.java", 1);
+            Some(Arc::new(frame))
+        };
+        let frames: Vec<_> = methods.iter().map(frame).collect();
+        assert_eq!(called_from(&raw, &frames), expected, "{methods:?}");
+    }
+
+    #[test]
+    fn pythons_frames_stand_between_what_it_called_and_what_called_it() {
+        // Python has called Java; there is nothing of Java's below.
+        check(&["java.lang.reflect.Array.newArray*", "java.lang.reflect.Array.newInstance"], 2);
+        // Java has called Python, which has called Java.
+        check(&["app.Store.keep", "jep.Jep.exec*", "app.Main.main"], 1);
+        check(&["jep.Jep.exec*", "app.Main.main"], 0);
+        check(&[], 0);
+    }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use leakline_core::conformance::{sample_mark, sample_session, sample_snapshot};
-use leakline_core::{Amount, Frame, Profile, ProfileSource, SinkStats, Site, SiteStat, VerdictEngine};
+use leakline_core::{
+    Amount, Frame, Gauge, NativePlace, Profile, ProfileSource, SinkStats, Site, SiteStat, VerdictEngine,
+};
 
 use super::*;
 
@@ -91,6 +93,31 @@ fn a_leak_is_told_with_its_sites_at_each_tick() {
             W Verdict:       1 % of it, +205 B/min, at RNS/module_31.py:5 receive < reticulum_wrapper_11.py:461 on_packet < … tick=2024-01-01T00:40:00Z #7
         "#]],
     );
+}
+
+#[test]
+fn what_explains_a_leak_follows_its_layer() {
+    let lines = run((0..8_u64).map(|number| {
+        let mut snapshot = sample_snapshot(number, 0);
+        let native = snapshot.readings.iter_mut().find(|reading| reading.layer == Layer::Native).unwrap();
+        let mib = (20 + number) << 20;
+        native.gauges.retain(|gauge| gauge.name != names::MALLOC_LIVE);
+        native.gauges.push(Gauge::bytes(names::MALLOC_LIVE, mib));
+        let place = NativePlace { build_id: "".into(), address: 7 };
+        let frames = [
+            Frame::in_object("malloc", "/lib/libc.so.6", place),
+            Frame::new("fill", "/data/app/files/chaquopy/AssetFinder/RNS/codec.py", 7),
+        ];
+        let site = Site::call_path(frames.map(Arc::new).to_vec(), false);
+        let stat = SiteStat::exact(Arc::new(site), Amount { bytes: mib, blocks: number });
+        native.profiles = vec![Arc::new(Profile::new(ProfileSource::exact("exact"), vec![stat]))];
+        snapshot
+    }));
+    let told = beginning(&lines, "Verdict:       ");
+    let line = told.iter().rfind(|line| line.text.contains(" under ")).unwrap();
+    let expected = "Verdict:       100 % of it under Python (95 %: 100 to 100), most at ";
+    assert!(line.text.starts_with(expected), "{}", line.text);
+    assert_eq!(line.severity, Severity::Warn);
 }
 
 #[test]
