@@ -40,7 +40,7 @@ const SMALL_PART: f64 = 0.05;
 const SITE_FLOOR_BYTES: f64 = 4.0 * 1024.0;
 /// A layer's noise is usually about this share of what it holds (a megabyte in some hundreds); what a series itself shows of its
 /// noise soon weighs more.
-const USUAL_NOISE: f64 = 0.0025;
+const USUAL_NOISE: f64 = 0.0035;
 /// A site that explains less than this of its layer's growth is not worth a line.
 const WORTH_NAMING: f64 = 0.01;
 /// Mappings that make up so much of what no layer explains are to blame for it.

@@ -17,32 +17,29 @@ use super::slope::{MIN_POINTS, Point, rate_beside, slope};
 use super::trend::{Trend, increments_chance, straightened, trend, without_spikes};
 use super::{Evidence, Kind, Rate};
 
-/// The chance of a false alarm that a look is allowed: the first one, whose power is wanted; the checks at [`FIRST_CHECK`] points
-/// and then four times for each doubling of them; and every other look, which is to see at once what is plain. After
-/// [`MANY_POINTS`] points ever less, so that the looks of a session share one small chance.
-const FIRST_LOOK: f64 = 4.5e-5;
-const CHECK: f64 = 4e-5;
-const OTHER_LOOK: f64 = 4e-6;
-const FIRST_CHECK: u32 = 16;
-const MANY_POINTS: f64 = 24.0;
+/// The chance of a false alarm that a look is allowed: the first one, whose power is wanted, and the one after [`MOST_AT`] points.
+/// With fewer points less, because little is known of the noise; with more points less, so that the looks of a session share one
+/// small chance, however long it is: by the square of how far from there.
+const FIRST_LOOK: f64 = 5e-5;
+const LOOK: f64 = 1e-4;
+const MOST_AT: f64 = 20.0;
 /// What was told at one look stays until its chance is above this.
 const STAYS: f64 = 1e-3;
-/// With fewer points, whether noise lasts cannot be told.
-const TOO_FEW_TO_TELL_NOISE: usize = 9;
-/// With this many or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
+/// With this many points or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
 /// this, and the series is so straight (a start-up is a curve). The first look is not asked: with so few points, this would be
 /// too much.
-const WANDERING: [(usize, f64, f64); 2] = [(8, 2e-3, 0.985), (16, 2e-2, 0.0)];
-/// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself. Few points are
-/// asked for less: a start-up is still near, and a leak is seen a reading later.
+const FEW_POINTS: usize = 8;
+const WANDERS: f64 = 2e-3;
+const STRAIGHT: f64 = 0.985;
+/// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself. After the first look,
+/// few points are asked for less: a start-up is still near, and a leak is seen a reading later.
 const SLOWS: f64 = -3.0;
-const SLOWS_EARLY: [(usize, f64); 2] = [(8, -1.5), (15, -2.0)];
-const SLOWS_AT_FIRST: f64 = -3.5;
+const SLOWS_EARLY: [(usize, f64); 2] = [(FEW_POINTS, -1.5), (15, -2.0)];
 const LATER_HALF_RISES: f64 = 0.01;
 /// The chance of a fall that is none, for a series to be called shrinking.
 const SHRINKS: f64 = 5e-3;
 /// A stretch that was chosen by its looks is believed less.
-const CHOSEN: f64 = 0.1;
+const CHOSEN: f64 = 0.03;
 /// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
 const STILL_GROWING: f64 = 0.25;
 /// The same while so few points tell little of a bend.
@@ -73,22 +70,16 @@ impl Bar {
     pub(super) fn at(look: u32, floor: f64, usual: f64) -> Self {
         let is_first = look <= MIN_POINTS;
         // The first reading is no point.
-        let points = look.saturating_sub(1).max(1);
-        let later = if is_check(points) { CHECK } else { OTHER_LOOK };
-        let later = later * (MANY_POINTS / f64::from(points)).min(1.0);
-        Self { floor, allowed: if is_first { FIRST_LOOK } else { later }, usual, is_first }
+        let points = f64::from(look.saturating_sub(1).max(1));
+        let away = (points / MOST_AT).min(MOST_AT / points);
+        let allowed = if is_first { FIRST_LOOK } else { LOOK * away.powi(2) };
+        Self { floor, allowed, usual, is_first }
     }
 
     /// For a series that was told to leak at the look before.
     pub(super) fn once_told(self) -> Self {
         Self { allowed: self.allowed.max(STAYS), ..self }
     }
-}
-
-/// Whether it is looked at closely after so many points.
-fn is_check(points: u32) -> bool {
-    let octave = 1 << points.max(1).ilog2();
-    points >= FIRST_CHECK && points.is_multiple_of(octave / 4)
 }
 
 /// What a series looks like.
@@ -188,18 +179,16 @@ fn rises(points: &[Point], trend: &Trend, before: &[Point], bar: Bar) -> bool {
 }
 
 fn is_no_wandering(points: &[Point], trend: &Trend, bar: Bar) -> bool {
-    let asked = WANDERING.iter().find(|(most, ..)| points.len() <= *most).filter(|_| !bar.is_first);
-    asked.is_none_or(|(_, chance, straight)| {
-        trend.straight >= *straight && increments_chance(points) <= *chance
-    })
+    let is_asked = points.len() <= FEW_POINTS && !bar.is_first;
+    !is_asked || trend.straight >= STRAIGHT && increments_chance(points) <= WANDERS
 }
 
 fn still_rises(points: &[Point], trend: &Trend, bar: Bar) -> bool {
     let whole = slope(points).unwrap_or(0.0);
     let later = &points[points.len() / 2..];
-    let least = if points.len() < TOO_FEW_TO_TELL_NOISE { STILL_GROWING_EARLY } else { STILL_GROWING };
-    let early = SLOWS_EARLY.iter().find(|(most, _)| points.len() <= *most).map(|(_, bend)| *bend);
-    let slows = trend.bend < if bar.is_first { SLOWS_AT_FIRST } else { early.unwrap_or(SLOWS) };
+    let least = if points.len() <= FEW_POINTS { STILL_GROWING_EARLY } else { STILL_GROWING };
+    let early = SLOWS_EARLY.iter().find(|(most, _)| points.len() <= *most && !bar.is_first);
+    let slows = trend.bend < early.map_or(SLOWS, |(_, bend)| *bend);
     slope(later).unwrap_or(0.0) > least * whole
         && (!slows
             || Slopes::of(later, bar.usual).is_some_and(|slopes| slopes.chance_of_none() <= LATER_HALF_RISES))
