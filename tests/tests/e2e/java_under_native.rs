@@ -64,7 +64,8 @@ fn a_direct_buffer_has_its_line_though_the_jvm_itself_allocates_it() {
         let paths = native_paths(&outcome);
         let is_whole = |path: &Vec<Frame>| {
             let at = |function: &str| path.iter().position(|frame| &*frame.function == function);
-            let buffer = path.iter().position(|frame| frame.function.starts_with("java.nio.DirectByteBuffer"));
+            let buffer =
+                path.iter().position(|frame| frame.function.starts_with("java.nio.DirectByteBuffer"));
             buffer.zip(at("com.example.Bridge.direct")).is_some_and(|(inner, outer)| inner < outer)
         };
         assert!(paths.iter().any(is_whole), "{java:?}: {paths:#?}");
@@ -121,7 +122,11 @@ fn pending_exceptions_stay() {
 #[test]
 fn classes_come_and_go_while_the_jvm_allocates_for_them() {
     for collector in COLLECTORS {
-        check_unnoticed(&[collector, "-Xmx64m", "-XX:MaxMetaspaceSize=24m"], "define 4 3 end", "Bridge: done");
+        check_unnoticed(
+            &[collector, "-Xmx64m", "-XX:MaxMetaspaceSize=24m"],
+            "define 4 3 end",
+            "Bridge: done",
+        );
     }
 }
 

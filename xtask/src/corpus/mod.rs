@@ -72,7 +72,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(!wanted.is_empty(), "no program's name contains {}", options.only.as_deref().unwrap_or_default());
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let seed = options.seed.unwrap_or(time.as_secs());
-let from = if is_run { format!("seed {seed}") } else { format!("recordings in {}", folder.display()) };
+    let from = if is_run { format!("seed {seed}") } else { format!("recordings in {}", folder.display()) };
     println!("{} programs of {} s each, {from}", wanted.len(), options.seconds);
     let has_peers = is_run && !options.no_peers;
     let tools = if has_peers { Tools::find(&programs, &wanted) } else { Tools::default() };
