@@ -87,7 +87,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
                 if is_run {
                     watch::record(&programs, truth, &parameters, options.seconds, &folder)?;
                 }
-                watch::watch(truth, options.seconds, &folder)
+                watch::watch(truth, options.seconds, &folder, !is_run)
             })
             .map_err(|error| format!("{error:#}"));
         let peers = if has_peers {

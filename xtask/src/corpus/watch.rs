@@ -50,14 +50,15 @@ pub(super) fn record(
     run(&mut command, programs.variables(parameters, seconds), seconds, folder, truth).map(drop)
 }
 
-/// Holds each prefix of what a run left in `folder` against the truth.
-pub(super) fn watch(truth: &Truth, seconds: f64, folder: &Path) -> anyhow::Result<Outcome> {
+/// Holds each prefix of what a run left in `folder` against the truth; the whole, too, if it is to be judged `anew`, and not by
+/// what was said while it ran.
+pub(super) fn watch(truth: &Truth, seconds: f64, folder: &Path, anew: bool) -> anyhow::Result<Outcome> {
     let recording = recording(truth, folder);
     let stdout = said(truth, folder, "out");
     let kept = stdout.lines().find_map(|line| line.strip_prefix("kept ")?.parse::<f64>().ok());
     let true_rate =
         kept.with_context(|| format!("{} did not say what it kept: {stdout}", truth.name))? / seconds;
-    let last = report(&recording, None)?;
+    let last = report(&recording, anew.then_some(u64::MAX))?;
     let found = judge(truth, true_rate, &last);
     let numbers: Vec<u64> = last["snapshots"]
         .as_array()
