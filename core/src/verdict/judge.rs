@@ -18,8 +18,9 @@ use super::trend::{Trend, increments_chance, straightened, trend, without_spikes
 use super::{Evidence, Kind, Rate};
 
 /// The chance of a false alarm that a look is allowed: the first one, whose power is wanted, and the one after [`MOST_AT`] points.
-/// With fewer points less, because little is known of the noise; with more points less, so that the looks of a session share one
-/// small chance, however long it is: by the square of how far from there.
+/// Half or twice as many points are allowed a quarter of that, and so on: with fewer, little is known of the noise; and with more,
+/// what all looks of a session are allowed adds up to no more than a quarter of a percent or so, however long it is. No look is
+/// told from the others: a leak is found as soon where ticks are missed.
 const FIRST_LOOK: f64 = 5e-5;
 const LOOK: f64 = 1e-4;
 const MOST_AT: f64 = 20.0;
@@ -237,6 +238,7 @@ pub(super) fn span(points: &[Point]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::synthetic::{Random, Recipe};
 
     /// Values at 0, 1, 2, … seconds, at the last of as many looks; anything above a hundred is growth.
     fn check(values: &str, expected: Kind) {
@@ -295,6 +297,28 @@ mod tests {
     #[test]
     fn a_sawtooth_that_is_cut_off_is_one() {
         check(&series(|at| 1000 + at % 3 * 500 + at % 2 * 80), Kind::Sawtooth);
+    }
+
+    #[test]
+    fn the_looks_of_a_session_share_one_small_chance_however_long_it_is() {
+        let sum = |looks: u32| (1..=looks).map(|look| Bar::at(look, 0.0, 0.0).allowed).sum::<f64>();
+        assert!(sum(288) < 3e-3 && sum(1_000_000) < 3e-3, "{} {}", sum(288), sum(1_000_000));
+    }
+
+    #[test]
+    fn a_leak_is_told_where_ticks_are_missed_and_where_they_are_not() {
+        for missed in [0.0, 0.2] {
+            let recipe = Recipe { per_tick: 0.36e6, noise: 0.72e6, missed, ..Recipe::default() };
+            let is_told = |seed: &u64| {
+                let series = recipe.series(24, &mut Random::new(*seed));
+                // The first reading is no point.
+                let points: Vec<Point> =
+                    series[1..].iter().map(|(tick, bytes)| (f64::from(*tick) * 300.0, *bytes)).collect();
+                judge(&points, Bar::at(series.len() as u32, 65_536.0, 0.7e6)).kind.leaks()
+            };
+            let told = (0..200).filter(is_told).count();
+            assert!(told > 180, "{told} of 200 where {missed} are missed");
+        }
     }
 
     #[test]
