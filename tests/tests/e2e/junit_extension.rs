@@ -75,6 +75,13 @@ fn check_said(java: &Path, said: &str, words: &[String]) {
     }
 }
 
+/// JUnit tells the time between name and mark, if it was long.
+fn check_outcome(java: &Path, said: &str, name: &str) {
+    let mark = if name.starts_with("fails") { "[X]" } else { "[OK]" };
+    let is_told = said.lines().any(|line| line.contains(&format!("-- {name}() ")) && line.contains(mark));
+    assert!(is_told, "{}: {name} is not {mark}\n{said}", java.display());
+}
+
 /// Each test fails or passes as its name says, and `words` are said.
 fn check(java: &Path, said: &str, words: &[String]) {
     let source =
@@ -82,11 +89,9 @@ fn check(java: &Path, said: &str, words: &[String]) {
     let names: Vec<&str> =
         source.lines().filter_map(|line| line.trim().strip_prefix("void ")?.split('(').next()).collect();
     assert!(names.len() > 5, "the tests' names: {names:?}");
-    let marks = names
-        .into_iter()
-        .map(|name| format!("{name}() {}", if name.starts_with("fails") { "[X]" } else { "[OK]" }));
-    let marks: Vec<String> = marks.collect();
-    check_said(java, said, &marks);
+    for name in names {
+        check_outcome(java, said, name);
+    }
     check_said(java, said, words);
 }
 
@@ -131,8 +136,9 @@ fn an_annotated_test_fails_when_live_objects_grow_by_it_and_says_which_line_make
             let mut leakline = Command::new(&dist().leakline);
             leakline.args(["run", "--quiet", "--"]).arg(java);
             let said = run(leakline, &class_path, &[], ONE);
+            check_outcome(java, &said, "failsForWhatIsKept");
             let wanted = if said.contains("could not be used") {
-                recorded("another tool has this JVM sample allocations")
+                vec!["another tool has this JVM sample allocations".to_owned()]
             } else {
                 counted().into_iter().take(1).collect()
             };
