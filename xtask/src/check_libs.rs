@@ -43,6 +43,13 @@ const RULES: &[Rules] = &[
         stable_abi: false,
         exports: Some(&["JNI_OnLoad", "Agent_OnAttach"]),
     },
+    Rules {
+        file: "lib/leakline/libleakline_junit.so",
+        no_need: &["libpython", "libjvm"],
+        no_import: RUNTIMES,
+        stable_abi: false,
+        exports: Some(JUNIT),
+    },
     // The Python part takes its symbols from the interpreter that is in the process already: the stable ABI's, no other.
     Rules {
         file: "lib/leakline/libleakline_cpython.so",
@@ -84,6 +91,17 @@ const MALLOC: &[&str] = &[
     "realloc",
     "reallocarray",
     "valloc",
+];
+
+/// What a JVM looks up by these names, for the methods of `leakline.junit.NativeSites`.
+const JUNIT: &[&str] = &[
+    "Java_leakline_junit_NativeSites_begin",
+    "Java_leakline_junit_NativeSites_end",
+    "Java_leakline_junit_NativeSites_forget",
+    "Java_leakline_junit_NativeSites_held",
+    "Java_leakline_junit_NativeSites_isTold",
+    "Java_leakline_junit_NativeSites_part",
+    "Java_leakline_junit_NativeSites_sweep",
 ];
 
 /// Fails with everything that is wrong with the files in `target/leakline`.

@@ -15,6 +15,7 @@ const PARTS: &[(&str, &str, &str)] = &[
     ("leakline-cli", "leakline", "bin/leakline"),
     ("leakline-preload", "libleakline_agent.so", "lib/leakline/libleakline_agent.so"),
     ("leakline-android-library", "libleakline_jni.so", "lib/leakline/libleakline_jni.so"),
+    ("leakline-junit", "libleakline_junit.so", "lib/leakline/libleakline_junit.so"),
     ("leakline-python-extension", "libleakline_cpython.so", "lib/leakline/libleakline_cpython.so"),
 ];
 

@@ -48,6 +48,7 @@ const ARROWS: &[(&str, &[&str], &str)] = &[
         &["android-bridge", "agent/c", "probes/common"],
         "the library that a JVM loads is one entry, a heap and the C names",
     ),
+    ("junit/native", &["probes/common"], "what a JUnit test loads knows no probe and no agent"),
     ("hprof", &[], "heap dumps are read by whoever has one; the reader knows nothing of ours"),
     ("collector", &["core", "proto"], "the collector runs on a workstation: no probe, no sink, no agent"),
     (

@@ -82,6 +82,7 @@ fn settings(options: &Options, environment: &Environment) -> Result<Vec<(&'stati
     set("LEAKLINE_PYTHON_FRAMES", options.frames.map(|frames| frames.to_string().into()));
     set("LEAKLINE_PYTHON_SAMPLE_BYTES", options.python_sample.clone().map(OsString::from));
     set("LEAKLINE_NATIVE_SAMPLE_BYTES", options.native_sample.clone().map(OsString::from));
+    set("LEAKLINE_JVM_SAMPLE_BYTES", options.jvm_sample.clone().map(OsString::from));
     set("LEAKLINE_CONFIG", options.config.as_deref().map(absolute).transpose()?);
     set(
         "LEAKLINE_PYTHON_MODE",

@@ -97,6 +97,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", value_parser = native_sample)]
     pub(crate) native_sample: Option<String>,
 
+    /// Bytes between two samples of what Java allocates on average, from 4KiB to 1GiB [default: 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = jvm_sample)]
+    pub(crate) jvm_sample: Option<String>,
+
     /// Watch the programs that the command starts, too: each is a session of its own
     #[arg(long)]
     pub(crate) children: bool,
@@ -120,6 +124,10 @@ fn python_sample(text: &str) -> Result<String, String> {
 
 fn native_sample(text: &str) -> Result<String, String> {
     sample(text, 4 << 10..=1 << 30, "write a size from 4KiB to 1GiB, such as 512KiB")
+}
+
+fn jvm_sample(text: &str) -> Result<String, String> {
+    sample(text, 4 << 10..=1 << 30, "write a size from 4KiB to 1GiB, such as 64KiB")
 }
 
 /// A size that the agent takes as the mean between samples; told on as it was written.

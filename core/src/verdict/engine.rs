@@ -14,15 +14,16 @@
 use std::collections::BTreeMap;
 
 use super::fragmentation::FragmentationWatch;
-use super::judge::{Bar, Judged, comes_and_goes, judge, span};
+use super::judge::{Bar, Judged, judge, span};
 use super::layers::{Level, Memory, levels};
 use super::reached::Reached;
 use super::series::Series;
+use super::shapes::comes_and_goes;
 use super::sites::{SiteSeries, SiteTracks};
 use super::slope::{Point, rate, slope};
 use super::sources::Sources;
 use super::{Evidence, Kind, Rate, Subject, Verdict};
-use crate::model::{Layer, ProfileSource, Snapshot, names};
+use crate::model::{Layer, ProfileSource, Site, Snapshot, names};
 
 const MAX_POINTS: usize = 144;
 const JUDGED_SITES: usize = 40;
@@ -34,16 +35,18 @@ const PATIENCE: u32 = 32;
 const LAYER_FLOOR_BYTES: f64 = 64.0 * 1024.0;
 /// A Java heap is counted in regions of a megabyte or more, and a JVM that is warming up keeps some for good.
 const JAVA_FLOOR_BYTES: f64 = 1024.0 * 1024.0;
-/// The share of a Java heap that comes and goes with each young collection, at least.
-const YOUNG: f64 = 0.05;
+/// What comes and goes of a Java heap is nothing up to this share of its maximum.
+const SMALL_PART: f64 = 0.05;
 const SITE_FLOOR_BYTES: f64 = 4.0 * 1024.0;
 /// A layer's noise is usually about this share of what it holds (a megabyte in some hundreds); what a series itself shows of its
 /// noise soon weighs more.
-const USUAL_NOISE: f64 = 0.0025;
+const USUAL_NOISE: f64 = 0.0035;
 /// A site that explains less than this of its layer's growth is not worth a line.
 const WORTH_NAMING: f64 = 0.01;
 /// Mappings that make up so much of what no layer explains are to blame for it.
 const MOST_OF_IT: f64 = 0.5;
+/// The class whose methods allocate direct buffers.
+const DIRECT_BUFFER: &str = "java.nio.DirectByteBuffer";
 /// A reading that follows the first one by less of an interval belongs to the start.
 const EARLY: f64 = 0.5;
 /// With more points after the start, the start is no longer asked.
@@ -61,6 +64,9 @@ pub struct VerdictEngine {
     java_heap: Series,
     /// The Java heap's use at every reading, garbage and all.
     java_used: Series,
+    java_direct: Series,
+    /// Its collector has a young generation: most of what it uses comes and goes all the time.
+    is_generational: bool,
     java_reached: Reached,
     /// Collections of its old generation: when they were first counted, and now.
     old_collections: Option<(f64, f64)>,
@@ -80,6 +86,8 @@ impl Default for VerdictEngine {
             resident: Series::new(MAX_POINTS),
             java_heap: Series::new(MAX_POINTS),
             java_used: Series::new(MAX_POINTS),
+            java_direct: Series::new(MAX_POINTS),
+            is_generational: false,
             java_reached: Reached::new(MAX_POINTS),
             old_collections: None,
             fragmentation: FragmentationWatch::default(),
@@ -117,6 +125,7 @@ impl VerdictEngine {
         self.resident = Series::new(MAX_POINTS);
         self.java_heap = Series::new(MAX_POINTS);
         self.java_used = Series::new(MAX_POINTS);
+        self.java_direct = Series::new(MAX_POINTS);
         self.java_reached = Reached::new(MAX_POINTS);
         self.old_collections = None;
     }
@@ -131,6 +140,10 @@ impl VerdictEngine {
         }
         if let Some(used) = snapshot.gauge(names::JVM_HEAP_USED) {
             self.java_used.push(seconds, used);
+        }
+        self.is_generational |= has_young(snapshot);
+        if let Some(direct) = snapshot.gauge(names::JVM_DIRECT) {
+            self.java_direct.push(seconds, direct);
         }
         self.java_reached.push(seconds, snapshot);
         if let Some(count) = snapshot.gauge(names::JVM_OLD_GC_COUNT) {
@@ -172,7 +185,7 @@ impl VerdictEngine {
             .into_iter()
             .flat_map(|(layer, mut verdict)| {
                 let rate = verdict.rate.filter(|_| verdict.kind.leaks());
-                let sites = rate.map_or(Vec::new(), |rate| self.judge_sites(layer, rate, |_| true));
+                let sites = rate.map_or(Vec::new(), |rate| self.sites_of(layer, rate));
                 let explained = || sites.iter().filter_map(|site| site.share).sum::<f64>().min(1.0);
                 verdict.evidence.explained = rate.map(|_| explained());
                 std::iter::once(verdict).chain(sites)
@@ -211,14 +224,15 @@ impl VerdictEngine {
         }
         match layer {
             Layer::Native if self.fragmentation.mark().is_some() => Kind::Fragmentation,
-            Layer::Jvm if comes_and_goes(&self.java_used.points(), self.young_bytes()) => Kind::Sawtooth,
+            Layer::Jvm if kind != Kind::Plateau && self.garbage_comes_and_goes() => Kind::Sawtooth,
             _ => kind,
         }
     }
 
-    /// What a Java heap moves by is nothing to speak of up to here: its young generation is filled and emptied all the time.
-    fn young_bytes(&self) -> f64 {
-        (YOUNG * self.heap_max.unwrap_or(0.0)).max(JAVA_FLOOR_BYTES)
+    /// Garbage fills the whole heap and goes again. A young generation does so all the time: that is nothing to speak of.
+    fn garbage_comes_and_goes(&self) -> bool {
+        let floor = (SMALL_PART * self.heap_max.unwrap_or(0.0)).max(JAVA_FLOOR_BYTES);
+        !self.is_generational && comes_and_goes(&self.java_used.points(), floor)
     }
 
     /// Whatever ends first: the host's limit, which the resident size runs into, what the machine has left, or for the JVM its
@@ -242,7 +256,7 @@ impl VerdictEngine {
         let whole = layers[process].1.rate.filter(|_| layers[process].1.kind.leaks());
         let Some(rate) = whole.filter(|_| !layers[native].1.kind.leaks()) else { return };
         let is_mapped = |tracks: &SiteTracks| tracks.source().name == ProfileSource::MAPPED;
-        let sites = self.judge_sites(Layer::Native, rate, is_mapped);
+        let sites = self.judge_sites(Layer::Native, rate, is_mapped, |_| true);
         let explained = sites.iter().filter_map(|site| site.share).sum::<f64>().min(1.0);
         if explained < MOST_OF_IT {
             return;
@@ -256,8 +270,28 @@ impl VerdictEngine {
         take_off(&mut layers[process].1, explained * rate.bytes_per_second);
     }
 
-    /// The leaking sites of the sources that are `meant`.
-    fn judge_sites(&self, layer: Layer, whole: Rate, meant: impl Fn(&SiteTracks) -> bool) -> Vec<Verdict> {
+    /// A leaking layer's sites. Where a JVM leaks direct buffers, these are call paths of malloc, which their memory is from.
+    fn sites_of(&self, layer: Layer, rate: Rate) -> Vec<Verdict> {
+        let own = self.judge_sites(layer, rate, |_| true, |_| true);
+        let direct = slope(&self.java_direct.points()).unwrap_or(0.0);
+        if layer != Layer::Jvm || direct < MOST_OF_IT * rate.bytes_per_second {
+            return own;
+        }
+        let lent = self.judge_sites(Layer::Native, rate, |_| true, is_direct).into_iter().map(|verdict| {
+            let Subject::Site(_, site) = verdict.subject else { return verdict };
+            Verdict { subject: Subject::Site(layer, site), ..verdict }
+        });
+        lent.chain(own).take(TOLD_SITES).collect()
+    }
+
+    /// The leaking sites of the sources, and of those sites, that are `meant`.
+    fn judge_sites(
+        &self,
+        layer: Layer,
+        whole: Rate,
+        meant: impl Fn(&SiteTracks) -> bool,
+        is_meant: impl Fn(&Site) -> bool,
+    ) -> Vec<Verdict> {
         let judge_site = |SiteSeries { site, points, error }: SiteSeries| {
             let judged = judge(
                 &points,
@@ -280,7 +314,7 @@ impl VerdictEngine {
         };
         let judge_source = |tracks: &SiteTracks| {
             let grown = if meant(tracks) { tracks.most_grown(JUDGED_SITES) } else { Vec::new() };
-            grown.into_iter().filter_map(judge_site).collect()
+            grown.into_iter().filter(|series| is_meant(&series.site)).filter_map(judge_site).collect()
         };
         let explained = |verdict: &Verdict| verdict.share.unwrap_or(0.0);
         let mut verdicts: Vec<Verdict> = self.sites.best(layer, judge_source, explained);
@@ -288,6 +322,18 @@ impl VerdictEngine {
         verdicts.truncate(TOLD_SITES);
         verdicts
     }
+}
+
+/// Whether the Java heap has a young generation, by the names of its parts (`PS Eden Space`, `ZGC Young Generation`).
+fn has_young(snapshot: &Snapshot) -> bool {
+    let gauges = snapshot.readings.iter().flat_map(|reading| &reading.gauges);
+    let mut parts = gauges.filter_map(|gauge| gauge.name.strip_prefix(names::JVM_POOL_AFTER_GC_PREFIX));
+    parts.any(|part| part.contains("eden") || part.contains("young"))
+}
+
+/// Whether a direct buffer of Java's is made there.
+fn is_direct(site: &Site) -> bool {
+    site.frames().iter().any(|frame| frame.function.starts_with(DIRECT_BUFFER))
 }
 
 /// In a program without a runtime, what no allocator explains is native code's all the same: stacks and libraries, which the C

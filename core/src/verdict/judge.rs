@@ -10,36 +10,36 @@
 
 use super::lasting::Slopes;
 use super::segments::{SHORTEST, changes};
+use super::shapes::{
+    JUMP, MOST_OF_IT, changes_of, in_steps, is_sawtooth, is_tide, levelled_rise, range, typical_change,
+};
 use super::slope::{MIN_POINTS, Point, rate_beside, slope};
 use super::trend::{Trend, increments_chance, straightened, trend, without_spikes};
 use super::{Evidence, Kind, Rate};
 
-/// The chance of a false alarm that a look is allowed: the first one, whose power is wanted; the checks at [`FIRST_CHECK`] points
-/// and then four times for each doubling of them; and every other look, which is to see at once what is plain. After
-/// [`MANY_POINTS`] points ever less, so that the looks of a session share one small chance.
-const FIRST_LOOK: f64 = 4.5e-5;
-const CHECK: f64 = 4e-5;
-const OTHER_LOOK: f64 = 4e-6;
-const FIRST_CHECK: u32 = 16;
-const MANY_POINTS: f64 = 24.0;
+/// The chance of a false alarm that a look is allowed: the first one, whose power is wanted, and the one after [`MOST_AT`] points.
+/// With fewer points less, because little is known of the noise; with more points less, so that the looks of a session share one
+/// small chance, however long it is: by the square of how far from there.
+const FIRST_LOOK: f64 = 5e-5;
+const LOOK: f64 = 1e-4;
+const MOST_AT: f64 = 20.0;
 /// What was told at one look stays until its chance is above this.
 const STAYS: f64 = 1e-3;
-/// With fewer points, whether noise lasts cannot be told.
-const TOO_FEW_TO_TELL_NOISE: usize = 9;
-/// With this many or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
+/// With this many points or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
 /// this, and the series is so straight (a start-up is a curve). The first look is not asked: with so few points, this would be
 /// too much.
-const WANDERING: [(usize, f64, f64); 2] = [(8, 2e-3, 0.985), (16, 2e-2, 0.0)];
-/// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself. Few points are
-/// asked for less: a start-up is still near, and a leak is seen a reading later.
+const FEW_POINTS: usize = 8;
+const WANDERS: f64 = 2e-3;
+const STRAIGHT: f64 = 0.985;
+/// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself. After the first look,
+/// few points are asked for less: a start-up is still near, and a leak is seen a reading later.
 const SLOWS: f64 = -3.0;
-const SLOWS_EARLY: [(usize, f64); 2] = [(8, -1.5), (15, -2.0)];
-const SLOWS_AT_FIRST: f64 = -3.5;
+const SLOWS_EARLY: [(usize, f64); 2] = [(FEW_POINTS, -1.5), (15, -2.0)];
 const LATER_HALF_RISES: f64 = 0.01;
 /// The chance of a fall that is none, for a series to be called shrinking.
 const SHRINKS: f64 = 5e-3;
 /// A stretch that was chosen by its looks is believed less.
-const CHOSEN: f64 = 0.1;
+const CHOSEN: f64 = 0.03;
 /// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
 const STILL_GROWING: f64 = 0.25;
 /// The same while so few points tell little of a bend.
@@ -49,16 +49,8 @@ const START: usize = 3;
 const ENOUGH_AFTER_START: usize = 12;
 /// Bends in standard errors: beyond this, growth accelerates.
 const BENT: f64 = 5.0;
-/// Jumps make up this share of the growth of a series that rises in steps, or jumped once.
-const MOST_OF_IT: f64 = 0.7;
 /// A stretch of fewer points does not end a rise: a program that is about to exit is quiet, too.
 const ENOUGH_TO_END: usize = 7;
-/// A tide goes from the lowest part to the highest and back, so often at least, with so many readings each way.
-const TIDE: f64 = 0.3;
-const TURNS: usize = 4;
-const READINGS_PER_TURN: f64 = 3.0;
-/// A jump is so many times the typical change.
-const JUMP: f64 = 6.0;
 
 /// How a series is judged.
 #[derive(Debug, Clone, Copy)]
@@ -78,22 +70,16 @@ impl Bar {
     pub(super) fn at(look: u32, floor: f64, usual: f64) -> Self {
         let is_first = look <= MIN_POINTS;
         // The first reading is no point.
-        let points = look.saturating_sub(1).max(1);
-        let later = if is_check(points) { CHECK } else { OTHER_LOOK };
-        let later = later * (MANY_POINTS / f64::from(points)).min(1.0);
-        Self { floor, allowed: if is_first { FIRST_LOOK } else { later }, usual, is_first }
+        let points = f64::from(look.saturating_sub(1).max(1));
+        let away = (points / MOST_AT).min(MOST_AT / points);
+        let allowed = if is_first { FIRST_LOOK } else { LOOK * away.powi(2) };
+        Self { floor, allowed, usual, is_first }
     }
 
     /// For a series that was told to leak at the look before.
     pub(super) fn once_told(self) -> Self {
         Self { allowed: self.allowed.max(STAYS), ..self }
     }
-}
-
-/// Whether it is looked at closely after so many points.
-fn is_check(points: u32) -> bool {
-    let octave = 1 << points.max(1).ilog2();
-    points >= FIRST_CHECK && points.is_multiple_of(octave / 4)
 }
 
 /// What a series looks like.
@@ -121,7 +107,8 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
     if points.len() < MIN_POINTS as usize {
         return Judged::UNSURE;
     }
-    let clean = without_start(without_spikes(points));
+    let all = without_spikes(points);
+    let clean = without_start(all.clone());
     let Some(whole) = trend(&clean, bar.usual) else { return Judged::UNSURE };
     let cuts = changes(&clean);
     let last = cuts.last().map_or(&clean[..], |cut| &clean[*cut..]);
@@ -150,7 +137,11 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
             return told(leak_kind(&clean, &whole), &clean, false, bar);
         }
     }
-    let kind = innocent(&clean, last, &whole, bar);
+    let mut kind = innocent(&clean, last, &whole, bar);
+    if kind == Kind::Quiet && clean.len() + START <= all.len() && levelled_rise(&all) >= Some(bar.floor) {
+        // What takes all the readings that a start may take was more than one.
+        kind = Kind::Plateau;
+    }
     let stretch = if last.len() >= SHORTEST { last } else { &clean[..] };
     told(kind, stretch, !cuts.is_empty(), bar)
 }
@@ -188,18 +179,16 @@ fn rises(points: &[Point], trend: &Trend, before: &[Point], bar: Bar) -> bool {
 }
 
 fn is_no_wandering(points: &[Point], trend: &Trend, bar: Bar) -> bool {
-    let asked = WANDERING.iter().find(|(most, ..)| points.len() <= *most).filter(|_| !bar.is_first);
-    asked.is_none_or(|(_, chance, straight)| {
-        trend.straight >= *straight && increments_chance(points) <= *chance
-    })
+    let is_asked = points.len() <= FEW_POINTS && !bar.is_first;
+    !is_asked || trend.straight >= STRAIGHT && increments_chance(points) <= WANDERS
 }
 
 fn still_rises(points: &[Point], trend: &Trend, bar: Bar) -> bool {
     let whole = slope(points).unwrap_or(0.0);
     let later = &points[points.len() / 2..];
-    let least = if points.len() < TOO_FEW_TO_TELL_NOISE { STILL_GROWING_EARLY } else { STILL_GROWING };
-    let early = SLOWS_EARLY.iter().find(|(most, _)| points.len() <= *most).map(|(_, bend)| *bend);
-    let slows = trend.bend < if bar.is_first { SLOWS_AT_FIRST } else { early.unwrap_or(SLOWS) };
+    let least = if points.len() <= FEW_POINTS { STILL_GROWING_EARLY } else { STILL_GROWING };
+    let early = SLOWS_EARLY.iter().find(|(most, _)| points.len() <= *most && !bar.is_first);
+    let slows = trend.bend < early.map_or(SLOWS, |(_, bend)| *bend);
     slope(later).unwrap_or(0.0) > least * whole
         && (!slows
             || Slopes::of(later, bar.usual).is_some_and(|slopes| slopes.chance_of_none() <= LATER_HALF_RISES))
@@ -224,10 +213,9 @@ fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
     if is_sawtooth(points, bar.floor) || is_tide(points, bar.floor) {
         return Kind::Sawtooth;
     }
-    let range = range(points);
-    if rise < bar.floor || rise < 0.5 * range || rise < 4.0 * typical_change(points) {
-        return Kind::Quiet;
-    }
+    let is_plain = rise >= 0.5 * range(points) && rise >= 4.0 * typical_change(points);
+    let rise = if is_plain { Some(rise) } else { levelled_rise(points) };
+    let Some(rise) = rise.filter(|rise| *rise >= bar.floor) else { return Kind::Quiet };
     // It may still rise, too little to be sure.
     let later = if last.len() < points.len() { last } else { &points[points.len() / 2..] };
     if slope(later).unwrap_or(0.0) * span(points) > STILL_GROWING * rise {
@@ -240,89 +228,6 @@ fn innocent(points: &[Point], last: &[Point], whole: &Trend, bar: Bar) -> Kind {
 /// The mean of the first `count` of `points`.
 fn level<'a>(count: usize, points: impl Iterator<Item = &'a Point>) -> f64 {
     points.take(count).map(|point| point.1).sum::<f64>() / count.max(1) as f64
-}
-
-/// Three jumps or more, with rest between them, make up the growth.
-fn in_steps(points: &[Point]) -> bool {
-    let far = JUMP * typical_change(points);
-    let (mut jumps, mut bytes, mut back) = (0_usize, 0.0, 0.0);
-    let mut latest = 0;
-    for (at, change) in changes_of(points).enumerate() {
-        if change > far {
-            // One jump may take some readings, as a start-up does.
-            jumps += usize::from(jumps == 0 || at > latest + 1);
-            bytes += change;
-            latest = at;
-        } else if change < -far {
-            back -= change;
-        }
-    }
-    let rise = points.last().zip(points.first()).map_or(0.0, |(last, first)| last.1 - first.1);
-    let goes_on = latest >= points.len() / 2;
-    jumps >= 3 && 3 * jumps <= points.len() && goes_on && bytes > MOST_OF_IT * rise && back < 0.2 * bytes
-}
-
-/// Falls by half of all that it moves in, twice at least, however it got up again: what is collected between two readings.
-pub(super) fn comes_and_goes(points: &[Point], floor: f64) -> bool {
-    let range = range(points);
-    range > floor && changes_of(points).filter(|change| -change >= 0.5 * range).count() >= 2
-}
-
-/// Rises for some points and falls at once, twice at least, each time by half of all that it moves in. Noise rises as often
-/// as it falls.
-fn is_sawtooth(points: &[Point], floor: f64) -> bool {
-    let range = range(points);
-    if range <= floor {
-        return false;
-    }
-    let falls = changes_of(points).filter(|change| -change >= 0.5 * range).count();
-    let (down, up) = (
-        changes_of(points).filter(|change| *change < -0.1 * range).count(),
-        changes_of(points).filter(|change| *change > 0.1 * range).count(),
-    );
-    falls >= 2 && 5 * up >= 9 * down
-}
-
-/// Rises and falls slowly, again and again, and about as long each time: a load that follows the day. Noise turns at once, and what
-/// wanders turns whenever it likes.
-fn is_tide(points: &[Point], floor: f64) -> bool {
-    let range = range(points);
-    let low = points.iter().fold(f64::MAX, |low, point| low.min(point.1));
-    if range <= floor {
-        return false;
-    }
-    let (mut is_high, mut turns) = (None, Vec::new());
-    for point in points {
-        let now = match (point.1 - low) / range {
-            share if share > 1.0 - TIDE => true,
-            share if share < TIDE => false,
-            _ => continue,
-        };
-        if is_high.replace(now).is_some_and(|before| before != now) {
-            turns.push(point.0);
-        }
-    }
-    let times: Vec<f64> = turns.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    let (shortest, longest) =
-        times.iter().fold((f64::MAX, 0.0_f64), |ends, time| (ends.0.min(*time), ends.1.max(*time)));
-    let readings = points.len() as f64 / turns.len().max(1) as f64;
-    turns.len() >= TURNS && readings >= READINGS_PER_TURN && longest < 2.0 * shortest
-}
-
-fn range(points: &[Point]) -> f64 {
-    let ends = points.iter().fold((f64::MAX, f64::MIN), |ends, p| (ends.0.min(p.1), ends.1.max(p.1)));
-    (ends.1 - ends.0).max(0.0)
-}
-
-fn changes_of(points: &[Point]) -> impl Iterator<Item = f64> {
-    points.windows(2).map(|pair| pair[1].1 - pair[0].1)
-}
-
-/// The median change from one point to the next, whichever way.
-fn typical_change(points: &[Point]) -> f64 {
-    let mut changes: Vec<f64> = changes_of(points).map(f64::abs).collect();
-    let middle = changes.len() / 2;
-    if changes.is_empty() { 0.0 } else { *changes.select_nth_unstable_by(middle, f64::total_cmp).1 }
 }
 
 pub(super) fn span(points: &[Point]) -> f64 {

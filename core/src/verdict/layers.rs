@@ -3,7 +3,7 @@
 //! | layer | series | not this layer's fault |
 //! |---|---|---|
 //! | python | traced bytes; without tracemalloc, what of its arenas is used, and sampled large objects; without either, sampled bytes | |
-//! | jvm | used heap after a collection, and direct buffers | |
+//! | jvm | used heap after a collection, direct buffers, and what is committed of metaspace | |
 //! | native | malloc's live bytes, less Python's requests above 512 bytes (traced or sampled), tracemalloc's tables, and direct buffers | 1.5 times what tracemalloc says of its tables, a quarter of the rest that was subtracted; a quarter of Python's arenas where nobody tells of its large requests |
 //! | process | anonymous and shared memory, swapped out or not, less Python's arenas as far as they were touched, malloc's live and free bytes, the Java heap, and the JVM's other memory | a quarter of what was subtracted, the arenas apart; where those are not counted, small objects stand for them, and three times those |
 //!
@@ -112,6 +112,7 @@ fn jvm(snapshot: &Snapshot, memory: &mut Memory) -> Option<Level> {
     let is_point = is_new && (memory.collected.is_some() || gauge == names::JVM_HEAP_AFTER_GC);
     memory.collected = collected.or(memory.collected);
     sum.add(names::JVM_DIRECT);
+    sum.add(names::JVM_METASPACE_COMMITTED);
     sum.inputs |= u16::from(gauge == names::JVM_HEAP_AFTER_GC) << 14;
     let level = sum.level(Layer::Jvm, gauge);
     Some(Level { bytes: level.bytes.filter(|_| is_point), ..level })
@@ -166,6 +167,10 @@ fn process(
     let left = sum.bytes.max(0.0);
     sum.subtract_value(snapshot.gauge(names::MALLOC_FREE).map(|free| free.min(left)), 0.25);
     sum.subtract(names::JVM_NON_HEAP_USED, 0.25);
+    // Each class loader has pieces of its own, which are never full: the layer of the JVM has them.
+    let metaspace =
+        snapshot.gauge(names::JVM_METASPACE_COMMITTED).zip(snapshot.gauge(names::JVM_METASPACE_USED));
+    sum.subtract_value(metaspace.map(|(committed, used)| committed - used), 0.25);
     if snapshot.gauge(names::JVM_HEAP_USED).is_some() {
         let left = sum.bytes.max(0.0);
         sum.explain(java_touched.min(left), 0.25);

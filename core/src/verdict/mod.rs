@@ -2,12 +2,11 @@
 //! Pure: no clock, no I/O, no threads; knows no wire types.
 //!
 //! `engine` follows a session; `layers` says which series a layer is judged by; `judge` says what one series looks like,
-//! with `trend` (does it rise?), `segments` (where does it change?), `slope` (how fast, with an interval) and `lasting`
-//! (what noise that lasts leaves of that).
+//! with `trend` (does it rise?), `segments` (where does it change?), `shapes` (what is no straight line), `slope` (how fast, with
+//! an interval) and `lasting` (what noise that lasts leaves of that). `parts` judges the ledger's parts, and `explained` says
+//! which layer causes which.
 //! It says of a heap that a generational collector has only cleaned in part that it grows, when it does; and what rises
 //! straight for longer than it is looked at is a leak to it, whether or not it would have stopped.
-//!
-//! `parts` judges the ledger's parts, and `explained` says which layer causes which.
 
 mod closer;
 mod engine;
@@ -22,6 +21,7 @@ mod reached;
 mod resources;
 mod segments;
 mod series;
+mod shapes;
 mod sites;
 mod slope;
 mod sources;

@@ -59,7 +59,10 @@ impl Reached {
             self.since = self.since.saturating_add(1);
         }
         let Some(reached) = snapshot.gauge(names::JVM_REACHED) else { return };
-        self.live.push(seconds, reached + snapshot.gauge(names::JVM_DIRECT).unwrap_or(0.0));
+        // What is not in the heap is counted, and live as far as anybody can tell.
+        let beside = [names::JVM_DIRECT, names::JVM_METASPACE_COMMITTED]
+            .map(|name| snapshot.gauge(name).unwrap_or(0.0));
+        self.live.push(seconds, reached + beside.iter().sum::<f64>());
         self.garbage.push(seconds, snapshot.gauge(names::JVM_PROMOTED_GARBAGE).unwrap_or(0.0));
         if let Some(error) = snapshot.gauge(names::JVM_REACHED_ERROR)
             && reached > 0.0
@@ -84,7 +87,7 @@ impl Reached {
         let whole = self.share(&live, &garbage);
         let (early, late) = (self.share(early, early_garbage), self.share(late, late_garbage));
         if whole.low() > LIVE && late.low() > LIVE {
-            let rate = judged.rate.map(|rate| if whole.high() >= 1.0 { rate } else { times(rate, whole) });
+            let rate = judged.rate.map(|rate| if whole.part < 1.0 { times(rate, whole) } else { rate });
             return Some(Judged { rate, ..judged.clone() });
         }
         if whole.high() > GARBAGE && late.high() > GARBAGE {

@@ -26,6 +26,9 @@ const MAX_THREAD: usize = 16 << 10;
 const MAX_CODE: usize = 2 << 30;
 /// `_thread_in_native` of the enum JavaThreadState: native code that was called by the rules, by JNI or otherwise.
 const IN_NATIVE: i32 = 4;
+/// `_thread_in_vm`: the JVM's own code, as when it allocates a direct buffer or defines a class. Where the thread says what its
+/// innermost Java frame is, the JVM itself walks it in this state, for exceptions and the like.
+const IN_VM: i32 = 6;
 /// Most frames of a walk.
 const MAX_FRAMES: usize = 32;
 
@@ -94,7 +97,7 @@ impl Layout {
     }
 
     /// The calling thread's frames, innermost first, and their number: a method's number, 0 where it has none, and the
-    /// place in its code. None unless the thread is in native code that Java called by the rules.
+    /// place in its code. None unless the thread is in native code that Java called by the rules, or in the JVM's own.
     ///
     /// # Safety
     ///
@@ -102,13 +105,13 @@ impl Layout {
     pub(crate) unsafe fn own_frames(&self, env: *mut sys::JNIEnv, into: &mut [RawFrame]) -> usize {
         let thread = (env as usize).wrapping_sub(self.env);
         let is_walkable = word(thread + self.last_sp) != 0 && word(thread + self.last_pc) != 0;
-        if self.state_of(thread) != IN_NATIVE || !is_walkable {
+        if !matches!(self.state_of(thread), IN_NATIVE | IN_VM) || !is_walkable {
             return 0;
         }
         let mut frames = [CallFrame { place: 0, method: std::ptr::null_mut() }; MAX_FRAMES];
         let most = into.len().min(MAX_FRAMES);
         let mut trace = CallTrace { env, count: 0, frames: frames.as_mut_ptr() };
-        // Not looked at in this state, where the thread itself says what its innermost Java frame is.
+        // Not looked at in these states, where the thread itself says what its innermost Java frame is.
         let mut context = MaybeUninit::<libc::ucontext_t>::zeroed();
         // SAFETY: the trace is of this thread, and has room for that many frames.
         unsafe {

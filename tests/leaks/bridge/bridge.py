@@ -15,8 +15,10 @@ import pace  # noqa: E402
 SIZE = 8000
 
 
-def start(classes):
-    jpype.startJVM("-Xmx96m", "-Xmn2m", "-XX:+UseSerialGC", classpath=[classes])
+def start(classes, program):
+    # What only passes through dies young, given the room.
+    young = "-Xmn16m" if program == "passing-through" else "-Xmn2m"
+    jpype.startJVM("-Xmx96m", young, "-XX:+UseSerialGC", classpath=[classes])
 
 
 def garbage(_):
@@ -95,7 +97,7 @@ PROGRAMS = {
 }
 
 if __name__ == "__main__":
-    start(sys.argv[2])
+    start(sys.argv[2], sys.argv[1])
     PROGRAMS[sys.argv[1]]()
     # What leaks does so to the end: ending in order would end the JVM first, and give everything back.
     os._exit(0)

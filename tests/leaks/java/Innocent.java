@@ -10,6 +10,8 @@ public final class Innocent {
     private static final int ITEM = SIZE + 16 + 4;
     /** The slowest pace fills them within two seconds. */
     private static final int SLOTS = 250;
+    /** Eight megabytes: what a Java heap moves by anyway is less. */
+    private static final int BOUND = 4000;
 
     private static final List<Object> KEPT = new ArrayList<>();
     private static final Object[] RING = new Object[SLOTS];
@@ -20,7 +22,7 @@ public final class Innocent {
 
                 @Override
                 protected boolean removeEldestEntry(Map.Entry<Long, byte[]> eldest) {
-                    return size() > SLOTS;
+                    return size() > BOUND;
                 }
             };
 

@@ -45,8 +45,7 @@ public final class Leaks {
     }
 
     private static void intern(long number) {
-        String text = number + "x".repeat(SIZE);
-        KEPT.add(text.intern()); // leak: intern
+        KEPT.add((number + "x".repeat(SIZE)).intern()); // leak: intern
     }
 
     private static final byte[] PACKED = pack();
@@ -106,7 +105,7 @@ public final class Leaks {
     private static byte[] code;
 
     private static void loader(long number) {
-        Class<?> plugin = new Loader().define(code);
+        Class<?> plugin = new Loader().define(code); // leak: loader
         KEPT.add(plugin.getDeclaredConstructors());
     }
 

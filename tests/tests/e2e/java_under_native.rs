@@ -58,6 +58,21 @@ fn check_path(options: &[&str]) {
 }
 
 #[test]
+fn a_direct_buffer_has_its_line_though_the_jvm_itself_allocates_it() {
+    for java in jdks() {
+        let outcome = bridge(&java, "16KiB", &["-Xmx64m"], "direct 2 3 end").run().succeeded();
+        let paths = native_paths(&outcome);
+        let is_whole = |path: &Vec<Frame>| {
+            let at = |function: &str| path.iter().position(|frame| &*frame.function == function);
+            let buffer =
+                path.iter().position(|frame| frame.function.starts_with("java.nio.DirectByteBuffer"));
+            buffer.zip(at("com.example.Bridge.direct")).is_some_and(|(inner, outer)| inner < outer)
+        };
+        assert!(paths.iter().any(is_whole), "{java:?}: {paths:#?}");
+    }
+}
+
+#[test]
 fn interpreted_methods_stand_under_the_c_functions_that_they_call() {
     check_path(&["-Xint"]);
 }
@@ -102,6 +117,17 @@ fn locks_that_a_collection_waits_for_are_given_back() {
 #[test]
 fn pending_exceptions_stay() {
     check_unnoticed(&["-Xmx64m"], "fail 8 3 end", "Bridge: done");
+}
+
+#[test]
+fn classes_come_and_go_while_the_jvm_allocates_for_them() {
+    for collector in COLLECTORS {
+        check_unnoticed(
+            &[collector, "-Xmx64m", "-XX:MaxMetaspaceSize=24m"],
+            "define 4 3 end",
+            "Bridge: done",
+        );
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! `cargo xtask aar`: the facade as a JAR and the runtime as an AAR, in a Maven repository in a folder that a Gradle build
-//! can use as it is; checked, with lists of what is in them. Maven compiles and tests; there is no Gradle in it.
+//! `cargo xtask aar`: the facade as a JAR, the runtime as an AAR and the JUnit extension as a JAR, in a Maven repository in a
+//! folder that a Gradle build can use as it is; checked, with lists of what is in them. Maven compiles and tests; there is no
+//! Gradle in it.
 //! Never builds a native library: what `cargo xtask android` has built so far goes in, and the table tells which.
 
 mod check;
@@ -18,9 +19,10 @@ use crate::{android, dist, hosts, r8};
 /// What Maven says when it cannot fetch something, as opposed to what our code did wrong.
 const UNREACHABLE: &[&str] = &["Could not transfer", "Failure to transfer", "offline mode"];
 
-/// What the artifacts are called; both have the workspace's version.
+/// What the artifacts are called; all have the workspace's version.
 const API: &str = "leakline-api";
 const ANDROID: &str = "leakline-android";
+const JUNIT: &str = "leakline-junit";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Files beside `classes.jar` that every AAR of ours has, and where they come from.
@@ -53,16 +55,7 @@ fn package() -> anyhow::Result<Option<String>> {
     if maven.arg("--version").output().map_or(true, |output| !output.status.success()) {
         return Ok(Some("there is no Maven (mvn)".to_owned()));
     }
-    ensure!(
-        fs::read_to_string(module("pom.xml"))
-            .is_ok_and(|text| text.contains(&format!("<version>{VERSION}</version>"))),
-        "kotlin/pom.xml has another version than Cargo.toml, which has {VERSION}"
-    );
-    let mut maven = Command::new("mvn");
-    maven.current_dir(root()).args(["--batch-mode", "--quiet", "-f", "kotlin/pom.xml", "clean", "package"]);
-    if let Ok(java_home) = hosts::java_home() {
-        maven.env("JAVA_HOME", java_home);
-    }
+    let mut maven = of("kotlin/pom.xml")?;
     // For this machine, not for Android: the tests start it on OpenJDK.
     let library = dist::folder().join("lib/leakline").join(android::LIBRARY);
     if library.is_file() {
@@ -85,10 +78,35 @@ fn package() -> anyhow::Result<Option<String>> {
         }
         None => println!("without a libpython, or `cargo xtask hosts`: the test with Python is skipped"),
     }
+    for mut maven in [maven, of("junit/pom.xml")?] {
+        if let Some(reason) = ran(&mut maven)? {
+            return Ok(Some(reason));
+        }
+    }
+    println!("{}", tests_run()?);
+    Ok(None)
+}
+
+/// Maven for a project, which must have the workspace's version.
+fn of(project: &str) -> anyhow::Result<Command> {
+    ensure!(
+        fs::read_to_string(root().join(project))
+            .is_ok_and(|text| text.contains(&format!("<version>{VERSION}</version>"))),
+        "{project} has another version than Cargo.toml, which has {VERSION}"
+    );
+    let mut maven = Command::new("mvn");
+    maven.current_dir(root()).args(["--batch-mode", "--quiet", "-f", project, "clean", "package"]);
+    if let Ok(java_home) = hosts::java_home() {
+        maven.env("JAVA_HOME", java_home);
+    }
+    Ok(maven)
+}
+
+/// Runs Maven; or why it cannot do its work here.
+fn ran(maven: &mut Command) -> anyhow::Result<Option<String>> {
     let output = maven.output().context("cannot start mvn")?;
     let said = String::from_utf8_lossy(&output.stdout);
     if output.status.success() {
-        println!("{}", tests_run()?);
         return Ok(None);
     }
     let line = |line: &&str| UNREACHABLE.iter().any(|sign| line.contains(sign));
@@ -178,7 +196,23 @@ fn lay_together() -> anyhow::Result<()> {
         }
     }
     ensure!(faults.is_empty(), "what was packed is not right:\n  {}", faults.join("\n  "));
+    junit(&tool)?;
     println!("checked; for Gradle: maven {{ url = uri(\"{}\") }}", repository().display());
+    Ok(())
+}
+
+/// The JUnit extension, with the library for this machine in it where that was built.
+fn junit(tool: &Path) -> anyhow::Result<()> {
+    let project = root().join("junit");
+    let (jar, library) = (place(JUNIT, "jar")?, dist::folder().join("lib/leakline/libleakline_junit.so"));
+    copy(&project.join(format!("target/{JUNIT}-{VERSION}.jar")), &jar)?;
+    copy(&project.join("pom.xml"), &place(JUNIT, "pom")?)?;
+    let listed = stdout_of(Command::new(tool).args(["--list", "--file"]).arg(&jar))?;
+    let entries: Vec<String> = listed.lines().map(str::to_owned).collect();
+    tell(&jar, &entries)?;
+    // As NativeSites calls it.
+    let name = format!("leakline/junit/linux-{}/libleakline_junit.so", std::env::consts::ARCH);
+    ensure!(!library.is_file() || entries.contains(&name), "{} has no {name}", jar.display());
     Ok(())
 }
 

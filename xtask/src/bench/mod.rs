@@ -12,7 +12,7 @@ mod skew;
 mod start;
 mod verdict;
 
-pub(crate) use python::interpreters::installed as installed_pythons;
+pub(crate) use python::interpreters::{installed as installed_pythons, with_memray};
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,13 +11,14 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
 
-use self::peers::Peers;
+use self::peers::{Peers, Tools};
 use self::programs::Programs;
 use self::seed::Parameters;
 use self::table::Row;
@@ -40,6 +41,9 @@ pub(crate) struct Options {
     /// How long each runs
     #[arg(long, value_name = "SECONDS", default_value_t = 12.0)]
     seconds: f64,
+    /// Judges the recordings that an earlier run with the same `--seconds` left in FOLDER, and runs nothing
+    #[arg(long, value_name = "FOLDER")]
+    again: Option<PathBuf>,
     /// Without the other tools
     #[arg(long)]
     no_peers: bool,
@@ -51,7 +55,7 @@ pub(crate) struct Options {
 impl Options {
     /// What a test runs: a minute and a half.
     pub(crate) fn smoke() -> Self {
-        Self { only: None, seed: Some(1), jobs: 2, seconds: 8.0, no_peers: true, smoke: true }
+        Self { only: None, seed: Some(1), jobs: 2, seconds: 8.0, again: None, no_peers: true, smoke: true }
     }
 }
 
@@ -59,7 +63,8 @@ impl Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let begun = Instant::now();
     let programs = Programs::build(hosts::build()?)?;
-    let folder = dist::folder().join("corpus");
+    let is_run = options.again.is_none();
+    let folder = options.again.clone().unwrap_or_else(|| dist::folder().join("corpus"));
     fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut wanted = truth::read()?;
     wanted.retain(|truth| options.only.as_ref().is_none_or(|only| truth.name.contains(only.as_str())));
@@ -67,7 +72,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     ensure!(!wanted.is_empty(), "no program's name contains {}", options.only.as_deref().unwrap_or_default());
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let seed = options.seed.unwrap_or(time.as_secs());
-    println!("{} programs of {} s each, seed {seed}", wanted.len(), options.seconds);
+    let from = if is_run { format!("seed {seed}") } else { format!("recordings in {}", folder.display()) };
+    println!("{} programs of {} s each, {from}", wanted.len(), options.seconds);
+    let has_peers = is_run && !options.no_peers;
+    let tools = if has_peers { Tools::find(&programs, &wanted) } else { Tools::default() };
     table::head();
     let one = |truth: &Truth| {
         let parameters = Parameters::draw(truth, seed);
@@ -75,12 +83,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         let folder = folder.join(&truth.name);
         let outcome = fs::create_dir_all(&folder)
             .context("cannot make a folder")
-            .and_then(|()| watch::watch(&programs, truth, &parameters, options.seconds, &folder))
+            .and_then(|()| {
+                if is_run {
+                    watch::record(&programs, truth, &parameters, options.seconds, &folder)?;
+                }
+                watch::watch(truth, options.seconds, &folder)
+            })
             .map_err(|error| format!("{error:#}"));
-        let peers = if options.no_peers {
-            Peers::default()
+        let peers = if has_peers {
+            Peers::ask(&tools, &programs, truth, &parameters, &folder)
         } else {
-            Peers::ask(&programs, truth, &parameters, &folder)
+            Peers::default()
         };
         (outcome, peers)
     };

@@ -1,15 +1,15 @@
-//! What other tools say of the same programs: the line that each puts first. A tool that is not here says nothing.
+//! What other tools say of the same programs: the line that each puts first. A tool that cannot be had here says nothing.
 //! They watch a run of their own, for a shorter time: they count exactly, so they need no more.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::programs::Programs;
 use super::seed::Parameters;
 use super::truth::Truth;
 use super::watch::{self, Outcome};
-use crate::process::root;
+use crate::bench;
 
 /// How long a peer watches.
 const SECONDS: f64 = 4.0;
@@ -22,6 +22,39 @@ for record in records[:1]:
     for function, file, line in record.stack_trace(20):
         print(f"peer {os.path.basename(file)}:{line} {record.size}")
 "#;
+
+/// The peers that are no part of Python.
+#[derive(Debug, Default)]
+pub(super) struct Tools {
+    /// A Python that has it.
+    memray: Option<PathBuf>,
+    heaptrack: bool,
+}
+
+impl Tools {
+    /// Looks for those that apply to these programs, has memray installed, and says which cannot be had, and why.
+    pub(super) fn find(programs: &Programs, wanted: &[Truth]) -> Self {
+        let wants = |group: &str| wanted.iter().any(|truth| applies(truth) && truth.group() == group);
+        let mut tools = Self::default();
+        if wants("python") {
+            let found = bench::with_memray(programs.python());
+            let missing = |error: &anyhow::Error| println!("without memray, which pip installs: {error:#}");
+            tools.memray = found.inspect_err(missing).ok();
+        }
+        if wants("native") {
+            let found = Command::new("heaptrack").arg("--version").output();
+            let missing =
+                |error: &std::io::Error| println!("without heaptrack: {error}; apt-get install heaptrack");
+            tools.heaptrack = found.inspect_err(missing).is_ok();
+        }
+        tools
+    }
+}
+
+/// Whether there is a line to be named first.
+fn applies(truth: &Truth) -> bool {
+    truth.leaks && truth.site
+}
 
 /// What one peer said.
 type Answer = fn(&Peers) -> Option<bool>;
@@ -36,9 +69,15 @@ pub(super) struct Peers {
 
 impl Peers {
     /// Asks those that apply to a leaking program.
-    pub(super) fn ask(programs: &Programs, truth: &Truth, parameters: &Parameters, folder: &Path) -> Self {
+    pub(super) fn ask(
+        tools: &Tools,
+        programs: &Programs,
+        truth: &Truth,
+        parameters: &Parameters,
+        folder: &Path,
+    ) -> Self {
         let mut peers = Self::default();
-        if !truth.leaks || !truth.site {
+        if !applies(truth) {
             return peers;
         }
         let variables = || programs.variables(parameters, SECONDS);
@@ -59,23 +98,24 @@ impl Peers {
                         .find(|line| line.starts_with("peer "))
                         .is_some_and(|line| is_there(truth, line))
                 });
-                let python = root().join(".leakline/bench-3.11/bin/python");
-                if python.exists() {
+                if let Some(python) = &tools.memray {
                     let data = folder.join("memray.bin");
                     let _ = fs::remove_file(&data);
-                    let mut command = Command::new(&python);
+                    let mut command = Command::new(python);
                     command.args(["-m", "memray", "run", "-q", "-f", "-o"]).arg(&data).args(&words[1..]);
                     let mut traced = variables();
                     traced.push(("PYTHONMALLOC", "malloc".into()));
                     peers.memray = run(command, traced).and_then(|_| {
-                        let mut command = Command::new(&python);
+                        let mut command = Command::new(python);
                         command.args(["-c", LEAKED]).arg(&data);
                         let (out, _) = run(command, Vec::new())?;
                         Some(out.lines().any(|line| is_there(truth, line)))
                     });
                 }
             }
-            "native" => peers.heaptrack = heaptrack(truth, &words, variables(), folder, &run),
+            "native" if tools.heaptrack => {
+                peers.heaptrack = heaptrack(truth, &words, variables(), folder, &run)
+            }
             _ => {}
         }
         peers
@@ -126,12 +166,11 @@ type Run<'a> = dyn Fn(Command, Vec<(&'static str, String)>) -> Option<(String, S
 
 fn heaptrack(
     truth: &Truth,
-    words: &[std::path::PathBuf],
+    words: &[PathBuf],
     variables: Vec<(&'static str, String)>,
     folder: &Path,
     run: &Run<'_>,
 ) -> Option<bool> {
-    Command::new("heaptrack").arg("--version").output().ok()?;
     let data = folder.join("heaptrack");
     for old in [data.with_extension("gz"), data.with_extension("zst")] {
         let _ = fs::remove_file(old);

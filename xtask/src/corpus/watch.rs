@@ -19,7 +19,7 @@ use crate::process::stdout_of;
 /// A run's interval, in place of the usual five minutes.
 const INTERVAL: &str = "500ms";
 /// A run sees a few megabytes, in place of a day's gigabytes; so samples are finer, too.
-const SAMPLES: &[&str] = &["--python-sample", "8KiB", "--native-sample", "16KiB"];
+const SAMPLES: &[&str] = &["--python-sample", "8KiB", "--native-sample", "16KiB", "--jvm-sample", "16KiB"];
 /// What a program may take longer than it was told.
 const SLACK: Duration = Duration::from_secs(40);
 
@@ -34,20 +34,26 @@ pub(super) struct Outcome {
     pub(super) readings: usize,
 }
 
-/// Runs it, and holds each prefix of its recording against the truth.
-pub(super) fn watch(
+/// Runs it, and leaves a recording and what it said in `folder`.
+pub(super) fn record(
     programs: &Programs,
     truth: &Truth,
     parameters: &Parameters,
     seconds: f64,
     folder: &Path,
-) -> anyhow::Result<Outcome> {
-    let recording = folder.join(&truth.name).with_extension("leak");
+) -> anyhow::Result<()> {
+    let recording = recording(truth, folder);
     let _ = fs::remove_file(&recording);
     let mut command = Command::new(leakline());
     command.args(["run", "--quiet", "--interval", INTERVAL]).args(SAMPLES).arg("-o").arg(&recording);
     command.arg("--").args(programs.words(truth));
-    let (stdout, _) = run(&mut command, programs.variables(parameters, seconds), seconds, folder, truth)?;
+    run(&mut command, programs.variables(parameters, seconds), seconds, folder, truth).map(drop)
+}
+
+/// Holds each prefix of what a run left in `folder` against the truth.
+pub(super) fn watch(truth: &Truth, seconds: f64, folder: &Path) -> anyhow::Result<Outcome> {
+    let recording = recording(truth, folder);
+    let stdout = said(truth, folder, "out");
     let kept = stdout.lines().find_map(|line| line.strip_prefix("kept ")?.parse::<f64>().ok());
     let true_rate =
         kept.with_context(|| format!("{} did not say what it kept: {stdout}", truth.name))? / seconds;
@@ -75,6 +81,16 @@ pub(super) fn watch(
         }
     }
     Ok(Outcome { found, ticks: right_since, alarmed, readings: numbers.len() })
+}
+
+fn recording(truth: &Truth, folder: &Path) -> PathBuf {
+    folder.join(&truth.name).with_extension("leak")
+}
+
+/// What the program wrote to `out` or `err`.
+fn said(truth: &Truth, folder: &Path, kind: &str) -> String {
+    let path = folder.join(&truth.name).with_extension(kind);
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
 /// Runs a program to its end and gives what it wrote to stdout and stderr. It is killed when it takes far too long.
@@ -108,10 +124,14 @@ pub(super) fn run(
         }
         std::thread::sleep(Duration::from_millis(50));
     };
-    let read = |path: &PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
-    let said = read(&err);
-    ensure!(status.success(), "{} failed: {status}: {}", truth.name, said.lines().last().unwrap_or_default());
-    Ok((read(&out), said))
+    let errors = said(truth, folder, "err");
+    ensure!(
+        status.success(),
+        "{} failed: {status}: {}",
+        truth.name,
+        errors.lines().last().unwrap_or_default()
+    );
+    Ok((said(truth, folder, "out"), errors))
 }
 
 fn leakline() -> PathBuf {

@@ -9,7 +9,8 @@ import org.junit.platform.commons.support.AnnotationSupport;
 
 /**
  * Repeats a test's body and compares the live objects in between. JUnit calls it on the test's thread; each look at the heap
- * is a full collection. Methods around each test run once, around all rounds.
+ * is a full collection. Methods around each test run once, around all rounds. A test that has failed is repeated once more, to
+ * name the lines.
  */
 public final class LeakExtension implements InvocationInterceptor {
     /** Caches fill and classes are loaded before anything is measured. */
@@ -35,16 +36,19 @@ public final class LeakExtension implements InvocationInterceptor {
         // The first look leaves something behind itself.
         live.look(0);
         live.look(0);
+        long begun = System.nanoTime();
         for (int part = 1; part <= PARTS; part++) {
             repeat(context, each);
             live.look(part);
         }
-        long least = live.leastGrowth();
-        if (least > settings.maxBytes() * each) {
+        // What comes after names lines, and decides nothing.
+        if (live.leastGrowth() > settings.maxBytes() * each) {
+            int rounds = PARTS * each;
+            Blame blame = new Blame(context.getExecutable(), live.grown(TOP), rounds, System.nanoTime() - begun);
             throw new AssertionError(
                     String.format(
                             "the JVM's live objects grow by %d bytes per round (%d rounds):%n%s",
-                            live.growth() / ((long) PARTS * each), PARTS * each, live.words(TOP, PARTS * each)));
+                            live.growth() / rounds, rounds, blame.words(more -> repeat(context, more))));
         }
     }
 

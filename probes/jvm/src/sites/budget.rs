@@ -10,7 +10,7 @@ const DRAW_NANOS: u64 = 1_500;
 const MOST_NANOS: u64 = 100_000;
 /// All of them may cost this part of the process's processor time, or this part of the time, if that is more.
 const PART_OF_CPU: u64 = 64;
-const PART_OF_TIME: u64 = 500;
+const PART_OF_TIME: u64 = 256;
 /// As long as that is counted before it is judged.
 const WINDOW_NANOS: u64 = 2_000_000_000;
 /// At more draws than that in a window, nobody waits for its end: 2,000 a second.

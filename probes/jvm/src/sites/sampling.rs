@@ -79,7 +79,7 @@ pub(super) struct Path {
     pub(super) truncated: bool,
     /// It stands for the paths that there was no room for.
     pub(super) is_shared: bool,
-    /// Of an object by which Java holds one of Python's.
+    /// What Python has to do with it.
     pub(super) bridged: Bridged,
 }
 
@@ -322,6 +322,7 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, class:
         jvmti.set_sampling_interval(next);
     }
     let Some(count) = wanted else { return };
+    let cpu = thread_cpu();
     // SAFETY: the caller's promise.
     unsafe { weak::make_room(jni) };
     let looked_at = looked_at.get_mut(..count).unwrap_or_default();
@@ -349,7 +350,7 @@ unsafe fn take(jvmti: Jvmti, jni: *mut sys::JNIEnv, object: sys::jobject, class:
         }
     };
     STATE.with(|state| {
-        state.budget.wanted(now().saturating_sub(begun));
+        state.budget.wanted(thread_cpu().saturating_sub(cpu));
         state.settle(looked_at, &mut discard);
         if !weak.is_null() {
             let entry = Entry { id: state.last_id + 1, weak };
@@ -413,6 +414,11 @@ fn now() -> u64 {
 /// Processor time of all threads, nanoseconds: a few microseconds, or as many as there are hundreds of threads.
 fn process_cpu() -> u64 {
     nanos(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// Processor time of the calling thread, nanoseconds: a thread that is interrupted uses none.
+fn thread_cpu() -> u64 {
+    nanos(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
 fn nanos(clock: libc::clockid_t) -> u64 {

@@ -95,6 +95,17 @@ fn environment((major, minor): (u32, u32), base: &Path) -> anyhow::Result<Interp
     describe(made(&format!("bench-{major}.{minor}"), base, REQUIREMENTS)?)
 }
 
+/// The Python of the benchmark's environment with memray, of the version that `python` has.
+pub(crate) fn with_memray(python: &Path) -> anyhow::Result<PathBuf> {
+    let version = asked(python).with_context(|| format!("no CPython: {}", python.display()))?;
+    let installed = installed();
+    let base = installed.iter().find(|(found, _)| *found == version);
+    let (_, base) = base.with_context(|| format!("no CPython {}.{} to make it of", version.0, version.1))?;
+    let made = environment(version, base)?;
+    ensure!(made.has_memray, "no memray in {}", made.path.display());
+    Ok(made.path)
+}
+
 /// The Python of an environment of its own with numpy. Where it is not there yet, it is made only when `may_make`.
 pub(crate) fn with_numpy(may_make: bool) -> anyhow::Result<PathBuf> {
     const NAME: &str = "bench-numpy";
