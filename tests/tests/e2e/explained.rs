@@ -116,8 +116,8 @@ fn what_java_holds_of_pythons_growth_is_told() {
     let line = line_of("hosts/bridge.py", "inst=Listener(");
     let mut command = vec![venv_python().into(), workspace().join("tests/hosts/bridge.py").into()];
     // Some four megabytes a second, and hardly any garbage of Java's, which would be sampled, too.
-    let steps = std::iter::repeat_n("150", 280);
-    let words = ["--hold", "8000", "--stay", "0.3", "--collect", "--end", "at-once", "--steps"];
+    let steps = std::iter::repeat_n("400", 280);
+    let words = ["--hold", "3000", "--stay", "0.3", "--collect", "--end", "at-once", "--steps"];
     command.extend(words.into_iter().chain(steps).map(OsString::from));
     let host = corpus(command).variable("LEAKLINE_JVM_SAMPLE_BYTES", "4KiB");
     let found = check(host, "Python held by Java", &["python"], |found| {
