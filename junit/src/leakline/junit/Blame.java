@@ -39,18 +39,17 @@ final class Blame {
         } catch (Throwable error) {
             return words(List.of(), 1, note("the test, repeated once more, failed by itself: " + error));
         }
-        String counted = "leakline's library, which counts every allocation, could not be used: " + reason;
+        String counted = "leakline's library, which counts every allocation, does not tell: " + reason;
+        String unknown = "which lines allocate it is not known; " + counted + "; the JVM's flight recorder: ";
         try {
             RecordedSites sites = new RecordedSites(test);
             List<Site> found = sites.find(grown, rounds, body);
             if (!found.isEmpty()) {
                 return words(found, 0, note("the lines are from samples of the JVM's flight recorder; " + counted));
             }
-            return words(List.of(), 1, note("which lines allocate it is not known; " + counted + "; the JVM's flight recorder has "
-                    + sites.samples() + " samples of it, which is too few"));
+            return words(List.of(), 1, note(unknown + "of " + sites.samples() + " samples no line follows"));
         } catch (Throwable error) {
-            return words(List.of(), 1, note("which lines allocate it is not known; " + counted + "; the JVM's flight recorder: "
-                    + error));
+            return words(List.of(), 1, note(unknown + error));
         }
     }
 

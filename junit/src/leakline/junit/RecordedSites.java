@@ -102,8 +102,24 @@ final class RecordedSites {
             while (part < PARTS - 1 && at.isAfter(ends.get(part))) {
                 part++;
             }
-            sites.add(type.getName(), 0, 1, 1 << part, frames);
+            sites.add(type.getName(), 0, 1, 1 << part, alike(frames));
         }
         return sites.of(PARTS / 2 + 1, FEWEST);
+    }
+
+    /** What the JDK did inside comes out differently as the JVM compiles it: only which of its methods was called is kept. */
+    private static List<StackTraceElement> alike(List<StackTraceElement> frames) {
+        int first = 0;
+        while (first < frames.size() && Site.isJdk(frames.get(first))) {
+            first++;
+        }
+        if (first == 0 || first == frames.size()) {
+            return frames;
+        }
+        StackTraceElement called = frames.get(first - 1);
+        List<StackTraceElement> alike = new ArrayList<>();
+        alike.add(new StackTraceElement(called.getClassName(), called.getMethodName(), null, 0));
+        alike.addAll(frames.subList(first, frames.size()));
+        return alike;
     }
 }

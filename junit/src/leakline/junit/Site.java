@@ -42,7 +42,7 @@ final class Site {
         return first == 0 ? path.toString() : path + ", through " + words(frames.get(first - 1));
     }
 
-    private static boolean isJdk(StackTraceElement frame) {
+    static boolean isJdk(StackTraceElement frame) {
         String type = frame.getClassName();
         // Or made by it, for a lambda.
         return type.contains("$$Lambda")
