@@ -186,7 +186,9 @@ impl VerdictEngine {
             .flat_map(|(layer, mut verdict)| {
                 let rate = verdict.rate.filter(|_| verdict.kind.leaks());
                 let sites = rate.map_or(Vec::new(), |rate| self.sites_of(layer, rate));
-                let explained = || sites.iter().filter_map(|site| site.share).sum::<f64>().min(1.0);
+                let explained = || {
+                    sites.iter().filter_map(|site| site.share).fold(0.0, |sum, share| sum + share).min(1.0)
+                };
                 verdict.evidence.explained = rate.map(|_| explained());
                 std::iter::once(verdict).chain(sites)
             })

@@ -120,7 +120,7 @@ pub(super) fn levelled_rise(points: &[Point]) -> Option<f64> {
     // A byte of noise, as for cuts.
     let noise = (squares / freedom).max(1.0) * inflation(&rest);
     let chance = knees as f64 * beyond((explained / noise).sqrt(), freedom as u32);
-    (line.slope > 0.0 && chance < KNEE).then(|| line.slope * (knee - start))
+    (line.slope > 0.0 && chance < KNEE).then_some(line.slope * (knee - start))
 }
 
 /// From the lowest to the highest.
