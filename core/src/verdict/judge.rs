@@ -148,7 +148,7 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
 }
 
 /// `points` without the first ones, up to three, where something begins that is none of what comes after: a rise to the next
-/// one as none of the others. With few points, that cannot be told.
+/// one as none of the others; and without as many again, in which it levels off. With few points, that cannot be told.
 fn without_start(mut points: Vec<Point>) -> Vec<Point> {
     if points.len() < ENOUGH_AFTER_START {
         return points;
@@ -158,7 +158,7 @@ fn without_start(mut points: Vec<Point>) -> Vec<Point> {
     let begun = rises.iter().rposition(|rises| *rises);
     let is_other = |at: usize| changes_of(&points).skip(at + 1).all(|change| change.abs() < far);
     match begun.filter(|at| is_other(*at)) {
-        Some(at) => points.split_off(at + 1),
+        Some(at) => points.split_off(2 * (at + 1)),
         None => points,
     }
 }
