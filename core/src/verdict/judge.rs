@@ -139,7 +139,7 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
         }
     }
     let mut kind = innocent(&clean, last, &whole, bar);
-    if kind == Kind::Quiet && clean.len() + START <= all.len() && levelled_rise(&all) >= Some(bar.floor) {
+    if kind == Kind::Quiet && clean.len() + 2 * START <= all.len() && levelled_rise(&all) >= Some(bar.floor) {
         // What takes all the readings that a start may take was more than one.
         kind = Kind::Plateau;
     }
