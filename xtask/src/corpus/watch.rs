@@ -19,7 +19,7 @@ use crate::process::stdout_of;
 /// A run's interval, in place of the usual five minutes.
 const INTERVAL: &str = "500ms";
 /// A run sees a few megabytes, in place of a day's gigabytes; so samples are finer, too.
-const SAMPLES: &[&str] = &["--python-sample", "8KiB", "--native-sample", "16KiB", "--jvm-sample", "16KiB"];
+const SAMPLES: &[&str] = &["--python-sample", "2KiB", "--native-sample", "16KiB", "--jvm-sample", "16KiB"];
 /// What a program may take longer than it was told.
 const SLACK: Duration = Duration::from_secs(40);
 
