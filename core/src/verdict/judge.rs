@@ -24,7 +24,7 @@ use super::{Evidence, Kind, Rate};
 const FIRST_LOOK: f64 = 5e-5;
 const LOOK: f64 = 1e-4;
 const MOST_AT: f64 = 20.0;
-/// What was told at one look stays until its chance is above this.
+/// What was told at one look stays until its chance is above this, and a stretch must be below it by itself.
 const STAYS: f64 = 1e-3;
 /// With this many points or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
 /// this, and the series is so straight (a start-up is a curve). The first look is not asked: with so few points, this would be
@@ -120,7 +120,10 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
     if !is_steps && !cuts.is_empty() && last.len() >= SHORTEST {
         let chosen = Bar { allowed: bar.allowed * CHOSEN, ..bar };
         let before = &clean[cuts.iter().rev().nth(1).copied().unwrap_or(0)..clean.len() - last.len()];
-        if rises(last, &now, before, chosen) && still_rises(last, &now, bar) {
+        // What was before lends it its noise, not its straightness: two odd readings at the cut are no rise.
+        let by_itself = Bar { allowed: STAYS, ..bar };
+        let rises = rises(last, &now, before, chosen) && rises(last, &now, &[], by_itself);
+        if rises && still_rises(last, &now, bar) {
             let kind = if in_steps(&clean) { Kind::LeakInSteps } else { leak_kind(last, &now) };
             return told(kind, last, true, bar);
         }
