@@ -22,7 +22,7 @@ use super::{Evidence, Kind, Rate};
 /// what all looks of a session are allowed adds up to no more than a quarter of a percent or so, however long it is. No look is
 /// told from the others: a leak is found as soon where ticks are missed.
 const FIRST_LOOK: f64 = 5e-5;
-const LOOK: f64 = 1e-4;
+const LOOK: f64 = 5e-5;
 const MOST_AT: f64 = 20.0;
 /// What was told at one look stays until its chance is above this, and a stretch must be below it by itself.
 const STAYS: f64 = 1e-3;
