@@ -231,10 +231,16 @@ impl VerdictEngine {
         }
     }
 
-    /// Garbage fills the whole heap and goes again. A young generation does so all the time: that is nothing to speak of.
+    /// Garbage fills the whole heap and goes again. A young generation does so all the time, which is nothing to speak of: there it
+    /// counts what collections leave.
     fn garbage_comes_and_goes(&self) -> bool {
-        let floor = (SMALL_PART * self.heap_max.unwrap_or(0.0)).max(JAVA_FLOOR_BYTES);
-        !self.is_generational && comes_and_goes(&self.java_used.points(), floor)
+        if !self.is_generational {
+            let floor = (SMALL_PART * self.heap_max.unwrap_or(0.0)).max(JAVA_FLOOR_BYTES);
+            return comes_and_goes(&self.java_used.points(), floor);
+        }
+        let left = self.java_heap.points();
+        let mean = left.iter().map(|point| point.1).sum::<f64>() / left.len().max(1) as f64;
+        comes_and_goes(&left, (MOST_OF_IT * mean).max(JAVA_FLOOR_BYTES))
     }
 
     /// Whatever ends first: the host's limit, which the resident size runs into, what the machine has left, or for the JVM its

@@ -30,6 +30,8 @@ pub(super) struct Reached {
     since: u32,
     /// Bytes that one sample stands for, as far as the last figure tells; 0: not known.
     sample: f64,
+    /// Standard error of the last figure of what is live, bytes.
+    error: f64,
 }
 
 /// The part of the heap's growth that is live, with its standard error.
@@ -51,7 +53,7 @@ impl Share {
 
 impl Reached {
     pub(super) fn new(most: usize) -> Self {
-        Self { live: Series::new(most), garbage: Series::new(most), since: 0, sample: 0.0 }
+        Self { live: Series::new(most), garbage: Series::new(most), since: 0, sample: 0.0, error: 0.0 }
     }
 
     pub(super) fn push(&mut self, seconds: f64, snapshot: &Snapshot) {
@@ -68,6 +70,7 @@ impl Reached {
             && reached > 0.0
         {
             self.sample = error * error / reached;
+            self.error = error;
         }
     }
 
@@ -87,7 +90,7 @@ impl Reached {
         let whole = self.share(&live, &garbage);
         let (early, late) = (self.share(early, early_garbage), self.share(late, late_garbage));
         if whole.low() > LIVE && late.low() > LIVE {
-            let rate = judged.rate.map(|rate| if whole.part < 1.0 { times(rate, whole) } else { rate });
+            let rate = judged.rate.map(|rate| self.live_rate(rate, whole, &live));
             return Some(Judged { rate, ..judged.clone() });
         }
         if whole.high() > GARBAGE && late.high() > GARBAGE {
@@ -96,6 +99,17 @@ impl Reached {
         // What grows still is garbage, and a collection will take it.
         let kind = if early.low() > LIVE { Kind::Plateau } else { Kind::Sawtooth };
         Some(Judged { kind, ..judge(&live, Bar::at(self.live.seen(), floor, 0.0)) })
+    }
+
+    /// The rate of what is live, of a heap that grows by `heap`: by the share that is live; or by what is live itself, where that is
+    /// surer, or surely less, as not all garbage is found.
+    fn live_rate(&self, heap: Rate, whole: Share, live: &[Point]) -> Rate {
+        let by_share = if whole.part < 1.0 { times(heap, whole) } else { heap };
+        let error = self.error / span(live).max(f64::MIN_POSITIVE);
+        let Some(by_size) = rate(live).map(|rate| rate.with_error(error)) else { return by_share };
+        let is_surer = whole.part < 1.0 && error < whole.error * heap.bytes_per_second;
+        let is_less = by_size.bytes_per_second + SURE * error < by_share.low;
+        if is_surer || is_less { by_size } else { by_share }
     }
 
     /// Whether what is live stays as it is. With nothing to collect, there may never be a collection to tell by.

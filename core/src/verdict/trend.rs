@@ -38,7 +38,7 @@ pub(super) fn trend(points: &[Point], usual: f64) -> Option<Trend> {
         return None;
     }
     let line = Line::through(points)?;
-    let beside: f64 = rests(points, &line).iter().map(|rest| rest * rest).sum();
+    let beside = line.squares(points);
     let explained = line.slope * line.slope * line.spread;
     Some(Trend {
         slope: line.slope,
@@ -134,6 +134,11 @@ impl Line {
             together += (point.0 - mean.0) * (point.1 - mean.1);
         }
         (spread > 0.0).then(|| Self { slope: together / spread, mean, spread })
+    }
+
+    /// What is left beside it, squared.
+    pub(super) fn squares(&self, points: &[Point]) -> f64 {
+        points.iter().map(|point| (point.1 - self.at(point.0)).powi(2)).sum()
     }
 
     pub(super) fn at(&self, seconds: f64) -> f64 {
