@@ -287,6 +287,14 @@ mod tests {
     }
 
     #[test]
+    fn a_curve_that_may_be_cut_into_lines_accelerates() {
+        // Python's bytes in KiB, of a program that keeps more and more.
+        let values = "7950 8016 8066 8111 8078 8094 8255 8309 8419 8536 8653 8811 9007 9138 9282 9556 9774 9996 10201 10457 \
+            10728 10943 11290 11633";
+        check(values, Kind::AcceleratingLeak);
+    }
+
+    #[test]
     fn a_leak_that_begins_late_is_told_with_its_own_rate() {
         let values = series(|at| 500 + at.saturating_sub(12) * 300);
         let points: Vec<Point> = values

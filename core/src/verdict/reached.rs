@@ -194,6 +194,8 @@ mod tests {
     fn the_rate_is_that_of_the_heap_unless_garbage_is_a_part_of_it() {
         // Three times too many samples of both.
         check(&[0, 33, 54, 96, 120, 153, 170], &[0, 0, 1, 0, 1, 0, 1], 3, Some((Kind::SteadyLeak, 10)));
+        // Less is live than grows, though no garbage was found.
+        check(&[0, 3, 6, 9, 12, 15, 18, 21, 24, 27], &[0; 10], 1, Some((Kind::SteadyLeak, 3)));
         let half = [0, 5, 10, 16, 20, 25, 29, 35, 40, 46];
         check(&half, &half, 1, Some((Kind::SteadyLeak, 5)));
     }

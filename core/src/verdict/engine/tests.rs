@@ -217,6 +217,54 @@ fn direct_buffers_are_the_jvms() {
 }
 
 #[test]
+fn what_is_committed_of_metaspace_is_the_jvms() {
+    let gauges = [
+        names::ANONYMOUS,
+        names::JVM_HEAP_USED,
+        names::JVM_HEAP_AFTER_GC,
+        names::JVM_METASPACE_COMMITTED,
+        names::JVM_METASPACE_USED,
+        names::JVM_NON_HEAP_USED,
+        names::JVM_GC_COUNT,
+    ];
+    // Each class loader uses a part of what it has.
+    let word = |tick: u32| {
+        let (committed, used) = (1000 * tick, 200 * tick);
+        format!("{}/500/50/{committed}/{used}/{used}/{tick}", 9000 + committed)
+    };
+    let words: Vec<String> = (0..9).map(word).collect();
+    check(&gauges, &words.join(" "), Layer::Jvm, Kind::SteadyLeak);
+    check(&gauges, &words.join(" "), Layer::Process, Kind::Quiet);
+}
+
+#[test]
+fn a_direct_buffers_site_is_the_call_path_of_malloc_that_leads_there() {
+    let path =
+        |function: &str| Arc::new(Site::call_path(vec![Arc::new(Frame::new(function, "x", 1))], false));
+    let (buffers, other) = (path("java.nio.DirectByteBuffer.<init>"), path("open"));
+    let mut engine = VerdictEngine::default();
+    let mut last = Vec::new();
+    for minute in 0..10_u64 {
+        let gauges = vec![
+            Gauge::bytes(names::JVM_HEAP_USED, 500 << 10),
+            Gauge::bytes(names::JVM_HEAP_AFTER_GC, 500 << 10),
+            Gauge::bytes(names::JVM_DIRECT, minute << 20),
+            Gauge::total(names::JVM_GC_COUNT, minute),
+            Gauge::bytes(names::MALLOC_LIVE, minute << 20),
+        ];
+        let mut snapshot = snapshot_of(minute, gauges);
+        snapshot.readings[0].layer = Layer::Native;
+        let stat = |site: &Arc<Site>, bytes| SiteStat::exact(Arc::clone(site), Amount { bytes, blocks: 1 });
+        let stats = vec![stat(&buffers, minute << 20), stat(&other, minute << 15)];
+        snapshot.readings[0].profiles = vec![Arc::new(Profile::new(ProfileSource::exact("test"), stats))];
+        last = engine.push(&snapshot, None);
+    }
+    let leaking: Vec<Subject> =
+        last.into_iter().filter(|found| found.kind.leaks()).map(|found| found.subject).collect();
+    assert_eq!(leaking, [Subject::Layer(Layer::Jvm), Subject::Site(Layer::Jvm, buffers)]);
+}
+
+#[test]
 fn a_heap_without_a_figure_after_collections_is_judged_where_collections_were() {
     let gauges = [names::JVM_HEAP_USED, names::JVM_GC_COUNT];
     check(&gauges, "0/5 100/5 200/5 300/5 400/5 500/5 600/5 700/5 800/5", Layer::Jvm, Kind::NotEnoughData);
@@ -530,6 +578,14 @@ fn garbage_that_comes_and_goes_above_what_collections_leave_is_a_sawtooth() {
     let words: Vec<String> =
         (0..24_u32).map(|tick| format!("{}/5000/{}", 5000 + tick % 4 * 20_000, 1 + tick / 4)).collect();
     assert_eq!(verdict(&gauges, &words.join(" "), Layer::Jvm).kind, Kind::Sawtooth);
+    // A young generation is filled and emptied all the time.
+    let eden = [&gauges[..], &["jvm.heap_after_gc.eden_space_bytes"]].concat();
+    let words: Vec<String> = words.iter().map(|word| format!("{word}/0")).collect();
+    assert_eq!(verdict(&eden, &words.join(" "), Layer::Jvm).kind, Kind::Quiet);
+    // What collections leave comes and goes, too: garbage in an old one, which one reading in three meets.
+    let old = |tick: u32| format!("9000/{}/{}/0", 2000 + (tick * 11 + 3) % 7 * 700, 1 + tick);
+    let words: Vec<String> = (0..24).map(old).collect();
+    assert_eq!(verdict(&eden, &words.join(" "), Layer::Jvm).kind, Kind::Sawtooth);
 }
 
 #[test]
