@@ -84,7 +84,9 @@ pub(super) fn is_tide(points: &[Point], floor: f64) -> bool {
 fn wave(points: &[Point], mean: f64, speed: f64) -> f64 {
     let (mut cc, mut cs, mut ss, mut cb, mut sb) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for point in points {
-        let (sine, cosine) = (speed * point.0).sin_cos();
+        // Not by `sin_cos`: the compiler makes a call of it that not every C library has.
+        let phase = speed * point.0;
+        let (sine, cosine) = ((phase - std::f64::consts::FRAC_PI_2).cos(), phase.cos());
         let bytes = point.1 - mean;
         cc += cosine * cosine;
         cs += cosine * sine;
