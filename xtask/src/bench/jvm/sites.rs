@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -21,6 +22,8 @@ struct Way {
     limit: f64,
 }
 
+/// Each pair is there for as long at least: at a reading every second, one that is shorter may have none of the JVM.
+const SHORTEST: Duration = Duration::from_secs(4);
 const PAIRS: usize = 6;
 const TURNS: usize = 7;
 
@@ -101,6 +104,7 @@ fn fetch_async_profiler(java: &Java) -> anyhow::Result<()> {
 /// One run beside one without samples: they take turns, and alternate in who is first. The ratio of their processor time, and
 /// how long a turn of the latter took, seconds.
 fn pair(variant: Variant, program: &Program, turns: usize) -> anyhow::Result<(f64, f64)> {
+    let begun = Instant::now();
     let mut base = Running::start(variant.base(), program)?;
     let mut watched = Running::start(variant, program)?;
     let (mut ratios, mut walls) = (Vec::new(), Vec::new());
@@ -114,6 +118,7 @@ fn pair(variant: Variant, program: &Program, turns: usize) -> anyhow::Result<(f6
         ratios.push(watched.cpu / base.cpu);
         walls.push(base.wall);
     }
+    std::thread::sleep(SHORTEST.saturating_sub(begun.elapsed()));
     base.end()?;
     watched.end()?;
     Ok((median(ratios), median(walls)))
