@@ -186,10 +186,7 @@ impl VerdictEngine {
             .flat_map(|(layer, mut verdict)| {
                 let rate = verdict.rate.filter(|_| verdict.kind.leaks());
                 let sites = rate.map_or(Vec::new(), |rate| self.sites_of(layer, rate));
-                let explained = || {
-                    sites.iter().filter_map(|site| site.share).fold(0.0, |sum, share| sum + share).min(1.0)
-                };
-                verdict.evidence.explained = rate.map(|_| explained());
+                verdict.evidence.explained = rate.map(|_| explained(&sites));
                 std::iter::once(verdict).chain(sites)
             })
             .collect()
@@ -265,7 +262,7 @@ impl VerdictEngine {
         let Some(rate) = whole.filter(|_| !layers[native].1.kind.leaks()) else { return };
         let is_mapped = |tracks: &SiteTracks| tracks.source().name == ProfileSource::MAPPED;
         let sites = self.judge_sites(Layer::Native, rate, is_mapped, |_| true);
-        let explained = sites.iter().filter_map(|site| site.share).sum::<f64>().min(1.0);
+        let explained = explained(&sites);
         if explained < MOST_OF_IT {
             return;
         }
@@ -330,6 +327,12 @@ impl VerdictEngine {
         verdicts.truncate(TOLD_SITES);
         verdicts
     }
+}
+
+/// The share of their layer's growth that `sites` make up together.
+fn explained(sites: &[Verdict]) -> f64 {
+    // Not `sum`, which is -0 where there is none.
+    sites.iter().filter_map(|site| site.share).fold(0.0, |sum, share| sum + share).min(1.0)
 }
 
 /// Whether the Java heap has a young generation, by the names of its parts (`PS Eden Space`, `ZGC Young Generation`).

@@ -140,7 +140,8 @@ pub struct Verdict {
     /// What it is about.
     pub subject: Subject,
     /// The gauge that a layer's series begins from; for a site, empty. For `native` and `process` what other layers
-    /// explain is taken off it, and for `jvm` direct buffers are added, so `rate` is what this layer alone is to blame for.
+    /// explain is taken off it, and for `jvm` direct buffers and metaspace are added, so `rate` is what this layer
+    /// alone is to blame for.
     pub gauge: String,
     /// What the series looks like.
     pub kind: Kind,

@@ -90,9 +90,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
                 watch::watch(truth, options.seconds, &folder, !is_run)
             })
             .map_err(|error| format!("{error:#}"));
-        // What they write must not take the place of what leakline's run has left.
-        let folder = folder.join("peers");
-        let peers = if has_peers && fs::create_dir_all(&folder).is_ok() {
+        let peers = if has_peers {
             Peers::ask(&tools, &programs, truth, &parameters, &folder)
         } else {
             Peers::default()

@@ -80,6 +80,12 @@ impl Peers {
         if !applies(truth) {
             return peers;
         }
+        // What they write must not take the place of what leakline's run has left.
+        let folder = &folder.join("peers");
+        if let Err(error) = fs::create_dir_all(folder) {
+            eprintln!("no peer is asked: cannot make the folder {}: {error}", folder.display());
+            return peers;
+        }
         let variables = || programs.variables(parameters, SECONDS);
         let words = programs.words(truth);
         let run = |mut command: Command, variables| {
