@@ -231,12 +231,9 @@ pub mod names {
     pub const JVM_SAMPLED: &str = "jvm.sampled_bytes";
     /// Samples that these estimates rest on.
     pub const JVM_SAMPLES: &str = "jvm.live_samples";
-    /// Estimate of what was allocated since leakline began and something still leads to: `JVM_SAMPLED` without the garbage.
-    pub const JVM_REACHED: &str = "jvm.reached_bytes";
-    /// Its standard error.
-    pub const JVM_REACHED_ERROR: &str = "jvm.reached_error_bytes";
-    /// Estimate of what was found to be garbage, and is in the heap still, though there was a collection since.
-    pub const JVM_PROMOTED_GARBAGE: &str = "jvm.promoted_garbage_bytes";
+    /// All Java objects that something leads to, bytes: what a collection of the whole heap would leave. Absent where one has
+    /// looked at the old generation since the baseline, and where counting would stop the program for too long.
+    pub const JVM_HEAP_LIVE: &str = "jvm.heap_live_bytes";
     /// Metaspace, code cache and the like, used bytes.
     pub const JVM_NON_HEAP_USED: &str = "jvm.non_heap_used_bytes";
     /// Metaspace, code cache and the like, committed bytes.

@@ -196,13 +196,10 @@ impl VerdictEngine {
         let (judged, floor) = (track.judged.clone(), track.floor());
         let is_uncollected =
             layer == Layer::Jvm && self.old_collections.is_some_and(|(first, now)| first == now);
-        let review = || self.java_reached.review(&judged, floor);
-        let live = if is_uncollected && judged.kind.leaks() { review() } else { None };
+        let live = || self.java_reached.judge(&judged, floor, USUAL_NOISE * track.size);
+        let live = if is_uncollected { live() } else { None };
         let uncollected = is_uncollected && live.is_none();
-        let mut judged = live.unwrap_or(judged);
-        if layer == Layer::Jvm && judged == Judged::UNSURE && self.java_reached.is_still(floor) {
-            judged = Judged { kind: Kind::Quiet, rate: self.java_reached.rate(), ..judged };
-        }
+        let judged = live.unwrap_or(judged);
         Verdict {
             subject: Subject::Layer(layer),
             gauge: track.gauge.to_owned(),

@@ -18,10 +18,11 @@ use super::trend::{Line, Trend, increments_chance, straightened, trend, without_
 use super::{Evidence, Kind, Rate};
 
 /// The chance of a false alarm that a look is allowed: the first one, whose power is wanted, and the one after [`MOST_AT`] points.
-/// Half or twice as many points are allowed a quarter of that, and so on: with fewer, little is known of the noise; and with more,
-/// what all looks of a session are allowed adds up to no more than a quarter of a percent or so, however long it is. No look is
-/// told from the others: a leak is found as soon where ticks are missed.
-const FIRST_LOOK: f64 = 5e-5;
+/// Twice as many points are allowed a quarter of that: what all looks of a session are allowed adds up to no more than a fifth of a
+/// percent, however long it is. Half as many are allowed a sixteenth: with few, little is known of the noise, a start-up is near,
+/// and a leak that is worth an early word is told by far less. No look is told from its neighbours: a leak is found as soon where
+/// ticks are missed.
+const FIRST_LOOK: f64 = 2e-6;
 const LOOK: f64 = 5e-5;
 const MOST_AT: f64 = 20.0;
 /// What was told at one look stays until its chance is above this, and a stretch must be below it by itself.
@@ -35,6 +36,7 @@ const STRAIGHT: f64 = 0.985;
 /// A series that slows down for sure (its bend in standard errors) must rise in its later half by itself. After the first look,
 /// few points are asked for less: a start-up is still near, and a leak is seen a reading later.
 const SLOWS: f64 = -3.0;
+const SLOWS_FIRST: f64 = -2.5;
 const SLOWS_EARLY: [(usize, f64); 2] = [(FEW_POINTS, -1.5), (15, -2.0)];
 const LATER_HALF_RISES: f64 = 0.01;
 /// The chance of a fall that is none, for a series to be called shrinking.
@@ -74,8 +76,8 @@ impl Bar {
         let is_first = look <= MIN_POINTS;
         // The first reading is no point.
         let points = f64::from(look.saturating_sub(1).max(1));
-        let away = (points / MOST_AT).min(MOST_AT / points);
-        let allowed = if is_first { FIRST_LOOK } else { LOOK * away.powi(2) };
+        let away = (points / MOST_AT).powi(4).min((MOST_AT / points).powi(2));
+        let allowed = if is_first { FIRST_LOOK } else { LOOK * away };
         Self { floor, allowed, usual, is_first }
     }
 
@@ -197,8 +199,9 @@ fn still_rises(points: &[Point], trend: &Trend, bar: Bar) -> bool {
     let whole = slope(points).unwrap_or(0.0);
     let later = &points[points.len() / 2..];
     let least = if points.len() <= FEW_POINTS { STILL_GROWING_EARLY } else { STILL_GROWING };
-    let early = SLOWS_EARLY.iter().find(|(most, _)| points.len() <= *most && !bar.is_first);
-    let slows = trend.bend < early.map_or(SLOWS, |(_, bend)| *bend);
+    let early = || SLOWS_EARLY.iter().find(|(most, _)| points.len() <= *most);
+    let slowest = if bar.is_first { SLOWS_FIRST } else { early().map_or(SLOWS, |(_, bend)| *bend) };
+    let slows = trend.bend < slowest;
     slope(later).unwrap_or(0.0) > least * whole
         && (!slows
             || Slopes::of(later, bar.usual).is_some_and(|slopes| slopes.chance_of_none() <= LATER_HALF_RISES))
@@ -335,7 +338,7 @@ mod tests {
     #[test]
     fn the_looks_of_a_session_share_one_small_chance_however_long_it_is() {
         let sum = |looks: u32| (1..=looks).map(|look| Bar::at(look, 0.0, 0.0).allowed).sum::<f64>();
-        assert!(sum(288) < 3e-3 && sum(1_000_000) < 3e-3, "{} {}", sum(288), sum(1_000_000));
+        assert!(sum(288) < 2e-3 && sum(1_000_000) < 2e-3, "{} {}", sum(288), sum(1_000_000));
     }
 
     #[test]

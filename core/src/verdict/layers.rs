@@ -3,9 +3,9 @@
 //! | layer | series | not this layer's fault |
 //! |---|---|---|
 //! | python | traced bytes; without tracemalloc, what of its arenas is used, and sampled large objects; without either, sampled bytes | |
-//! | jvm | used heap after a collection, direct buffers, and what is committed of metaspace | |
+//! | jvm | used heap after a collection (what of it is live, until one has looked at all of it: `reached`), direct buffers, and what is committed of metaspace | |
 //! | native | malloc's live bytes, less Python's requests above 512 bytes (traced or sampled), tracemalloc's tables, and direct buffers | 1.5 times what tracemalloc says of its tables, a quarter of the rest that was subtracted; a quarter of Python's arenas where nobody tells of its large requests |
-//! | process | anonymous and shared memory, swapped out or not, less Python's arenas as far as they were touched, malloc's live and free bytes, the Java heap, and the JVM's other memory | a quarter of what was subtracted, the arenas apart; where those are not counted, small objects stand for them, and three times those |
+//! | process | anonymous and shared memory, swapped out or not, less Python's arenas as far as they were touched, malloc's live and free bytes, the Java heap as often as it is mapped, and the JVM's other memory | a quarter of what was subtracted, the arenas apart; where those are not counted, small objects stand for them, and three times those |
 //!
 //! The last column is there because nobody counts what an allocator adds: headers, rounding up to 16 bytes (a float of
 //! 24 bytes takes 32), and, for tracemalloc, 48 bytes for each traced block beside the 40 to 53 that it tells of (seen
@@ -171,12 +171,28 @@ fn process(
     let metaspace =
         snapshot.gauge(names::JVM_METASPACE_COMMITTED).zip(snapshot.gauge(names::JVM_METASPACE_USED));
     sum.subtract_value(metaspace.map(|(committed, used)| committed - used), 0.25);
-    if snapshot.gauge(names::JVM_HEAP_USED).is_some() {
+    let again = mapped_again(snapshot);
+    if let Some(again) = again {
+        sum.explain(again, 0.25);
+    } else if snapshot.gauge(names::JVM_HEAP_USED).is_some() {
         let left = sum.bytes.max(0.0);
         sum.explain(java_touched.min(left), 0.25);
     }
+    let is_told = arenas != Some(None) && (again.is_none() || is_fresh(snapshot));
     let level = sum.level(Layer::Process, names::RESIDENT);
-    Some(Level { bytes: level.bytes.filter(|_| arenas != Some(None)), ..level })
+    Some(Level { bytes: level.bytes.filter(|_| is_told), ..level })
+}
+
+/// A Java heap that is mapped at several places at once (ZGC's, up to Java 22): the kernel counts a page once for each of them, and
+/// only the memory map tells how much that is; at times when it was not looked at, nobody does.
+fn mapped_again(snapshot: &Snapshot) -> Option<f64> {
+    let again = snapshot.gauge(names::MAP_JAVA_HEAP_SHARED)?;
+    (again > snapshot.gauge(names::MAP_JAVA_HEAP).unwrap_or(0.0)).then_some(again)
+}
+
+/// Whether what stands there of the memory map was read for this snapshot.
+pub(super) fn is_fresh(snapshot: &Snapshot) -> bool {
+    snapshot.gauge(names::MAP_AGE).is_none_or(|age| age == 0.0)
 }
 
 /// Adds up gauges and remembers which were there.

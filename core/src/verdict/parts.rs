@@ -15,6 +15,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::judge::{Bar, Judged, judge};
+use super::layers::is_fresh;
 use super::series::Timeline;
 use super::slope::{MIN_POINTS, Point, rate};
 use super::{Evidence, Kind, Rate, Subject, Verdict};
@@ -166,7 +167,7 @@ impl PartWatch {
             .chain([(&Cow::Borrowed(RESIDENT), ledger.resident)])
             .partition(|(name, _)| TOLD.contains(&&***name));
         self.told.push(seconds, early, &told);
-        if snapshot.gauge(names::MAP_AGE).is_none_or(|age| age == 0.0) {
+        if is_fresh(snapshot) {
             self.mapped.push(seconds, early, &mapped);
         }
     }

@@ -10,9 +10,6 @@ pub(super) type Point = (f64, f64);
 
 /// With fewer points nothing is said.
 pub(super) const MIN_POINTS: u32 = 5;
-/// Of the noise that `usual` tells, an interval is reckoned with so much: silence asks for the upper end of what is usual, an
-/// interval that is to be wrong as often as it says for the middle.
-const MIDDLE: f64 = 0.7;
 /// Of a normal distribution: 2.5 % lie above.
 pub(super) const NORMAL_QUANTILE: f64 = 1.959_964;
 
@@ -28,7 +25,7 @@ pub(super) fn rate_beside(points: &[Point], usual: f64) -> Option<Rate> {
     }
     let clean = without_spikes(points);
     let bytes_per_second = slope(&clean)?;
-    let (below, above) = Slopes::of(&clean, MIDDLE * usual)?.reach();
+    let (below, above) = Slopes::of_rate(&clean, usual)?.reach();
     Some(Rate { bytes_per_second, low: bytes_per_second - below, high: bytes_per_second + above })
 }
 
@@ -82,7 +79,7 @@ mod tests {
     fn four_points_have_no_interval() {
         check("1 2 3 4", "-");
         check("1 2 3 4 5", "1.0 [1.0, 1.0]");
-        check("0 2 2 6 8", "2.0 [0.6, 3.4]");
+        check("0 2 2 6 8", "2.0 [0.4, 3.6]");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //!
 //! Points that stand alone far from both neighbours are put between them. Linear in the number of points.
 
-use super::lasting::WORTH;
+use super::lasting::FOR_GROWTH;
 use super::slope::Point;
 
 /// With fewer points, likeness of neighbours cannot be told from chance.
@@ -163,7 +163,7 @@ fn curve(points: &[Point], usual: f64) -> Option<(f64, Vec<f64>)> {
     let fitted: Vec<f64> = curve.iter().map(|curve| together / spread * curve).collect();
     let left: Vec<f64> = fitted.iter().zip(&rest).map(|(fitted, rest)| rest - fitted).collect();
     let squares = left.iter().map(|left| left * left).sum::<f64>().max(all * 1e-9);
-    let known = if usual > 0.0 { WORTH } else { 0.0 };
+    let known = if usual > 0.0 { FOR_GROWTH.worth } else { 0.0 };
     let (squares, freedom) = (squares + known * usual * usual, points.len() as f64 - 3.0 + known);
     Some((together / (spread * squares / freedom * inflation(&left)).sqrt(), fitted))
 }

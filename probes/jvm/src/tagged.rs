@@ -39,21 +39,31 @@ pub(crate) type OnReference = unsafe extern "system" fn(
     user_data: *mut c_void,
 ) -> i32;
 
-/// The specification's struct: of its 16 functions, that for references comes second.
+/// Told of an array of primitives that is visited, once: its class's tag, its size, its own tag, and its elements.
+pub(crate) type OnArray = unsafe extern "system" fn(
+    class: i64,
+    size: i64,
+    tag: *mut i64,
+    length: i32,
+    kind: i32,
+    elements: *const c_void,
+    user_data: *mut c_void,
+) -> i32;
+
+/// The specification's struct of 16 functions.
 #[repr(C)]
 struct Callbacks {
     object: usize,
     reference: OnReference,
-    others: [usize; 14],
+    field: usize,
+    array: Option<OnArray>,
+    others: [usize; 12],
 }
 
-/// Which references a walk tells of. It follows the others all the same.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Told {
-    All,
-    /// Those that lead to an object with a tag.
-    Tagged,
-}
+/// Local references to classes, as many as HotSpot lets one ask for.
+pub(crate) const LOCALS: i32 = 65_536;
+/// Classes that get a number.
+const MAX_CLASSES: usize = 1 << 20;
 
 /// What is answered for a reference: not to go on from this object, to go on, not to go on at all.
 pub(crate) const VISIT_NOTHING: i32 = 0;
@@ -89,30 +99,38 @@ impl Tagged {
         unsafe { set(self.0.raw(), object, tag) == 0 }
     }
 
+    /// Gives every loaded class its place in the result, from 1, as its tag; 0 is left for those that are loaded meanwhile. The
+    /// references are local: there must be room for [`LOCALS`].
+    pub(crate) fn tag_classes(&self) -> Vec<sys::jclass> {
+        let mut classes = self.0.loaded_classes();
+        classes.truncate(MAX_CLASSES);
+        for (index, class) in classes.iter().enumerate() {
+            // SAFETY: the reference is alive. A class that cannot be tagged is among the others.
+            unsafe { self.tag(*class, index as i64 + 1) };
+        }
+        classes
+    }
+
     /// Follows references from the JVM's roots, with the world at rest: weak ones as well as strong ones. `what` names the
     /// result for an error.
     ///
     /// # Safety
     ///
-    /// `on_reference` takes `user_data`, calls nothing of the JVM's, and never panics.
+    /// `reference` and `array` take `user_data`, call nothing of the JVM's, and never panic.
     pub(crate) unsafe fn follow(
         &self,
         what: &'static str,
-        told: Told,
-        on_reference: OnReference,
+        reference: OnReference,
+        array: Option<OnArray>,
         user_data: *mut c_void,
     ) -> Result<(), JvmError> {
         let function = self.0.function(FOLLOW_REFERENCES);
         // SAFETY: the function of this number has this type, by the specification.
         let follow = unsafe { transmute::<*const c_void, FollowReferences>(function) };
-        let callbacks = Callbacks { object: 0, reference: on_reference, others: [0; 14] };
-        let filter = match told {
-            Told::All => 0,
-            Told::Tagged => 0x8,
-        };
+        let callbacks = Callbacks { object: 0, reference, field: 0, array, others: [0; 12] };
         let null = std::ptr::null_mut();
-        // SAFETY: no class, no object to begin with; the rest is the caller's promise.
-        match unsafe { follow(self.0.raw(), filter, null, null, &raw const callbacks, user_data) } {
+        // SAFETY: no filter, no class, no object to begin with; the rest is the caller's promise.
+        match unsafe { follow(self.0.raw(), 0, null, null, &raw const callbacks, user_data) } {
             0 => Ok(()),
             code => Err(JvmError::Refused { what, said: format!("error {code}") }),
         }

@@ -312,6 +312,29 @@ fn a_heap_that_was_never_touched_hides_no_leak_beside_it() {
 }
 
 #[test]
+fn a_heap_that_is_mapped_at_several_places_is_counted_as_often() {
+    let gauges = [
+        names::ANONYMOUS,
+        names::SHARED,
+        names::JVM_HEAP_USED,
+        names::JVM_HEAP_COMMITTED,
+        names::MAP_JAVA_HEAP_SHARED,
+        names::MAP_AGE,
+    ];
+    // Between two looks at the map, nobody tells how much of the growth is the heap's.
+    let words = |beside: u32| -> String {
+        let tick = |tick: u32| {
+            let heap = |tick| 8000 + 1000 * tick;
+            let (shared, known) = (heap(tick) + beside * tick, heap(tick / 2 * 2));
+            format!("2000/{shared}/{}/12000/{known}/{}", 3000 + tick * 37 % 11 * 700, tick % 2)
+        };
+        (0..16).map(tick).collect::<Vec<_>>().join(" ")
+    };
+    check(&gauges, &words(0), Layer::Process, Kind::Quiet);
+    check(&gauges, &words(700), Layer::Process, Kind::SteadyLeak);
+}
+
+#[test]
 fn a_leak_that_is_swapped_out_is_still_one() {
     let gauges = [names::ANONYMOUS, names::SWAPPED];
     check(

@@ -13,13 +13,9 @@ use jni::sys;
 use crate::env::Frame;
 use crate::error::JvmError;
 use crate::histogram::names;
-use crate::tagged::{Tagged, Told, VISIT_ABORT, VISIT_NOTHING};
+use crate::tagged::{LOCALS, Tagged, VISIT_ABORT, VISIT_NOTHING};
 use crate::vm::Vm;
 
-/// Local references to classes, as many as HotSpot lets one ask for.
-const LOCALS: i32 = 65_536;
-/// Classes that get a number.
-const MAX_CLASSES: usize = 1 << 20;
 /// Classes that are told.
 const MAX_TOLD: usize = 2000;
 /// A reference's kind.
@@ -52,18 +48,13 @@ struct Sums {
 pub(super) fn count(frame: &Frame<'_>, vm: Vm) -> Result<Counted, JvmError> {
     let tagged = Tagged::new(vm)?;
     let _frame = frame.inner(LOCALS)?;
-    let mut classes = tagged.jvmti().loaded_classes();
-    classes.truncate(MAX_CLASSES);
-    for (index, class) in classes.iter().enumerate() {
-        // SAFETY: the reference is alive until the frame ends. A class that cannot be tagged is among the others.
-        unsafe { tagged.tag(*class, index as i64 + 1) };
-    }
+    let classes = tagged.tag_classes();
     let loaders = loaders(&tagged, frame, &classes);
     let mut sums = Sums { counts: vec![0; classes.len() + 1], seen: false };
     let begun = Instant::now();
     let user_data = ptr::from_mut(&mut sums).cast();
     // SAFETY: `visit` takes these sums, and nobody else uses them until this returns.
-    unsafe { tagged.follow("the JVM's roots", Told::All, visit, user_data)? };
+    unsafe { tagged.follow("the JVM's roots", visit, None, user_data)? };
     let pause = begun.elapsed();
     let mut counts: Vec<(u64, sys::jclass)> =
         sums.counts.iter().skip(1).copied().zip(classes).filter(|(count, _)| *count > 0).collect();

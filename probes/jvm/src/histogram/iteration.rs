@@ -10,7 +10,7 @@ use jni::sys;
 use super::{Counted, Means, names};
 use crate::env::Frame;
 use crate::error::JvmError;
-use crate::tagged::{Env, Error, Tagged};
+use crate::tagged::{Env, Error, LOCALS, Tagged};
 use crate::vm::Vm;
 
 /// Number of a function.
@@ -29,11 +29,6 @@ struct HeapCallbacks {
 
 /// To go on with the next object.
 const VISIT_OBJECTS: i32 = 0x100;
-
-/// Local references to classes, as many as HotSpot lets one ask for.
-const LOCALS: i32 = 65_536;
-/// Classes that get a number.
-const MAX_CLASSES: usize = 1 << 20;
 
 /// Any JVM with the tool interface and tags.
 pub(super) struct Iteration {
@@ -59,13 +54,10 @@ impl Means for Iteration {
         let tagged = Tagged::new(self.vm)?;
         let frame = frame.inner(LOCALS)?;
         let mut names = vec!["(classes that were loaded meanwhile, or that the JVM hides)".to_owned()];
-        for class in tagged.jvmti().loaded_classes().into_iter().take(MAX_CLASSES) {
+        for class in tagged.tag_classes() {
             // SAFETY: the reference is alive until `frame` ends.
             let signature = unsafe { tagged.jvmti().class_signature(class) };
-            // SAFETY: as above.
-            if unsafe { tagged.tag(class, names.len() as i64) } {
-                names.push(signature.map_or_else(String::new, |signature| names::of_signature(&signature)));
-            }
+            names.push(signature.map_or_else(String::new, |signature| names::of_signature(&signature)));
         }
         drop(frame);
         let mut sums = Sums(vec![(0, 0); names.len()]);

@@ -150,9 +150,8 @@ impl Sites {
         sampling::sweep(frame.raw());
         let older = heap.collections.is_none() || heap.collections != self.collections;
         self.collections = heap.collections;
-        self.looks.sweep(frame, older);
-        let promoted = self.looks.look(frame, tick, left, heap, details);
-        let older = older || promoted.is_some();
+        let live = self.looks.look(frame, tick, left, heap, details);
+        let older = older || live.is_some();
         let begun = Instant::now();
         let copied = self.copy(older);
         details.longest_stall = details.longest_stall.max(begun.elapsed());
@@ -164,12 +163,7 @@ impl Sites {
         }
         details.gauges.push(Gauge::bytes(names::JVM_SAMPLED, copied.sampled.live.bytes));
         details.gauges.push(Gauge::count(names::JVM_SAMPLES, copied.sampled.samples));
-        if let Some(promoted) = promoted {
-            let error = copied.sampled.standard_error(copied.mean);
-            details.gauges.push(Gauge::bytes(names::JVM_REACHED, copied.sampled.live.bytes));
-            details.gauges.push(Gauge::bytes(names::JVM_REACHED_ERROR, error));
-            details.gauges.push(Gauge::bytes(names::JVM_PROMOTED_GARBAGE, promoted));
-        }
+        details.gauges.extend(live.map(|live| Gauge::bytes(names::JVM_HEAP_LIVE, live)));
         let fault = copied.fault.clone();
         let fault = fault.map(|fault| format!("leakline's tables are wrong, please report this: {fault}"));
         details.notes.extend(fault);
@@ -276,7 +270,6 @@ impl Sites {
     /// Stops in a JVM that is there.
     pub(crate) fn end(self, frame: &Frame<'_>) {
         self.jvmti.give_sampling_back();
-        self.looks.end(frame);
         // The environment itself stays: callbacks that are on their way use it.
         sampling::stop(Some(frame.raw()));
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use jni::sys;
 use leakline_probing::joined::RawFrame;
-use leakline_probing::sampler::estimate::{probability, weight};
+use leakline_probing::sampler::estimate::probability;
 use leakline_probing::sampler::live::Class;
 use leakline_probing::sampler::lock::Lock;
 use leakline_probing::sampler::random::Random;
@@ -34,6 +34,7 @@ use super::bridged::{self, Bridged};
 use super::budget::Budget;
 use super::reach::reach;
 use super::weak;
+use crate::env::Frame;
 use crate::error::JvmError;
 use crate::jvmti::{Jvmti, StackFrame};
 use crate::vm::Vm;
@@ -218,55 +219,23 @@ pub(super) fn sweep(env: *mut sys::JNIEnv) {
     }
 }
 
-/// A sample that nothing leads to any more, out of the table. Its weak reference is whoever's has it.
-#[derive(Debug)]
-pub(super) struct Garbage {
-    entry: Entry,
-    /// Estimate of the bytes that it stands for.
-    pub(super) bytes: u64,
-}
-
-impl Garbage {
-    /// `env` is the calling thread's.
-    pub(super) fn is_collected(&self, env: *mut sys::JNIEnv) -> bool {
-        // SAFETY: it is ours, so nobody else deletes it.
-        unsafe { weak::is_collected(env, self.entry.weak) }
-    }
-
-    /// `env` is the calling thread's.
-    pub(super) fn forget(self, env: *mut sys::JNIEnv) {
-        // SAFETY: it was ours.
-        unsafe { weak::delete(env, self.entry.weak) };
-    }
-}
-
-/// Looks which samples anything still leads to, and takes the others out: nothing will bring them back. Gives them, and the
-/// pause. `env` is the calling thread's, in `vm`.
-pub(super) fn take_garbage(env: *mut sys::JNIEnv, vm: Vm) -> Result<(Vec<Garbage>, Duration), JvmError> {
+/// Looks which samples anything still leads to, and takes the others out: nothing will bring them back. Gives the bytes of all
+/// objects that are live, and the pause. `frame` is the calling thread's, in `vm`.
+pub(super) fn drop_garbage(frame: &Frame<'_>, vm: Vm) -> Result<(u64, Duration), JvmError> {
     let taken: Vec<Entry> = STATE.with(|state| state.entries.drain(..).collect());
     let objects: Vec<sys::jweak> = taken.iter().map(|entry| entry.weak).collect();
     // SAFETY: they were taken out, so nobody else deletes them.
-    let reached = unsafe { reach(vm, &objects) };
+    let reached = unsafe { reach(frame, vm, &objects) };
     let is_reached = reached.as_ref().map_or(&[][..], |reached| &reached.is_reached);
     let is_reached = is_reached.iter().copied().chain(std::iter::repeat(true));
-    let (mut kept, mut garbage) = (Vec::new(), Vec::new());
-    for (entry, is_reached) in taken.into_iter().zip(is_reached) {
-        if is_reached { kept.push((entry, false)) } else { garbage.push(Garbage { entry, bytes: 0 }) }
-    }
+    let looked_at: Vec<_> = taken.into_iter().zip(is_reached.map(|is_reached| !is_reached)).collect();
     let mut unused = Vec::new();
-    STATE.with(|state| {
-        state.settle(&kept, |entry| unused.push(entry));
-        let mean = state.recorder.mean();
-        for garbage in &mut garbage {
-            let freed = state.recorder.freed(garbage.entry.id);
-            garbage.bytes = freed.map_or(0, |freed| weight(freed.size(), mean).bytes);
-        }
-    });
+    STATE.with(|state| state.settle(&looked_at, |entry| unused.push(entry)));
     for entry in unused {
         // SAFETY: as above.
-        unsafe { weak::delete(env, entry.weak) };
+        unsafe { weak::delete(frame.raw(), entry.weak) };
     }
-    reached.map(|reached| (garbage, reached.pause))
+    reached.map(|reached| (reached.live, reached.pause))
 }
 
 /// Called by the JVM.

@@ -89,7 +89,9 @@ final class Sites {
     }
 
     /** Keeps known amounts beside garbage, and nothing is collected; prints the last reading, and what was collected. */
-    static void uncollected() {
+    static void uncollected() throws Exception {
+        // What commands themselves need is there from the beginning.
+        command("vmVersion", new Object[0]);
         Map<String, List<Object>> kept = new HashMap<>();
         Sites.kept = kept;
         String last = read();
@@ -101,7 +103,26 @@ final class Sites {
         }
         long collections = 0;
         for (var bean : java.lang.management.ManagementFactory.getGarbageCollectorMXBeans()) collections += bean.getCollectionCount();
-        System.out.print(last + "=COLLECTIONS " + collections + "\n");
+        System.out.print(last + "=COLLECTIONS " + collections + "\n=LIVE " + live() + "\n");
+    }
+
+    /** A diagnostic command of HotSpot's. */
+    static String command(String command, Object[] arguments, String... types) throws Exception {
+        var name = new javax.management.ObjectName("com.sun.management:type=DiagnosticCommand");
+        var server = java.lang.management.ManagementFactory.getPlatformMBeanServer();
+        return server.invoke(name, command, arguments, types).toString();
+    }
+
+    /** What HotSpot counts after a collection of its own, bytes; classes apart. */
+    static long live() throws Exception {
+        String counted = command("gcClassHistogram", new Object[] {new String[0]}, String[].class.getName());
+        long live = 0;
+        for (String line : counted.split("\n")) {
+            String[] words = line.trim().split(" +");
+            boolean isClass = words.length > 3 && words[0].endsWith(":") && words[0].length() < 12 && Character.isDigit(words[0].charAt(0));
+            if (isClass && !words[3].equals("java.lang.Class")) live += Long.parseLong(words[2]);
+        }
+        return live;
     }
 
     static volatile Object kept;

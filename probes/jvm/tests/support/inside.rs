@@ -158,8 +158,8 @@ fn sites_of(probe: &mut Driven<JvmProbe>) -> String {
                 .unwrap();
         }
     }
-    let reached = details.gauges.iter().filter(|gauge| gauge.name.starts_with("jvm.reached"));
-    for gauge in reached {
+    let live = details.gauges.iter().filter(|gauge| gauge.name == "jvm.heap_live_bytes");
+    for gauge in live {
         writeln!(text, "# {} {}", gauge.name, gauge.value).unwrap();
     }
     for note in details.notes {
