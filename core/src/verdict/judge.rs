@@ -23,7 +23,7 @@ use super::{Evidence, Kind, Rate};
 /// and a leak that is worth an early word is told by far less. No look is told from its neighbours: a leak is found as soon where
 /// ticks are missed.
 const FIRST_LOOK: f64 = 2e-6;
-const LOOK: f64 = 5e-5;
+const LOOK: f64 = 3e-5;
 const MOST_AT: f64 = 20.0;
 /// What was told at one look stays until its chance is above this, and a stretch must be below it by itself.
 const STAYS: f64 = 1e-3;
@@ -40,7 +40,7 @@ const SLOWS_FIRST: f64 = -2.5;
 const SLOWS_EARLY: [(usize, f64); 2] = [(FEW_POINTS, -1.5), (15, -2.0)];
 const LATER_HALF_RISES: f64 = 0.01;
 /// The chance of a fall that is none, for a series to be called shrinking.
-const SHRINKS: f64 = 5e-3;
+const SHRINKS: f64 = 5e-4;
 /// A stretch that was chosen by its looks is believed less.
 const CHOSEN: f64 = 0.03;
 /// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.

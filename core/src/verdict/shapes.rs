@@ -43,17 +43,14 @@ pub(super) fn in_steps(points: &[Point]) -> bool {
 /// Falls again and again by a good part of all that it moves in, however it got up again: what is collected between two
 /// readings, which meet it anywhere between full and empty.
 pub(super) fn comes_and_goes(points: &[Point], floor: f64) -> bool {
-    let range = range(points);
+    let range = usual_range(points);
     range > floor && changes_of(points).filter(|change| -change >= FALL * range).count() >= FALLS
 }
 
 /// Rises for some points and falls at once, twice at least, each time by half of what it moves in, a few extremes apart. Noise
 /// rises as often as it falls.
 pub(super) fn is_sawtooth(points: &[Point], floor: f64) -> bool {
-    let mut sorted: Vec<f64> = points.iter().map(|point| point.1).collect();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let usual = sorted.get(sorted.len() / 10..sorted.len() - sorted.len() / 10).unwrap_or_default();
-    let range = usual.last().zip(usual.first()).map_or(0.0, |(last, first)| last - first);
+    let range = usual_range(points);
     if range <= floor {
         return false;
     }
@@ -63,6 +60,14 @@ pub(super) fn is_sawtooth(points: &[Point], floor: f64) -> bool {
         changes_of(points).filter(|change| *change > 0.1 * range).count(),
     );
     falls >= 2 && 5 * up >= 9 * down
+}
+
+/// How far it moves, a tenth at either end apart.
+fn usual_range(points: &[Point]) -> f64 {
+    let mut sorted: Vec<f64> = points.iter().map(|point| point.1).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let usual = sorted.get(sorted.len() / 10..sorted.len() - sorted.len() / 10).unwrap_or_default();
+    usual.last().zip(usual.first()).map_or(0.0, |(last, first)| last - first)
 }
 
 /// Rises and falls slowly, again and again: a load that follows the day. One wave explains most of what it moves by; noise has

@@ -138,14 +138,11 @@ impl Histogram {
                 let source = ProfileSource::exact(ProfileSource::TYPES);
                 details.profiles.push(Arc::new(Profile::new(source, stats)));
             }
-            Err(reason) => {
-                self.objects = None;
-                details.notes.push(format!("no histogram of Java's classes: {reason}"));
-            }
+            Err(reason) => details.notes.push(format!("no histogram of Java's classes: {reason}")),
         }
     }
 
-    /// How many objects there were when they were counted last, garbage included; `None` where that failed or took too long.
+    /// How many objects there were when they were counted last, garbage included; `None` where they never were.
     pub(crate) fn objects(&self) -> Option<u64> {
         self.objects
     }

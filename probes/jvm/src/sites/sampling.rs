@@ -219,13 +219,17 @@ pub(super) fn sweep(env: *mut sys::JNIEnv) {
     }
 }
 
-/// Looks which samples anything still leads to, and takes the others out: nothing will bring them back. Gives the bytes of all
-/// objects that are live, and the pause. `frame` is the calling thread's, in `vm`.
-pub(super) fn drop_garbage(frame: &Frame<'_>, vm: Vm) -> Result<(u64, Duration), JvmError> {
+/// Looks for `most` which samples anything still leads to, and takes the others out: nothing will bring them back. Gives the bytes
+/// of all objects that are live, and the pause. `frame` is the calling thread's, in `vm`.
+pub(super) fn drop_garbage(
+    frame: &Frame<'_>,
+    vm: Vm,
+    most: Duration,
+) -> Result<(Option<u64>, Duration), JvmError> {
     let taken: Vec<Entry> = STATE.with(|state| state.entries.drain(..).collect());
     let objects: Vec<sys::jweak> = taken.iter().map(|entry| entry.weak).collect();
     // SAFETY: they were taken out, so nobody else deletes them.
-    let reached = unsafe { reach(frame, vm, &objects) };
+    let reached = unsafe { reach(frame, vm, &objects, most) };
     let is_reached = reached.as_ref().map_or(&[][..], |reached| &reached.is_reached);
     let is_reached = is_reached.iter().copied().chain(std::iter::repeat(true));
     let looked_at: Vec<_> = taken.into_iter().zip(is_reached.map(|is_reached| !is_reached)).collect();
