@@ -23,9 +23,9 @@ use super::{Evidence, Kind, Rate};
 /// and a leak that is worth an early word is told by far less. No look is told from its neighbours: a leak is found as soon where
 /// ticks are missed.
 const FIRST_LOOK: f64 = 2e-6;
-const LOOK: f64 = 3e-5;
+const LOOK: f64 = 4e-5;
 const MOST_AT: f64 = 20.0;
-/// What was told at one look stays until its chance is above this, and a stretch must be below it by itself.
+/// What was told at one look stays until its chance is above this.
 const STAYS: f64 = 1e-3;
 /// With this many points or fewer, a level that wanders without a direction must not explain the growth: its chance is at most
 /// this, and the series is so straight (a start-up is a curve). The first look is not asked: with so few points, this would be
@@ -41,8 +41,9 @@ const SLOWS_EARLY: [(usize, f64); 2] = [(FEW_POINTS, -1.5), (15, -2.0)];
 const LATER_HALF_RISES: f64 = 0.01;
 /// The chance of a fall that is none, for a series to be called shrinking.
 const SHRINKS: f64 = 5e-4;
-/// A stretch that was chosen by its looks is believed less.
+/// A stretch that was chosen by its looks is believed less, and its chance must be below this by itself.
 const CHOSEN: f64 = 0.03;
+const BY_ITSELF: f64 = 1e-4;
 /// Growth that has slowed to less than this share of its whole rate in the later half is a warm-up that levels off.
 const STILL_GROWING: f64 = 0.25;
 /// The same while so few points tell little of a bend.
@@ -125,7 +126,7 @@ pub(super) fn judge(points: &[Point], bar: Bar) -> Judged {
         let chosen = Bar { allowed: bar.allowed * CHOSEN, ..bar };
         let before = &clean[cuts.iter().rev().nth(1).copied().unwrap_or(0)..clean.len() - last.len()];
         // What was before lends it its noise, not its straightness: two odd readings at the cut are no rise.
-        let by_itself = Bar { allowed: STAYS, ..bar };
+        let by_itself = Bar { allowed: BY_ITSELF, ..bar };
         let rises = rises(last, &now, before, chosen) && rises(last, &now, &[], by_itself);
         if rises && still_rises(last, &now, bar) {
             let kind = match leak_kind(&clean, &whole) {
