@@ -1,5 +1,5 @@
-//! When it is worth its pause to count what is live, and to look which samples are garbage (`reach`): as long as no collection has looked at the old
-//! generation since the baseline, for then nothing else tells a leak from garbage that was promoted.
+//! When it is worth its pause to count what is live, and to look which samples are garbage (`reach`): as long as no collection has
+//! looked at the old generation since the baseline, for then nothing else tells a leak from garbage that was promoted.
 
 use std::time::Duration;
 
