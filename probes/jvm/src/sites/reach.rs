@@ -6,7 +6,8 @@
 //! other arrays get a tag where they are met first.
 //!
 //! The world stands still for as long as all of the heap that is live takes to be walked. That is reckoned beforehand (`looks`),
-//! and a walk that takes longer than it may ends without a result. Soft, weak and final references count as leading to their objects: what is not reached is garbage for sure.
+//! and a walk that takes longer than it may ends without a result. Soft, weak and final references count as leading to their
+//! objects: what is not reached is garbage for sure.
 
 use std::ffi::c_void;
 use std::ptr;
