@@ -2,8 +2,9 @@
 //! collection has looked, a leak is told from garbage all the same, and nobody had to be asked for a collection.
 //!
 //! A walk tells of every reference, and of an object as often as something leads to it. But each object that is visited tells of
-//! its class once, so objects are counted by their class, of which all have one size. Arrays of primitives are told of once each;
-//! other arrays get a tag where they are met first.
+//! its class once, so objects are counted by their class, of which all have one size. Arrays of primitives are told of once each.
+//! Other arrays have the mean size of those that references lead to, as most have one owner; only large ones get a tag where they are
+//! met first: a tag is a block of malloc's in the host, and many of them would leave as many holes behind.
 //!
 //! The world stands still for as long as all of the heap that is live takes to be walked. That is reckoned beforehand (`looks`),
 //! and a walk that takes longer than it may ends without a result. Soft, weak and final references count as leading to their
@@ -22,8 +23,10 @@ use crate::vm::Vm;
 
 /// A reference's kind: from an object to its class.
 const CLASS: i32 = 1;
-/// The tag of an array that was met.
+/// The tag of a large array that was met.
 const MET: i64 = -1;
+/// Bytes from which on an array is large.
+const LARGE: u64 = 1024;
 
 /// It is looked at the clock after so many calls.
 const CALLS: u32 = 1024;
@@ -43,8 +46,11 @@ pub(super) struct Reached {
 struct Objects {
     is_of: Shape,
     visited: u64,
-    /// References that lead to one of them, and the sizes that these told of, added up.
+    /// References that lead to one of them, and the sizes that these told of, added up; large arrays apart.
     references: u64,
+    referenced: u64,
+    /// Large arrays, and arrays of primitives.
+    counted: u64,
     bytes: u64,
 }
 
@@ -56,7 +62,7 @@ enum Shape {
     Fields,
     /// Each has its own, and tells it once.
     Primitives,
-    /// Each has its own, and every reference to it tells it.
+    /// Each has its own, and only references to it tell it.
     References,
 }
 
@@ -70,15 +76,20 @@ impl Objects {
         Self { is_of, ..Self::default() }
     }
 
+    fn refer(&mut self, size: u64) {
+        self.references += 1;
+        self.referenced = self.referenced.saturating_add(size);
+    }
+
+    fn count(&mut self, size: u64) {
+        self.counted += 1;
+        self.bytes = self.bytes.saturating_add(size);
+    }
+
     fn live(self) -> u64 {
-        match self.is_of {
-            // Those of classes that have no tag may be of several sizes.
-            Shape::Fields => {
-                (u128::from(self.visited) * u128::from(self.bytes) / u128::from(self.references.max(1)))
-                    as u64
-            }
-            Shape::Primitives | Shape::References => self.bytes,
-        }
+        let others = u128::from(self.visited.saturating_sub(self.counted));
+        let mean = others * u128::from(self.referenced) / u128::from(self.references.max(1));
+        self.bytes.saturating_add(u64::try_from(mean).unwrap_or(u64::MAX))
     }
 }
 
@@ -169,7 +180,7 @@ unsafe extern "system" fn on_reference(
     size: i64,
     tag: *mut i64,
     _: *mut i64,
-    _: i32,
+    length: i32,
     found: *mut c_void,
 ) -> i32 {
     // SAFETY: the caller's promise; nobody else uses it meanwhile.
@@ -183,18 +194,20 @@ unsafe extern "system" fn on_reference(
         }
         return found.go_on();
     }
+    let size = u64::try_from(size).unwrap_or(0);
     if let Some(objects) = found.of(class) {
         match objects.is_of {
-            Shape::Fields => {
-                objects.references += 1;
-                objects.bytes = objects.bytes.saturating_add(size as u64);
-            }
-            Shape::References if is_new => {
-                objects.bytes = objects.bytes.saturating_add(size as u64);
+            Shape::Fields => objects.refer(size),
+            Shape::References if size >= LARGE => {
+                if is_new {
+                    objects.count(size);
+                }
                 if *tag == 0 {
                     *tag = MET;
                 }
             }
+            // Many lists share one that is empty.
+            Shape::References if length > 0 => objects.refer(size),
             Shape::References | Shape::Primitives => {}
         }
     }
@@ -218,7 +231,7 @@ unsafe extern "system" fn on_array(
     // SAFETY: the caller's promise; nobody else uses it meanwhile.
     let found = unsafe { &mut *found.cast::<Found>() };
     if let Some(objects) = found.of(class) {
-        objects.bytes = objects.bytes.saturating_add(size as u64);
+        objects.count(u64::try_from(size).unwrap_or(0));
     }
     found.go_on()
 }
@@ -242,7 +255,7 @@ mod tests {
             let (null, tag) = (ptr::null(), &raw mut tag);
             // SAFETY: what was found is this, and the tag is the object's.
             let answer =
-                unsafe { on_reference(kind, null, class, of, size, tag, ptr::null_mut(), -1, user_data) };
+                unsafe { on_reference(kind, null, class, of, size, tag, ptr::null_mut(), 1, user_data) };
             assert_eq!(answer, VISIT_OBJECTS);
         };
         sizes.iter().for_each(|size| tell(2, 2, 1, *size));
@@ -254,8 +267,9 @@ mod tests {
     #[test]
     fn an_object_is_counted_once_however_often_something_leads_to_it() {
         check("Ljava/lang/Long;", 2, &[24, 24, 24, 24, 24], 48);
-        // One array, to which three references lead.
+        // One large array, to which three references lead; five small ones, each with an owner.
         check("[Ljava/lang/Object;", 1, &[4016, 4016, 4016], 4016);
+        check("[Ljava/lang/Object;", 5, &[56, 56, 40, 24, 24], 200);
         // Of arrays of primitives, every one tells of itself.
         check("[B", 1, &[4016, 4016], 0);
     }
