@@ -35,7 +35,7 @@ pub(super) const FOR_GROWTH: Prior =
 /// To tell a rate: an interval is wrong as often as it says where the noise is twice what is usual, too, as far as a few points tell.
 const FOR_RATES: Prior = Prior {
     worth: 3.0,
-    scales: &[(1.8, 0.06), (0.9, 0.8), (0.45, 0.11), (0.1, 0.01), (0.01, 0.01), (0.001, 0.01)],
+    scales: &[(1.9, 0.08), (0.95, 0.8), (0.47, 0.09), (0.1, 0.01), (0.01, 0.01), (0.001, 0.01)],
     most: 0.95,
 };
 /// A level of which more than this lasts wanders so far that fewer points than so many could never tell it from growth.
