@@ -73,9 +73,10 @@ mod tests {
 
     const MIB: f64 = 1_048_576.0;
 
-    fn heap(kind: Kind) -> Judged {
+    /// Young collections leave 10 MiB more of it each minute.
+    fn growing() -> Judged {
         let rate = Rate { bytes_per_second: MIB / 6.0, low: MIB / 7.0, high: MIB / 5.0 };
-        Judged { kind, rate: Some(rate), chance: Some(0.0), lasting: None }
+        Judged { kind: Kind::SteadyLeak, rate: Some(rate), chance: Some(0.0), lasting: None }
     }
 
     fn reached(live: impl IntoIterator<Item = Option<u64>>) -> Reached {
@@ -88,11 +89,11 @@ mod tests {
         reached
     }
 
-    /// KiB that are live at one reading after the other: the kind, and MiB a minute, of a heap of which young collections leave 10
-    /// more each minute, and of one that was never collected.
+    /// KiB that are live at one reading after the other: the kind, and MiB a minute, of a heap that grows, and of one that was never
+    /// collected.
     fn check(live: &[u64], grows: Option<(Kind, i64)>, uncollected: Option<(Kind, i64)>) {
         let reached = reached(live.iter().map(|kib| Some(*kib)));
-        for (heap, expected) in [(heap(Kind::SteadyLeak), grows), (Judged::UNSURE, uncollected)] {
+        for (heap, expected) in [(growing(), grows), (Judged::UNSURE, uncollected)] {
             let told = reached.judge(&heap, MIB, MIB / 100.0).map(|told| {
                 let rate = told.rate.map_or(0.0, |rate| rate.bytes_per_second);
                 (told.kind, (rate * 60.0 / MIB).round() as i64)
@@ -124,7 +125,7 @@ mod tests {
     fn figures_that_do_not_come_any_more_are_not_waited_for() {
         for readings in 2..24 {
             let reached = reached((0..readings).map(|at| (at < 2).then_some(1024 * at)));
-            let told = reached.judge(&heap(Kind::SteadyLeak), MIB, MIB).map(|told| told.kind);
+            let told = reached.judge(&growing(), MIB, MIB).map(|told| told.kind);
             let is_waiting = readings <= u64::from(MANY_FIGURES);
             assert_eq!(told, is_waiting.then_some(Kind::NotEnoughData), "{readings}");
         }

@@ -14,7 +14,7 @@ use crate::vm::Vm;
 
 /// At every reading, if the pause is so small a part of the time between two; otherwise as often as objects are counted.
 const SMALL_PART: u32 = 100;
-/// An object that is garbage, of which HotSpot looks at the mark only. What is live takes 250 to 500 ns; but nobody knows
+/// An object that is garbage, of which HotSpot looks at the mark only. What is live takes 150 to 400 ns; but nobody knows
 /// beforehand how much that is, and a walk may be broken off.
 const AN_OBJECT: Duration = Duration::from_nanos(10);
 /// A walk that was broken off would have taken so many times as long, for all that is known.
