@@ -20,6 +20,8 @@ pub mod memory;
 pub mod regions;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod sampler;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod shared;
 
 use std::sync::{Mutex, PoisonError};
 
