@@ -17,6 +17,7 @@ use leakline_grpc::{GrpcOptions, GrpcSink};
 use leakline_jvm::{HistogramOptions, JvmOptions, JvmProbe, SitesOptions};
 use leakline_logcat::{LogcatOptions, LogcatSink, LogcatTarget};
 use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
+use leakline_probing::shared::Lane;
 use leakline_python::{Mode, PythonOptions, PythonProbe, WindowBounds};
 
 use crate::clock::SystemClock;
@@ -151,16 +152,33 @@ fn jvm_options(config: &Config) -> JvmOptions {
     given_vm().with_histogram(histogram).with_sites(sites)
 }
 
+/// The probe that a lane in a watched host serves; `None`: it is not wanted.
+pub(crate) fn lane_probe(lane: Lane, config: &Config) -> Option<Box<dyn Probe>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let python = config.python_mode != PythonMode::Off;
+    match lane {
+        Lane::Python if python => Some(Box::new(PythonProbe::new(clock, python_options(config)))),
+        Lane::Jvm if config.jvm => Some(Box::new(jvm_probe(clock, config))),
+        Lane::Bridge if config.bridge && config.jvm && python => Some(Box::new(BridgeProbe::new(clock))),
+        Lane::Custom => Some(Box::new(CustomProbe)),
+        Lane::Python | Lane::Jvm | Lane::Bridge => None,
+    }
+}
+
+fn jvm_probe(clock: Arc<dyn Clock>, config: &Config) -> JvmProbe {
+    if !config.jvm_agent {
+        java_agent(Err("switched off (jvm.agent)"));
+    }
+    JvmProbe::new(clock, jvm_options(config))
+}
+
 fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
     let mut probes: Vec<Box<dyn Probe>> = Vec::new();
     if config.python_mode != PythonMode::Off {
         probes.push(Box::new(PythonProbe::new(Arc::clone(clock), python_options(config))));
     }
     if config.jvm {
-        if !config.jvm_agent {
-            java_agent(Err("switched off (jvm.agent)"));
-        }
-        probes.push(Box::new(JvmProbe::new(Arc::clone(clock), jvm_options(config))));
+        probes.push(Box::new(jvm_probe(Arc::clone(clock), config)));
     }
     if let Some(options) = native_options(config) {
         probes.push(Box::new(NativeProbe::new(Arc::clone(clock), options)));

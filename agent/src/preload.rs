@@ -14,6 +14,8 @@ use crate::config::Config;
 use crate::{running, threads};
 
 #[doc(hidden)]
+pub use crate::watched::moments;
+#[doc(hidden)]
 pub use leakline_native::shims;
 
 /// How often a settling agent looks whether a runtime has shown up.

@@ -5,6 +5,8 @@
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod malloc;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod threads;
 
 use std::ffi::c_int;
 use std::panic::catch_unwind;

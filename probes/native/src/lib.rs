@@ -22,6 +22,7 @@ mod resources;
 mod room;
 mod unwind;
 
+pub use hook::become_guest;
 #[doc(hidden)]
 pub use hook::shims;
 pub use hooked::begin_early;

@@ -53,7 +53,10 @@ pub(crate) struct Additions {
 impl Additions {
     /// Whether it adds nothing to what somebody has.
     pub(crate) fn is_nothing_to(&self, known: Known) -> bool {
-        (self.to, self.kept) == (known, known) && self.texts.is_empty() && self.frames.is_empty() && self.sites.is_empty()
+        (self.to, self.kept) == (known, known)
+            && self.texts.is_empty()
+            && self.frames.is_empty()
+            && self.sites.is_empty()
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Answer {
     pub(crate) held_bytes: u64,
     /// What the probes in the host know of its addresses, when it is not what the watcher has.
     pub(crate) regions: Option<Regions>,
+    /// Whether the host has probes of its own.
+    pub(crate) has_readers: bool,
     pub(crate) additions: Additions,
     pub(crate) result: Result<Said, Failure>,
 }

@@ -14,6 +14,7 @@ fn pass(details: &Details, host: &mut Sender, watcher: &mut Receiver) -> Details
         cpu: Duration::from_nanos(7),
         held_bytes: 8,
         regions: None,
+        has_readers: true,
         additions: host.end(),
         result: Ok(Said::Details(said)),
     };
@@ -145,7 +146,7 @@ proptest! {
         let said = DetailsSaid::new(profile((0..sites).map(path)), &mut host);
         let regions = Some(Regions::new(1, &[("jvm", vec![Region { start: 1, end: 2, kind: kinds::MAPPED }])]));
         let answer = Answer {
-            cpu: Duration::ZERO, held_bytes: 0, regions, additions: host.end(), result: Ok(Said::Details(said)),
+            cpu: Duration::ZERO, held_bytes: 0, has_readers: false, regions, additions: host.end(), result: Ok(Said::Details(said)),
         };
         let mut bytes = encode(&answer).unwrap();
         let index = at.index(bytes.len());

@@ -7,6 +7,8 @@
 //!
 //! Never here: an allocation in the host's heap, a lock that the host may hold, code of the host's.
 
+#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod guests;
 mod maps;
 mod names;
 mod next;
@@ -26,7 +28,21 @@ use maps::Regions;
 use next::Functions;
 use record::Path;
 
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub use guests::become_guest;
 pub(crate) use next::behind;
+
+/// Elsewhere its blocks come from the host's malloc, as everybody's.
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+pub fn become_guest() {}
 pub(crate) use patch::{Patched, come_in_front, is_unfinished, sees_mappings};
 pub(crate) use profile::Reader;
 
