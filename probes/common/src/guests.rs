@@ -111,14 +111,17 @@ pub fn allocate(size: usize, alignment: usize) -> *mut u8 {
     if alignment > RANGE {
         return null_mut();
     }
-    let padding = if alignment > ALIGN { alignment } else { 0 };
-    let total = ALIGN + padding + usable;
+    // One that is aligned to more begins with its size, which is not told by the header.
+    let before = if alignment > ALIGN { 2 * ALIGN } else { ALIGN };
+    let total = before + usable + if alignment > ALIGN { alignment } else { 0 };
     // SAFETY: the size is not 0, and the alignment is a power of two.
     let base = HEAP.with(|heap| unsafe { heap.malloc(total, ALIGN) });
     if base.is_null() {
         return null_mut();
     }
-    let block = (base as usize + ALIGN).next_multiple_of(alignment) as *mut u8;
+    let block = (base as usize + before).next_multiple_of(alignment) as *mut u8;
+    // SAFETY: the base is aligned to more than a word; the header goes over it where it is not needed.
+    unsafe { base.cast::<usize>().write(total) };
     // SAFETY: the header lies between the base and the block, which is aligned to more than a word.
     unsafe { block.wrapping_sub(ALIGN).cast::<usize>().write(base as usize) };
     // SAFETY: as above.
@@ -185,10 +188,14 @@ fn take_back() {
 unsafe fn free_here(block: *mut u8) {
     // SAFETY: the caller's promise: there is a header.
     let base = unsafe { block.wrapping_sub(ALIGN).cast::<usize>().read() } as *mut u8;
-    // SAFETY: as above.
-    let usable = unsafe { usable(block) };
-    let total = (block as usize - base as usize) + usable;
-    // SAFETY: the header tells where the block came from, and at least how large it was.
+    let total = if block as usize - base as usize == ALIGN {
+        // SAFETY: as above.
+        ALIGN + unsafe { usable(block) }
+    } else {
+        // SAFETY: one that is aligned to more begins so.
+        unsafe { base.cast::<usize>().read() }
+    };
+    // SAFETY: the header tells where the block came from, and how large it is.
     HEAP.with(|heap| unsafe { heap.free(base, total, ALIGN) });
 }
 

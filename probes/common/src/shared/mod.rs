@@ -85,3 +85,6 @@ pub fn is_first_process() -> bool {
     // SAFETY: null, or a page that is mapped for good.
     unsafe { FIRST.load(Ordering::Acquire).as_ref() }.is_none_or(|word| word.load(Ordering::Relaxed) != 0)
 }
+
+#[cfg(test)]
+mod tests;
