@@ -79,7 +79,7 @@ fn watch(mut config: Config, child: Option<u32>) {
         leakline_python::early::install(crate::compose::python_options(&config));
     }
     if let Some(options) = crate::compose::native_options(&config) {
-        leakline_native::begin_early(&options);
+        leakline_native::begin_early(&options, leakline_probing::shared::Sharing::Private);
     }
     let settle = config.settle;
     *WAITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);
