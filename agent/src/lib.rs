@@ -37,6 +37,8 @@ pub mod preload;
 mod running;
 mod stats;
 mod threads;
+#[cfg(target_os = "linux")]
+mod watched;
 
 pub use clock::SystemClock;
 pub use compose::{java_agent, use_java_vm};
