@@ -24,7 +24,7 @@ use crate::config::{Config, NativeMode, PythonMode};
 use crate::custom::{self, CustomProbe};
 use crate::host::new_session;
 use crate::running;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use crate::watched::Inside;
 
 /// The JVM that loaded leakline, where one did; null: it is looked for.
@@ -73,7 +73,7 @@ pub(crate) fn start(
 }
 
 /// Starts what `config` asks for in the watcher of the host that `session` is of.
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn start_in_watcher(
     config: &Config,
     session: Session,

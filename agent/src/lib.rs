@@ -37,7 +37,7 @@ pub mod preload;
 mod running;
 mod stats;
 mod threads;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod watched;
 
 pub use clock::SystemClock;

@@ -21,13 +21,13 @@ pub enum Way {
 /// The host is about to end. Returns at once in a child, and where that is known already.
 pub fn ends(way: Way) {
     match WATCHED.get() {
-        Some(watched) if is_host(watched.host) => {
+        Some(watched) if !is_host(watched.host) => {}
+        Some(watched) if !watched.line.is_stopped() => {
             watched.line.ask(Want::End, watched.watcher, watched.final_wait);
         }
-        Some(_) => {}
         // An agent inside takes locks and allocates: not for a signal handler.
-        None if way == Way::Exit => preload::ends_inside(),
-        None => {}
+        _ if way == Way::Exit => preload::ends_inside(),
+        _ => {}
     }
 }
 

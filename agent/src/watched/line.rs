@@ -136,7 +136,7 @@ impl Line {
 }
 
 /// Whether there is such a process. One that has ended and that nobody has reaped counts, too.
-fn is_there(process: u32) -> bool {
+pub(super) fn is_there(process: u32) -> bool {
     let Ok(process) = libc::pid_t::try_from(process) else { return false };
     // SAFETY: signal 0 is sent to nobody; the kernel only looks.
     let outcome = unsafe { libc::kill(process, 0) };

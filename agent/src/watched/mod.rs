@@ -8,6 +8,7 @@
 //! The host never waits for the watcher without a time-out, and goes on when it has been killed. The watcher takes no lock
 //! that the host may wait for.
 
+mod codec;
 pub(crate) mod commands;
 mod ending;
 mod inside;
@@ -23,8 +24,8 @@ use std::time::Duration;
 use leakline_probing::shared::{self, Lanes, Sharing};
 
 use self::line::Line;
-use crate::compose;
 use crate::config::Config;
+use crate::{compose, running};
 
 pub use ending::{Way, ends};
 pub(crate) use ending::runtime_is_closing;
@@ -52,9 +53,18 @@ pub fn remember_arguments(argc: c_int, argv: *mut *mut c_char) {
     spawn::remember_arguments(argc, argv);
 }
 
-/// Whether this process has a watcher, or had one.
-pub(crate) fn is_watched() -> bool {
-    WATCHED.get().is_some()
+/// Whether a watcher is the agent of this process. It may have been killed, or stopped by the program.
+pub(crate) fn runs() -> bool {
+    WATCHED.get().is_some_and(|watched| !watched.line.is_stopped() && line::is_there(watched.watcher))
+}
+
+/// Stops the watcher, and leakline's threads in the host.
+pub(crate) fn stop() {
+    if let Some(watched) = WATCHED.get() {
+        // A watcher that does not answer is stopped all the same, as far as this process goes.
+        let _ = commands::tell(&commands::Asked::Stop);
+        watched.line.stop();
+    }
 }
 
 /// Makes the watcher. Called before `main`. What it says when there can be none is for the log.
@@ -87,6 +97,7 @@ pub(crate) fn start(config: &Config) -> Result<(), String> {
         return Err("threads run before main, and one of them holds what a fork needs".to_owned());
     }
     let _ = WATCHED.set(Watched { line, lanes, host, watcher, final_wait: config.final_wait });
+    running::has_a_watcher();
     name_for_successor(host, watcher);
     Ok(())
 }
