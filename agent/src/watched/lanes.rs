@@ -49,6 +49,7 @@ pub(crate) fn prepare(lanes: &'static Lanes, config: &Config) {
     };
     // A second call changes nothing.
     HOST.set(host).ok();
+    leakline_python::early::on_start(|| start(Lane::Python));
 }
 
 /// Whether a call of [`start`] would do anything: two loads.

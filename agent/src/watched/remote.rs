@@ -43,17 +43,23 @@ pub(crate) struct Remote {
     lanes: &'static Lanes,
     /// The change of the host's regions that is known here; locked while they are passed on.
     regions: Mutex<u64>,
+    /// The host has probes of its own.
     has_readers: AtomicBool,
-    /// Called once, when the host has opened the first reader for probes of its own.
-    on_readers: Box<dyn Fn() + Send + Sync>,
+    /// Somebody was told so.
+    took_readers: AtomicBool,
 }
 
 impl Remote {
     /// For the lanes of one host. To be made once in a watcher.
-    pub(crate) fn new(lanes: &'static Lanes, on_readers: Box<dyn Fn() + Send + Sync>) -> Arc<Self> {
+    pub(crate) fn new(lanes: &'static Lanes) -> Arc<Self> {
         leakline_probing::add_heap(|| HELD_IN_HOST.load(Ordering::Relaxed));
-        let has_readers = AtomicBool::new(false);
-        Arc::new(Self { lanes, regions: Mutex::new(0), has_readers, on_readers })
+        let (has_readers, took_readers) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { lanes, regions: Mutex::new(0), has_readers, took_readers })
+    }
+
+    /// Whether the host was heard to have probes of its own: true once.
+    pub(crate) fn has_new_readers(&self) -> bool {
+        self.has_readers.load(Ordering::Acquire) && !self.took_readers.swap(true, Ordering::AcqRel)
     }
 
     /// The names of a runtime's frames, by its place among those that joined in the host: for the native probe.
@@ -104,8 +110,8 @@ impl Remote {
         if let Some(regions) = &answer.regions {
             self.pass_on(regions);
         }
-        if answer.has_readers && !self.has_readers.swap(true, Ordering::AcqRel) {
-            (self.on_readers)();
+        if answer.has_readers {
+            self.has_readers.store(true, Ordering::Release);
         }
         Ok(answer)
     }

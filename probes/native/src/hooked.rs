@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use leakline_core::{Details, Gauge, names};
 use leakline_probing::loader;
+use leakline_probing::shared::{self, Sharing};
 
 use crate::hook::{self, Patched, Reader, Sampling};
 use crate::{NativeMode, NativeOptions, unwind};
@@ -28,10 +29,18 @@ pub(crate) struct Hooked {
 }
 
 /// Begins to sample, for a preloaded library: at once, long before there is a probe. A failure shows in the readings.
-pub fn begin_early(options: &NativeOptions) {
+///
+/// `sharing` says who is going to read the tables: this process, or a watcher that is forked from it afterwards.
+pub fn begin_early(options: &NativeOptions, sharing: Sharing) {
+    let _ = sharing;
     if options.mode == NativeMode::Sampling {
         let _ = begin(options);
     }
+}
+
+/// Whether this is the process that the hook was begun in, and not a child that was forked from it.
+pub fn is_this_process() -> bool {
+    shared::is_first_process()
 }
 
 /// Begins to sample, unless it was begun early; once for the whole process.

@@ -25,7 +25,7 @@ mod unwind;
 pub use hook::become_guest;
 #[doc(hidden)]
 pub use hook::shims;
-pub use hooked::begin_early;
+pub use hooked::{begin_early, is_this_process};
 pub use limit::limit;
-pub use malloc::{NativeMode, NativeOptions, NativeProbe};
+pub use malloc::{NativeMode, NativeOptions, NativeProbe, Tell, Watching};
 pub use process::{ProcessOptions, ProcessProbe, SWAPPED_PROPORTIONAL};

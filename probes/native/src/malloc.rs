@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use leakline_core::{
     Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, names,
 };
+use leakline_probing::joined::Told;
 
 use crate::allocator::Kind;
 use crate::hooked::Hooked;
@@ -61,6 +62,18 @@ impl Default for NativeOptions {
     }
 }
 
+/// Has a runtime of the host, by its place among those that joined, tell frames by their numbers; `None`: not now.
+pub type Tell = Arc<dyn Fn(u32, &[u64]) -> Option<Vec<Option<Told>>> + Send + Sync>;
+
+/// Another process that is watched: the one that this one was forked from.
+#[derive(Clone)]
+pub struct Watching {
+    /// Its number.
+    pub pid: u32,
+    /// Whom to ask for the names of its runtimes' frames.
+    pub tell: Tell,
+}
+
 /// Reads malloc's live, free and mapped bytes.
 ///
 /// The first answer is asked for in `gauges`. Once an answer was slow, it comes with `details`, and only after a rest;
@@ -73,6 +86,7 @@ pub struct NativeProbe {
     source: Option<Result<Source, Cow<'static, str>>>,
     /// Whether the last `gauges` had malloc's answer, so that `details` has nothing to make up for.
     answered: bool,
+    watching: Option<Watching>,
 }
 
 impl NativeProbe {
@@ -85,7 +99,15 @@ impl NativeProbe {
             pace: Pace::new(options.quick, options.rest_factor),
             source: None,
             answered: false,
+            watching: None,
         }
+    }
+
+    /// A probe in a watcher, for the process that it was forked from and that called [`begin_early`].
+    ///
+    /// [`begin_early`]: crate::begin_early
+    pub fn watching(clock: Arc<dyn Clock>, options: NativeOptions, watching: Watching) -> Self {
+        Self { watching: Some(watching), ..Self::new(clock, options) }
     }
 
     fn source(&mut self) -> Result<Source, Cow<'static, str>> {

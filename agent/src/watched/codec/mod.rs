@@ -144,9 +144,12 @@ pub(crate) enum Failure {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Regions {
     pub(crate) change: u64,
-    /// Places in `REGION_SOURCES`, and ranges with their places in [`kinds::ALL`].
-    sources: Vec<(u8, Vec<(u64, u64, u8)>)>,
+    /// By places in `REGION_SOURCES`.
+    sources: Vec<(u8, Vec<Range>)>,
 }
+
+/// Start, end, and the kind's place in [`kinds::ALL`].
+type Range = (u64, u64, u8);
 
 /// Why bytes are no message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -316,7 +319,7 @@ impl Regions {
     /// What each source knows; of all that a host's lanes may publish, also those that know nothing (any more).
     pub(crate) fn by_source(&self) -> Vec<(&'static str, Vec<Region>)> {
         let of = |index: usize| self.sources.iter().find(|(source, _)| usize::from(*source) == index);
-        let region = |&(start, end, kind): &(u64, u64, u8)| {
+        let region = |&(start, end, kind): &Range| {
             let kind = kinds::ALL.get(usize::from(kind)).copied()?;
             (start < end).then_some(Region { start, end, kind })
         };
