@@ -44,7 +44,10 @@ where
             Ok(()) => {
                 drop_guarded(ManuallyDrop::into_inner(main));
                 // Does not wait for a name that is being resolved.
-                drop_guarded_with(ManuallyDrop::into_inner(runtime), tokio::runtime::Runtime::shutdown_background);
+                drop_guarded_with(
+                    ManuallyDrop::into_inner(runtime),
+                    tokio::runtime::Runtime::shutdown_background,
+                );
             }
             Err(payload) => {
                 tracing::error!(message = %panic_message(payload), "a thread of leakline ended by a panic");

@@ -52,7 +52,10 @@ impl fmt::Display for Ending {
         match self {
             Self::OutOfMemory => f.write_str("out of memory"),
             Self::TooMuchHeld { held, bound } => {
-                write!(f, "leakline's own memory grew to {held} bytes, of {bound} that it may hold (own.memory)")
+                write!(
+                    f,
+                    "leakline's own memory grew to {held} bytes, of {bound} that it may hold (own.memory)"
+                )
             }
             Self::HostOver => f.write_str("the program has no thread left"),
         }

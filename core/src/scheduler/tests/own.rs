@@ -54,9 +54,6 @@ fn one_that_holds_far_too_much_for_long_ends_and_a_moment_is_forgiven() {
     assert_eq!(rig.handle.ended_by_itself(), None);
     rig.clock.advance(MINUTE / 2);
     let told = mark(&rig);
-    assert!(
-        told.starts_with("leakline ended: leakline's own memory grew to 1501 bytes, of 1000"),
-        "{told}"
-    );
+    assert!(told.starts_with("leakline ended: leakline's own memory grew to 1501 bytes, of 1000"), "{told}");
     assert!(rig.handle.stop(PATIENCE).clean);
 }
