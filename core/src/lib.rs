@@ -37,7 +37,7 @@ pub use model::{
 };
 pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
 pub use request::{Asked, ProbeRequest, Window, WindowSource};
-pub use scheduler::{Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};
+pub use scheduler::{Ending, Own, Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};
 pub use sink::{Record, Sink, SinkError, SinkStats};
 pub use verdict::{
     CloserLook, Evidence, ExplainedBy, Explanation, Fragmentation, FragmentationWatch, GrowingResource,
