@@ -4,10 +4,13 @@
 //!   `mallinfo2` with many free chunks) is timed and asked less often the slower it is.
 //! - A number that was not read at a tick is absent at that tick, with a note; it is never repeated as if fresh.
 //!
-//! Never here: an allocation in the host's malloc during a reading, a signal, or anything of another process.
+//! In a watcher the same probes read another process: the one that they were forked from.
+//!
+//! Never here: an allocation in the host's malloc during a reading, or a signal.
 
 mod allocator;
 mod error;
+mod gains;
 mod hook;
 mod hooked;
 mod limit;

@@ -86,7 +86,29 @@ pub(super) struct Header {
     pub(super) regions_length: AtomicU32,
     /// Live samples.
     pub(super) live: AtomicU32,
+    /// See [`State`].
+    state: AtomicU32,
     pub(super) counts: Counters,
+}
+
+/// What the hook does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing; also while it was not begun.
+    Rests,
+    Samples,
+    /// Nothing, because something went wrong.
+    Failed,
+}
+
+impl Header {
+    pub(super) fn state(&self) -> State {
+        match self.state.load(Acquire) {
+            1 => State::Samples,
+            2 => State::Failed,
+            _ => State::Rests,
+        }
+    }
 }
 
 /// What was lost, and why.
@@ -297,18 +319,18 @@ impl Table {
 }
 
 /// Begins a change that a reader must not see half of.
-fn begin_change(change: &AtomicU64) {
+pub(super) fn begin_change(change: &AtomicU64) {
     change.store(change.load(Relaxed) | 1, Relaxed);
     fence(Release);
 }
 
 /// Ends it.
-fn end_change(change: &AtomicU64) {
+pub(super) fn end_change(change: &AtomicU64) {
     change.store(change.load(Relaxed).wrapping_add(1), Release);
 }
 
 /// Reads what belongs together, unless it is changed meanwhile: some tries, because a change takes nanoseconds.
-fn stable<T>(change: &AtomicU64, mut read: impl FnMut() -> T) -> Option<T> {
+pub(super) fn stable<T>(change: &AtomicU64, mut read: impl FnMut() -> T) -> Option<T> {
     const TRIES: usize = 64;
     for _ in 0..TRIES {
         let before = change.load(Acquire);

@@ -10,7 +10,7 @@ use leakline_probing::shared::Sharing;
 
 use super::index::Index;
 use super::{
-    CHUNK_FRAMES, Room, SHARED_PATHS, Sample, Shape, Slot, Table, begin_change, end_change, hash_of_address,
+    CHUNK_FRAMES, Room, SHARED_PATHS, Sample, Shape, Slot, State, Table, begin_change, end_change, hash_of_address,
     pack, path_of, size_of_word, stable,
 };
 
@@ -30,6 +30,13 @@ const MOST_MEAN: u64 = 1 << 40;
 pub(in crate::hook) fn table() -> Option<&'static Table> {
     // SAFETY: null, or one that was leaked.
     unsafe { TABLE.load(Acquire).as_ref() }
+}
+
+/// Says in the tables what the hook does.
+pub(in crate::hook) fn set_state(state: State) {
+    if let Some(table) = table() {
+        table.header.state.store(state as u32, Release);
+    }
 }
 
 /// Whether a sample is at `address`. Without the lock, and never wrong where the answer is no; while the index is being
