@@ -5,11 +5,13 @@
 //! - A number that was not read at a tick is absent at that tick, with a note; it is never repeated as if fresh.
 //!
 //! - `process` reads the host from inside or, in a watcher beside it, from outside (`target`).
+//! In a watcher the same probes read another process: the one that they were forked from.
 //!
 //! Never here: an allocation in the host's malloc during a reading, or a signal.
 
 mod allocator;
 mod error;
+mod gains;
 mod hook;
 mod hooked;
 mod limit;

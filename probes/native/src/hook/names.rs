@@ -58,7 +58,8 @@ impl Names {
     }
 }
 
-fn is_part(path: &str) -> bool {
+/// Whether it is another library of leakline's.
+pub(super) fn is_part(path: &str) -> bool {
     path.rsplit('/').next().is_some_and(|name| name.starts_with("libleakline_"))
 }
 

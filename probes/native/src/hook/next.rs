@@ -23,6 +23,7 @@ pub(super) type ReallocArray = unsafe extern "C" fn(*mut c_void, usize, usize) -
 pub(super) type Free = unsafe extern "C" fn(*mut c_void);
 pub(super) type Align = unsafe extern "C" fn(usize, usize) -> *mut c_void;
 pub(super) type PosixAlign = unsafe extern "C" fn(*mut *mut c_void, usize, usize) -> c_int;
+pub(super) type Close = unsafe extern "C" fn(*mut c_void) -> c_int;
 pub(super) type Map = unsafe extern "C" fn(*mut c_void, usize, c_int, c_int, c_int, i64) -> *mut c_void;
 pub(super) type Unmap = unsafe extern "C" fn(*mut c_void, usize) -> c_int;
 pub(super) type Remap = unsafe extern "C" fn(*mut c_void, usize, usize, c_int, *mut c_void) -> *mut c_void;
@@ -94,6 +95,7 @@ functions! {
     mmap64 c"mmap64" Map = system_mmap;
     munmap c"munmap" Unmap = system_munmap;
     mremap c"mremap" Remap = system_mremap;
+    dlclose c"dlclose" Close = first_dlclose;
 }
 
 static IS_PRELOADED: AtomicBool = AtomicBool::new(false);
@@ -218,6 +220,14 @@ unsafe extern "C" fn first_posix_memalign(into: *mut *mut c_void, alignment: usi
     // SAFETY: the caller's own place for the answer.
     unsafe { into.write(block) };
     if block.is_null() { libc::ENOMEM } else { 0 }
+}
+
+unsafe extern "C" fn first_dlclose(object: *mut c_void) -> c_int {
+    if find() && HOT.next.dlclose.address() != first_dlclose as *const () as usize {
+        // SAFETY: the host's call, passed on.
+        return unsafe { HOT.next.dlclose.get()(object) };
+    }
+    -1
 }
 
 macro_rules! first {
