@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leakline_bridge::BridgeProbe;
 use leakline_core::{
-    Clock, Own, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Session, Sink, StartError, Window,
+    Clock, Ending, Own, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Session, Sink, StartError, Window,
     WindowSource, command_channel,
 };
 use leakline_file::{FileOptions, FileSink};
@@ -16,7 +16,7 @@ use leakline_file::{FileOptions, FileSink};
 use leakline_grpc::{GrpcOptions, GrpcSink};
 use leakline_jvm::{HistogramOptions, JvmOptions, JvmProbe, SitesOptions};
 use leakline_logcat::{LogcatOptions, LogcatSink, LogcatTarget};
-use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
+use leakline_native::{NativeOptions, NativeProbe, OtherProcess, ProcessOptions, ProcessProbe};
 use leakline_probing::shared::Lane;
 use leakline_python::{Mode, PythonOptions, PythonProbe, WindowBounds};
 
@@ -25,7 +25,7 @@ use crate::config::{Config, NativeMode, PythonMode};
 use crate::custom::{self, CustomProbe};
 use crate::host::new_session;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use crate::watched::Inside;
+use crate::watched::{Host, Inside};
 use crate::{own, running};
 
 /// The JVM that loaded leakline, where one did; null: it is looked for.
@@ -70,7 +70,7 @@ pub(crate) fn start(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut all_probes = own_probes(config, &clock);
     all_probes.extend(probes);
-    start_with(config, new_session(config.interval), clock, all_probes, sinks)
+    start_with(config, new_session(config.interval), clock, (all_probes, sinks), own::must_end)
 }
 
 /// Starts what `config` asks for in the watcher of the host that `session` is of.
@@ -79,18 +79,22 @@ pub(crate) fn start_in_watcher(
     config: &Config,
     session: Session,
     inside: &Inside,
+    process: Option<Arc<OtherProcess>>,
 ) -> Result<SchedulerHandle, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let probes = inside.probes(config, &clock, session.host.pid);
-    start_with(config, session, clock, probes, Vec::new())
+    let probes = inside.probes(config, &clock, Host { pid: session.host.pid, process });
+    start_with(config, session, clock, (probes, Vec::new()), own::must_end_watching)
 }
+
+/// What a scheduler is started with.
+type Plugged = (Vec<Box<dyn Probe>>, Vec<Box<dyn Sink>>);
 
 fn start_with(
     config: &Config,
     session: Session,
     clock: Arc<dyn Clock>,
-    probes: Vec<Box<dyn Probe>>,
-    sinks: Vec<Box<dyn Sink>>,
+    (probes, sinks): Plugged,
+    must_end: fn() -> Option<Ending>,
 ) -> Result<SchedulerHandle, StartError> {
     let (sender, receiver) = command_channel();
     let mut all_sinks = own_sinks(config);
@@ -132,7 +136,7 @@ fn start_with(
         probes,
         all_sinks,
         (sender, receiver),
-        Own { held_bytes: leakline_probing::held_bytes, must_end: own::must_end },
+        Own { held_bytes: leakline_probing::held_bytes, must_end },
     )
 }
 

@@ -40,8 +40,6 @@ pub(super) struct Line {
     done: AtomicU32,
     /// 1: an agent's command has stopped the watcher.
     stopped: AtomicU32,
-    /// 1: only threads of leakline are left in the host, and they are to end.
-    left_alone: AtomicU32,
 }
 
 impl Line {
@@ -122,16 +120,6 @@ impl Line {
     /// Whether [`stop`](Self::stop) was called.
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire) != 0
-    }
-
-    /// Has leakline's threads in the host end.
-    pub(super) fn leave(&self) {
-        self.left_alone.store(1, Ordering::Release);
-    }
-
-    /// Whether leakline's threads in the host are to end.
-    pub(super) fn is_left_alone(&self) -> bool {
-        self.left_alone.load(Ordering::Acquire) != 0
     }
 }
 

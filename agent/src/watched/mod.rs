@@ -33,7 +33,7 @@ use crate::{compose, running};
 
 pub(crate) use ending::runtime_is_closing;
 pub use ending::{Way, ends};
-pub(crate) use inside::Inside;
+pub(crate) use inside::{Host, Inside};
 
 /// `PID:WATCHER`, for the program that this process may become: the watcher of this one is to end first.
 const PREDECESSOR: &CStr = c"LEAKLINE_WATCHED_BY";

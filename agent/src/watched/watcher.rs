@@ -166,7 +166,7 @@ impl Watcher {
         }
         self.await_predecessor();
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        match compose::start_in_watcher(&self.config, session, &self.inside) {
+        match compose::start_in_watcher(&self.config, session, &self.inside, self.sight.process()) {
             Ok(handle) => {
                 let handle = Arc::new(handle);
                 *stage = Stage::Running(Arc::clone(&handle));
@@ -235,7 +235,6 @@ impl Watcher {
                     }
                     self.take_readers();
                     if self.sight.has_only_our_threads() {
-                        self.line.leave();
                         self.leave_lanes();
                     }
                     if self.line.is_stopped() {
