@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use leakline_bridge::BridgeProbe;
 use leakline_core::{
-    Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, Window, WindowSource,
-    command_channel,
+    Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Session, Sink, StartError, Window,
+    WindowSource, command_channel,
 };
 use leakline_file::{FileOptions, FileSink};
 #[cfg(feature = "grpc")]
@@ -17,6 +17,7 @@ use leakline_grpc::{GrpcOptions, GrpcSink};
 use leakline_jvm::{HistogramOptions, JvmOptions, JvmProbe, SitesOptions};
 use leakline_logcat::{LogcatOptions, LogcatSink, LogcatTarget};
 use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
+use leakline_probing::shared::Lane;
 use leakline_python::{Mode, PythonOptions, PythonProbe, WindowBounds};
 
 use crate::clock::SystemClock;
@@ -24,6 +25,8 @@ use crate::config::{Config, NativeMode, PythonMode};
 use crate::custom::{self, CustomProbe};
 use crate::host::new_session;
 use crate::running;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use crate::watched::Inside;
 
 /// The JVM that loaded leakline, where one did; null: it is looked for.
 static GIVEN_VM: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
@@ -47,25 +50,49 @@ pub fn java_agent(outcome: Result<(), &str>) {
     }
 }
 
-/// Starts what `config` asks for, and `probes` and `sinks` beside it.
-pub(crate) fn start(
-    config: &Config,
-    probes: Vec<Box<dyn Probe>>,
-    sinks: Vec<Box<dyn Sink>>,
-) -> Result<SchedulerHandle, StartError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+/// Has the last snapshot of Python taken before its end.
+pub(crate) fn before_python_ends(config: &Config) {
     if config.python_mode != PythonMode::Off {
         // A Python that was there before the host's `main` is the host's main matter: its end is the host's end.
         leakline_python::set_on_closing(Box::new(|| {
             running::runtime_is_closing(leakline_python::early::attached())
         }));
     }
-    let session = new_session(config.interval);
-    let (sender, receiver) = command_channel();
+}
 
+/// Starts what `config` asks for, and `probes` and `sinks` beside it.
+pub(crate) fn start(
+    config: &Config,
+    probes: Vec<Box<dyn Probe>>,
+    sinks: Vec<Box<dyn Sink>>,
+) -> Result<SchedulerHandle, StartError> {
+    before_python_ends(config);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut all_probes = own_probes(config, &clock);
     all_probes.extend(probes);
+    start_with(config, new_session(config.interval), clock, all_probes, sinks)
+}
 
+/// Starts what `config` asks for in the watcher of the host that `session` is of.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn start_in_watcher(
+    config: &Config,
+    session: Session,
+    inside: &Inside,
+) -> Result<SchedulerHandle, StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let probes = inside.probes(config, &clock, session.host.pid);
+    start_with(config, session, clock, probes, Vec::new())
+}
+
+fn start_with(
+    config: &Config,
+    session: Session,
+    clock: Arc<dyn Clock>,
+    probes: Vec<Box<dyn Probe>>,
+    sinks: Vec<Box<dyn Sink>>,
+) -> Result<SchedulerHandle, StartError> {
+    let (sender, receiver) = command_channel();
     let mut all_sinks = own_sinks(config);
     #[cfg(not(feature = "grpc"))]
     if let Some(collector) = &config.collector {
@@ -100,7 +127,7 @@ pub(crate) fn start(
         options,
         session,
         clock,
-        all_probes,
+        probes,
         all_sinks,
         (sender, receiver),
         leakline_probing::held_bytes,
@@ -141,7 +168,12 @@ pub(crate) fn native_options(config: &Config) -> Option<NativeOptions> {
     })
 }
 
-fn jvm_options(config: &Config) -> JvmOptions {
+/// What the process probe is told.
+pub(crate) fn process_options(config: &Config) -> ProcessOptions {
+    ProcessOptions { kept_free_bytes: config.native_kept_free_bytes, ..ProcessOptions::default() }
+}
+
+pub(crate) fn jvm_options(config: &Config) -> JvmOptions {
     let histogram = HistogramOptions { every: config.jvm_histogram, max_pause: config.jvm_histogram_pause };
     let sites = SitesOptions {
         mean_sample_bytes: config.jvm_sample_bytes,
@@ -151,22 +183,37 @@ fn jvm_options(config: &Config) -> JvmOptions {
     given_vm().with_histogram(histogram).with_sites(sites)
 }
 
+/// The probe that a lane in a watched host serves; `None`: it is not wanted.
+pub(crate) fn lane_probe(lane: Lane, config: &Config) -> Option<Box<dyn Probe>> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let python = config.python_mode != PythonMode::Off;
+    match lane {
+        Lane::Python if python => Some(Box::new(PythonProbe::new(clock, python_options(config)))),
+        Lane::Jvm if config.jvm => Some(Box::new(jvm_probe(clock, config))),
+        Lane::Bridge if config.bridge && config.jvm && python => Some(Box::new(BridgeProbe::new(clock))),
+        Lane::Custom => Some(Box::new(CustomProbe)),
+        Lane::Python | Lane::Jvm | Lane::Bridge => None,
+    }
+}
+
+fn jvm_probe(clock: Arc<dyn Clock>, config: &Config) -> JvmProbe {
+    if !config.jvm_agent {
+        java_agent(Err("switched off (jvm.agent)"));
+    }
+    JvmProbe::new(clock, jvm_options(config))
+}
+
 fn own_probes(config: &Config, clock: &Arc<dyn Clock>) -> Vec<Box<dyn Probe>> {
     let mut probes: Vec<Box<dyn Probe>> = Vec::new();
     if config.python_mode != PythonMode::Off {
         probes.push(Box::new(PythonProbe::new(Arc::clone(clock), python_options(config))));
     }
     if config.jvm {
-        if !config.jvm_agent {
-            java_agent(Err("switched off (jvm.agent)"));
-        }
-        probes.push(Box::new(JvmProbe::new(Arc::clone(clock), jvm_options(config))));
+        probes.push(Box::new(jvm_probe(Arc::clone(clock), config)));
     }
     if let Some(options) = native_options(config) {
         probes.push(Box::new(NativeProbe::new(Arc::clone(clock), options)));
-        let process =
-            ProcessOptions { kept_free_bytes: config.native_kept_free_bytes, ..ProcessOptions::default() };
-        probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), process)));
+        probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), process_options(config))));
     }
     if config.bridge && config.jvm && config.python_mode != PythonMode::Off {
         probes.push(Box::new(BridgeProbe::new(Arc::clone(clock))));

@@ -15,6 +15,7 @@ pub(super) const NOT_SETTINGS: &[&str] = &[
     "LEAKLINE_DIST",
     "LEAKLINE_LIB_DIR",
     "LEAKLINE_LOG",
+    "LEAKLINE_WATCHED_BY",
 ];
 
 /// One setting.
@@ -144,6 +145,9 @@ keys! {
     "settle" "LEAKLINE_SETTLE" "250ms"
         "a preloaded agent stays invisible for this long unless Python or a JVM shows up: shells that only exec are skipped"
         => |config, text| config.settle = duration(text, "0s", "1m")?;
+    "watcher" "LEAKLINE_WATCHER" "on"
+        "a preloaded agent works in a process beside the program, which has no thread and no descriptor of leakline's then; off: in the program itself"
+        => |config, text| config.watcher = one_of(text, &[("on", true), ("off", false), ("true", true), ("false", false)])?;
 }
 
 /// The name nearest to `written`, when it is near enough to be what was meant.

@@ -106,6 +106,8 @@ pub struct Config {
     /// A preloaded agent stays invisible for this long, unless Python or a JVM shows up before: a shell that only
     /// replaces itself by the program that matters is not worth a session.
     pub settle: Duration,
+    /// Whether a preloaded agent works in a process of its own beside the host, where it can.
+    pub watcher: bool,
 }
 
 impl Default for Config {
@@ -142,6 +144,7 @@ impl Default for Config {
             queue_bytes: 16 << 20,
             final_wait: Duration::from_secs(1),
             settle: Duration::from_millis(250),
+            watcher: true,
         }
     }
 }

@@ -25,6 +25,7 @@ mod resources;
 mod room;
 mod unwind;
 
+pub use hook::become_guest;
 #[doc(hidden)]
 pub use hook::shims;
 pub use hooked::{begin_early, is_this_process};

@@ -114,16 +114,17 @@ impl PythonProbe {
     }
 
     /// Attaches; right after a start, waits on this lane until `sys.path` is complete, for paths are shortened by it.
-    async fn interpreter(part: Part) -> Result<Interpreter, ProbeError> {
+    fn interpreter(part: Part) -> Result<Interpreter, ProbeError> {
         let mut interpreter = part.attach()?;
         let mut steps = START_STEPS;
         while early::attached() && interpreter.is_starting && steps > 0 {
-            tokio::time::sleep(START_STEP).await;
+            // The lane is this probe's alone, and may have no runtime.
+            std::thread::sleep(START_STEP);
             interpreter = part.attach()?;
             steps -= 1;
             if !interpreter.is_starting {
                 // The script's own folder goes in a moment after `site` is done.
-                tokio::time::sleep(START_STEP).await;
+                std::thread::sleep(START_STEP);
                 interpreter = part.attach()?;
             }
         }
@@ -309,7 +310,7 @@ impl Probe for PythonProbe {
             Ok(part) => part,
             Err(reason) => return Ok(Attachment::Absent { reason }),
         };
-        let interpreter = match Self::interpreter(part).await {
+        let interpreter = match Self::interpreter(part) {
             Ok(interpreter) => interpreter,
             Err(ProbeError::Gone { reason }) => return Ok(Attachment::Absent { reason }),
             Err(error) => return Err(error),

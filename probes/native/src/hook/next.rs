@@ -47,6 +47,11 @@ impl<F: Copy> Place<F> {
     pub(super) fn address(&self) -> usize {
         self.0.load(Relaxed) as usize
     }
+
+    /// `function` is one of type `F`.
+    pub(super) fn replace(&self, function: *mut c_void) {
+        self.0.store(function, Release);
+    }
 }
 
 macro_rules! functions {
@@ -100,6 +105,12 @@ static FOUND: AtomicBool = AtomicBool::new(false);
 /// For a library whose own `malloc` the process calls: the functions behind are those that come after it.
 pub(super) fn is_preloaded() -> bool {
     IS_PRELOADED.load(Relaxed)
+}
+
+/// Whether the process calls ours by name, and what is behind is known.
+#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) fn is_in_front() -> bool {
+    is_preloaded() && FOUND.load(Acquire)
 }
 
 /// The malloc that is behind a preloaded library's; `None` where the process does not call ours by name.
