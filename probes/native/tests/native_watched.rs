@@ -179,15 +179,20 @@ fn be_host(
             b'b' => {
                 let began = Instant::now();
                 while began.elapsed() < Duration::from_millis(200) {
-                    // SAFETY: a plain allocation, given back at once.
-                    unsafe { libc::free(black_box(libc::malloc(black_box(10)))) };
+                    // SAFETY: a plain allocation.
+                    let block = black_box(unsafe { libc::malloc(black_box(10)) });
+                    // SAFETY: given back at once.
+                    unsafe { libc::free(block) };
                 }
             }
-            // SAFETY: the child does as it is told below.
-            b'f' => be_parent(unsafe { libc::fork() }, &blocks),
-            // SAFETY: as a fork that the C library does not know of; the child has a copy of this thread.
+            b'f' => {
+                // SAFETY: the child does as it is told below.
+                let child = unsafe { libc::fork() };
+                be_parent(child, &blocks);
+            }
             b'c' => {
                 let none = 0_usize;
+                // SAFETY: as a fork that the C library does not know of; the child has a copy of this thread.
                 let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, none, none, none, none) };
                 be_parent(child as libc::pid_t, &blocks);
             }

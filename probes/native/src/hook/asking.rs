@@ -113,8 +113,10 @@ fn replace_page(sharing: Sharing) -> bool {
         let from = unsafe { gate.cast::<AtomicUsize>().add(word) };
         // SAFETY: aligned; everything in it are atomic words and what lies between them.
         let value = unsafe { &*from }.load(Relaxed);
-        // SAFETY: inside of the new page, which is nobody else's.
-        unsafe { page.cast::<usize>().add(word).write(value) };
+        // SAFETY: inside of the new page.
+        let to = unsafe { page.cast::<usize>().add(word) };
+        // SAFETY: aligned, and nobody else's.
+        unsafe { to.write(value) };
     }
     // By a system call: the C library's is hooked by this very library.
     // SAFETY: the page of the static is replaced at once by one with the same content.

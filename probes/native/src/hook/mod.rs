@@ -37,7 +37,11 @@ use table::Room;
 use table::write::Tables;
 
 pub(crate) use asking::{ask, host_is_asked_by_page, ready, share_page};
-#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 pub use guests::become_guest;
 pub(crate) use next::behind;
 pub(crate) use patch::{Patched, come_in_front, is_unfinished, needs_looks, sees_mappings};

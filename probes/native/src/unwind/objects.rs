@@ -283,7 +283,8 @@ impl Loaded {
         // SAFETY: the first page of an object that is loaded.
         let page = unsafe { std::slice::from_raw_parts(self.start as *const u8, FIRST_PAGE) };
         // Of the header: where those of the segments are (a long word at 32), and how many (a short one at 56).
-        let at = page.get(32..40).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes) as usize;
+        let at =
+            page.get(32..40).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes) as usize;
         let count = page.get(56..58).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_ne_bytes);
         if !page.starts_with(b"\x7fELF") {
             return &[];
