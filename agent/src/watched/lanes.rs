@@ -4,6 +4,9 @@
 //! Called at a fit moment on a thread of the host's, or on a lane that runs: never inside an allocator hook, never in a
 //! forked child.
 
+use std::ffi::{CStr, c_void};
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -137,15 +140,61 @@ impl Host {
 
     fn spawn(&'static self, lane: Lane, probe: Box<dyn Probe>) -> std::io::Result<()> {
         let mailbox = self.lanes.of(lane);
-        threads::with_signals_blocked(|| {
-            let thread =
-                std::thread::Builder::new().name(format!("leakline-{}", name(lane))).stack_size(STACK_BYTES);
-            thread.spawn(move || {
-                leakline_native::become_guest();
-                lane::run(mailbox, probe, look);
-            })
-        })
-        .map(drop)
+        let run = move || {
+            threads::become_ours(title(lane));
+            lane::run(mailbox, probe, look);
+        };
+        threads::with_signals_blocked(|| start_thread(Box::new(run)))
+    }
+}
+
+/// What a lane's thread runs.
+type Run = Box<dyn FnOnce() + Send>;
+
+/// Starts a thread that nobody waits for. Not by std, which calls the host's malloc before what is to run begins.
+fn start_thread(run: Run) -> std::io::Result<()> {
+    extern "C" fn main(run: *mut c_void) -> *mut c_void {
+        leakline_native::become_guest();
+        // SAFETY: it was made from such a box, for this thread.
+        let run = unsafe { Box::from_raw(run.cast::<Run>()) };
+        // A panic's message has gone to the log; the mailbox is not served any more.
+        catch_unwind(AssertUnwindSafe(run)).ok();
+        std::ptr::null_mut()
+    }
+
+    let mut attributes = MaybeUninit::uninit();
+    let result = |outcome| match outcome {
+        0 => Ok(()),
+        error => Err(std::io::Error::from_raw_os_error(error)),
+    };
+    // SAFETY: it initialises what it is given.
+    result(unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) })?;
+    // SAFETY: initialised by the call above.
+    let mut attributes = unsafe { attributes.assume_init() };
+    // SAFETY: initialised, and a size that the C library takes.
+    unsafe { libc::pthread_attr_setstacksize(&raw mut attributes, STACK_BYTES) };
+    // SAFETY: as above.
+    unsafe { libc::pthread_attr_setdetachstate(&raw mut attributes, libc::PTHREAD_CREATE_DETACHED) };
+    let run = Box::into_raw(Box::new(run)).cast::<c_void>();
+    let mut thread = MaybeUninit::uninit();
+    // SAFETY: the attributes are initialised, and the box is the thread's.
+    let started =
+        result(unsafe { libc::pthread_create(thread.as_mut_ptr(), &raw const attributes, main, run) });
+    // SAFETY: initialised, and not used any more.
+    unsafe { libc::pthread_attr_destroy(&raw mut attributes) };
+    if started.is_err() {
+        // SAFETY: no thread has it.
+        drop(unsafe { Box::from_raw(run.cast::<Run>()) });
+    }
+    started
+}
+
+fn title(lane: Lane) -> &'static CStr {
+    match lane {
+        Lane::Python => c"leakline-python",
+        Lane::Jvm => c"leakline-jvm",
+        Lane::Bridge => c"leakline-bridge",
+        Lane::Custom => c"leakline-custom",
     }
 }
 

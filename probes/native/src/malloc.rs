@@ -69,6 +69,26 @@ impl Default for NativeOptions {
     }
 }
 
+impl NativeOptions {
+    /// The same, with tables and what a reader keeps beside them within so many bytes. They are never more than they are
+    /// here: most processes have fewer live samples than places for them.
+    #[must_use]
+    pub fn within(self, bytes: u64) -> Self {
+        /// A sample, and its places in the index.
+        const SAMPLE: u64 = 24 + 16;
+        /// A path with its sums, its places in the index and 28 frames, and its site in the reader.
+        const PATH: u64 = 80 + 16 + 4 * 64 + 600;
+        let most = |share: u64, each: u64, most: u32| {
+            u32::try_from(share / each).map_or(most, |count| count.min(most))
+        };
+        Self {
+            max_samples: most(bytes / 4, SAMPLE, self.max_samples).max(1024),
+            max_paths: most(bytes / 4 * 3, PATH, self.max_paths).max(256),
+            ..self
+        }
+    }
+}
+
 /// Has a runtime of the host, by its place among those that joined, tell frames by their numbers; `None`: not now.
 pub type Tell = Arc<dyn Fn(u32, &[u64]) -> Option<Vec<Option<Told>>> + Send + Sync>;
 

@@ -54,10 +54,7 @@ pub struct Filter {
 impl Filter {
     /// Nothing was added.
     pub const fn new() -> Self {
-        Self {
-            bits: [const { AtomicU8::new(0) }; FILTER / 8],
-            counts: [const { AtomicU8::new(0) }; FILTER],
-        }
+        Self { bits: [const { AtomicU8::new(0) }; FILTER / 8], counts: [const { AtomicU8::new(0) }; FILTER] }
     }
 
     /// Whether `address` may have been added.

@@ -58,10 +58,13 @@ pub fn map(bytes: usize, sharing: Sharing) -> Option<NonNull<u8>> {
 /// A word in a page that the kernel empties in a forked child; null: not set up.
 static FIRST: AtomicPtr<AtomicU32> = AtomicPtr::new(std::ptr::null_mut());
 
-/// Has [`is_first_process`] tell this process from the children that are forked from now on. To be called once, while
-/// there is one thread. False: this kernel cannot (before 4.14), or there is no memory; then it stays true everywhere.
+/// Has [`is_first_process`] tell this process from the children that are forked from now on. To be called while there is
+/// one thread; again, in a forked child that begins on its own, it makes that child a first process. False: this kernel
+/// cannot (before 4.14), or there is no memory; then it stays true everywhere.
 pub fn tell_forks_apart() -> bool {
-    if !FIRST.load(Ordering::Acquire).is_null() {
+    // SAFETY: null, or a page that is mapped for good.
+    if let Some(word) = unsafe { FIRST.load(Ordering::Acquire).as_ref() } {
+        word.store(1, Ordering::Relaxed);
         return true;
     }
     /// The size of a page matters to `madvise` only in that the word must be at the start of one.

@@ -18,12 +18,12 @@ use leakline_probing::sampler::thread::Thread;
 use leakline_probing::shared::{self, Sharing};
 
 use super::table::{begin_change, end_change, stable};
-use super::{ASKED, HOT, Hot, record};
+use super::{ASKED, GATE, Gate, record};
 use crate::mallinfo::{Counts, Source};
 use crate::unwind::Registers;
 
 const PAGE: usize = 4096;
-const _: () = assert!(size_of::<Hot>() == PAGE, "it is replaced as one page");
+const _: () = assert!(size_of::<Gate>() == PAGE, "it is replaced as one page");
 
 /// Nobody wants to know; malloc may have been called since the last answer.
 const IDLE: u32 = 0;
@@ -106,35 +106,37 @@ fn replace_page(sharing: Sharing) -> bool {
     if crate::process::page_bytes() as usize != PAGE {
         return false;
     }
-    let hot = std::ptr::from_ref(&HOT).cast::<u8>();
+    let gate = std::ptr::from_ref(&GATE).cast::<u8>();
     let Some(page) = shared::map(PAGE, sharing) else { return false };
     for word in 0..PAGE / size_of::<usize>() {
         // SAFETY: inside of the page.
-        let from = unsafe { hot.cast::<AtomicUsize>().add(word) };
+        let from = unsafe { gate.cast::<AtomicUsize>().add(word) };
         // SAFETY: aligned; everything in it are atomic words and what lies between them.
         let value = unsafe { &*from }.load(Relaxed);
-        // SAFETY: inside of the new page, which is nobody else's.
-        unsafe { page.cast::<usize>().add(word).write(value) };
+        // SAFETY: inside of the new page.
+        let to = unsafe { page.cast::<usize>().add(word) };
+        // SAFETY: aligned, and nobody else's.
+        unsafe { to.write(value) };
     }
     // By a system call: the C library's is hooked by this very library.
     // SAFETY: the page of the static is replaced at once by one with the same content.
     let moved =
-        unsafe { libc::syscall(libc::SYS_mremap, page.as_ptr(), PAGE, PAGE, MREMAP_MAYMOVE_FIXED, hot) };
-    moved == hot.cast::<c_void>() as libc::c_long
+        unsafe { libc::syscall(libc::SYS_mremap, page.as_ptr(), PAGE, PAGE, MREMAP_MAYMOVE_FIXED, gate) };
+    moved == gate.cast::<c_void>() as libc::c_long
 }
 
 /// In the watcher: has the next call of malloc or free answer.
 pub(crate) fn ask() {
-    let page = &HOT.asking;
+    let page = &GATE.asking;
     let _ = page.state.compare_exchange(IDLE, WANTED, SeqCst, SeqCst);
     if page.state.load(SeqCst) == WANTED {
-        let _ = HOT.simple_below.compare_exchange(usize::MAX, ASKED, SeqCst, SeqCst);
+        let _ = GATE.simple_below.compare_exchange(usize::MAX, ASKED, SeqCst, SeqCst);
     }
 }
 
 /// In the watcher: the last answer.
 pub(crate) fn ready() -> Option<Answer> {
-    let page = &HOT.asking;
+    let page = &GATE.asking;
     let answer = stable(&page.change, || Answer {
         number: page.change.load(Relaxed) / 2,
         holds: page.state.load(Acquire) == HOLDS,
@@ -151,14 +153,14 @@ pub(crate) fn ready() -> Option<Answer> {
 /// Whether a call of malloc or free is to be noticed.
 #[inline(always)]
 pub(super) fn is_wanted() -> bool {
-    HOT.simple_below.load(Relaxed) == ASKED
+    GATE.simple_below.load(Relaxed) == ASKED
 }
 
 /// A call of malloc or free was made, by a thread whose registers are `from`.
 #[cold]
 #[inline(never)]
 pub(super) fn noticed(from: Registers) {
-    let page = &HOT.asking;
+    let page = &GATE.asking;
     match page.state.load(Acquire) {
         WANTED => answer(page, from),
         ANSWERING => page.is_stale.store(1, Relaxed),
@@ -171,7 +173,7 @@ pub(super) fn noticed(from: Registers) {
 }
 
 fn done() {
-    let _ = HOT.simple_below.compare_exchange(ASKED, usize::MAX, SeqCst, SeqCst);
+    let _ = GATE.simple_below.compare_exchange(ASKED, usize::MAX, SeqCst, SeqCst);
 }
 
 fn answer(page: &Page, from: Registers) {

@@ -21,6 +21,8 @@ const PAGE: usize = 4096;
 /// Has what the calling thread asks of malloc come from memory of leakline's own, for good. To be called first thing on a
 /// thread of ours. Does nothing where malloc is not called through this library's functions.
 pub fn become_guest() {
+    // Nor is it the host's doing, whatever it asks for.
+    leakline_probing::sampler::thread::Thread::current().leave_out();
     static ONCE: Once = Once::new();
     if !is_in_front() {
         return;

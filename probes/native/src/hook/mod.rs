@@ -36,47 +36,55 @@ use next::Functions;
 use table::Room;
 use table::write::Tables;
 
+pub(crate) use asking::{ask, host_is_asked_by_page, ready, share_page};
 #[cfg(all(
     target_os = "linux",
     target_env = "gnu",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 pub use guests::become_guest;
-
-/// Elsewhere its blocks come from the host's malloc, as everybody's.
-#[cfg(not(all(
-    target_os = "linux",
-    target_env = "gnu",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
-pub fn become_guest() {}
-pub(crate) use asking::{ask, host_is_asked_by_page, ready, share_page};
 pub(crate) use next::behind;
 pub(crate) use patch::{Patched, come_in_front, is_unfinished, needs_looks, sees_mappings};
 pub(crate) use profile::Reader;
 
 /// What the host's threads write. Held for well under a microsecond by a thread that allocates.
 static TABLES: Lock<Tables> = Lock::new(Tables::new());
-/// What each malloc and each free looks at, in one place, so that only one address is looked up.
-static HOT: Hot = Hot {
-    simple_below: AtomicUsize::new(0),
-    next: Functions::first(),
-    asking: asking::Page::new(),
-};
+/// What each malloc and each free looks at first.
+static GATE: Gate = Gate::new();
+/// What is called in the end. Not in the gate: what stands there may be this process's only.
+static HOT: Hot = Hot { next: Functions::first() };
+
+struct Hot {
+    next: Functions,
+}
 
 /// On a page of its own, so that a watcher can have the very same: it asks for malloc's numbers here.
 #[repr(C, align(4096))]
-struct Hot {
+struct Gate {
     /// Allocations below this size need nothing but to be counted, as long as they are no samples: all sizes, [`ASKED`]
     /// while somebody waits for the next call, and none while the hook rests.
     simple_below: AtomicUsize,
-    /// What is called in the end.
-    next: Functions,
     asking: asking::Page,
 }
 
-/// See [`Hot::simple_below`]: a call of malloc or free is to be noticed.
+impl Gate {
+    const fn new() -> Self {
+        Self { simple_below: AtomicUsize::new(0), asking: asking::Page::new() }
+    }
+}
+
+/// See [`Gate::simple_below`]: a call of malloc or free is to be noticed.
 const ASKED: usize = 1;
+
+/// Elsewhere the blocks of leakline's threads come from the host's malloc, as everybody's.
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+pub fn become_guest() {
+    leakline_probing::sampler::thread::Thread::current().leave_out();
+}
 
 /// Mean bytes between two samples, as the table has it.
 static MEAN: AtomicU64 = AtomicU64::new(0);
@@ -127,13 +135,13 @@ pub(crate) fn sample(sampling: Sampling) -> Result<Patched, String> {
     }
     MEAN.store(mean, SeqCst);
     table::write::set_state(table::State::Samples);
-    HOT.simple_below.store(usize::MAX, SeqCst);
+    GATE.simple_below.store(usize::MAX, SeqCst);
     Ok(patched)
 }
 
 /// Puts the hook to rest, and forgets what it knew.
 pub(crate) fn rest() {
-    HOT.simple_below.store(0, SeqCst);
+    GATE.simple_below.store(0, SeqCst);
     record::with_tables(Tables::stop);
 }
 
@@ -174,13 +182,13 @@ fn unloaded() {
 /// Whether it does nothing: because it was told so, or because this is a child.
 #[inline]
 fn rests() -> bool {
-    HOT.simple_below.load(Relaxed) == 0 || !shared::is_first_process()
+    GATE.simple_below.load(Relaxed) == 0 || !shared::is_first_process()
 }
 
 /// From any thread, in any state.
 fn rest_for_good() {
     FAILED.store(true, SeqCst);
-    HOT.simple_below.store(0, SeqCst);
+    GATE.simple_below.store(0, SeqCst);
     table::write::set_state(table::State::Failed);
 }
 
@@ -197,5 +205,5 @@ fn rest_in_children() {
 
 extern "C" fn in_child() {
     asking::take_back_page();
-    HOT.simple_below.store(0, Release);
+    GATE.simple_below.store(0, Release);
 }

@@ -98,13 +98,11 @@ impl Book {
                 is_loaded_here: true,
             });
         }
-        let holds = |named: &&(usize, &Named)| {
-            (named.1.object.start..named.1.object.end).contains(&(address as u64))
-        };
+        let holds =
+            |named: &&(usize, &Named)| (named.1.object.start..named.1.object.end).contains(&(address as u64));
         let all: Vec<(usize, &Named)> = self.recorded.iter().enumerate().collect();
-        let of_then = |named: &&(usize, &Named)| {
-            (named.1.object.from..=named.1.object.until).contains(&epoch)
-        };
+        let of_then =
+            |named: &&(usize, &Named)| (named.1.object.from..=named.1.object.until).contains(&epoch);
         let mut holding = all.iter().filter(holds);
         let (index, named) = holding.clone().rfind(of_then).or_else(|| holding.next_back())?;
         Some(Found {

@@ -79,7 +79,11 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// One that reads what another process wrote, or this one.
     pub(crate) fn new(watching: Option<Watching>) -> Self {
-        Self { objects: Book::new(watching.as_ref().map(|watching| watching.pid)), watching, ..Self::default() }
+        Self {
+            objects: Book::new(watching.as_ref().map(|watching| watching.pid)),
+            watching,
+            ..Self::default()
+        }
     }
 
     /// Reads the tables. `None`: they cannot be read at this moment.
@@ -125,7 +129,8 @@ impl Reader {
                 if path.is_mapping { &mut maps } else { &mut heap }.push(stat(site, path, error));
             }
         }
-        let profile = |source: ProfileSource, stats| Arc::new(Profile::new(source.in_epoch(copied.epoch), stats));
+        let profile =
+            |source: ProfileSource, stats| Arc::new(Profile::new(source.in_epoch(copied.epoch), stats));
         let heap = profile(ProfileSource::sampled(ProfileSource::SAMPLED, copied.mean), heap);
         let maps = profile(ProfileSource::exact(ProfileSource::MAPPED), maps);
         Profiles {
@@ -142,9 +147,14 @@ impl Reader {
     /// Makes the sites of paths that are new; gives how many frames of runtimes could not be named.
     fn learn(&mut self, table: &Table, copied: &Copied) -> usize {
         self.sites.resize(copied.paths.len(), KnownSite::default());
+        // A path that holds nothing is told anew if it ever does again: there may be very many.
+        let all = self.sites.iter_mut().zip(&copied.paths);
+        for (known, _) in all.filter(|(_, path)| path.sums.samples == 0) {
+            *known = KnownSite::default();
+        }
         let is_new = |(place, path): &(usize, &ReadPath)| {
             let known = self.sites.get(*place);
-            path.turn != 0 && known.is_none_or(|known| known.turn != path.turn || !known.is_whole)
+            path.sums.samples > 0 && known.is_none_or(|known| known.turn != path.turn || !known.is_whole)
         };
         let new = copied.paths.iter().enumerate().filter(is_new);
         let new: Vec<(usize, u32, Frames)> = new
@@ -193,7 +203,8 @@ impl Reader {
         if !path.numbers.is_empty() {
             // The last native frame is the runtime's own code, for which its frames stand.
             frames.pop();
-            let told = path.numbers.iter().filter_map(|number| self.told.get(&(path.runtime, *number)).cloned());
+            let told =
+                path.numbers.iter().filter_map(|number| self.told.get(&(path.runtime, *number)).cloned());
             frames.extend(told);
         }
         if frames.is_empty() {
@@ -293,11 +304,14 @@ fn notes(table: &Table, copied: &Copied) -> Vec<String> {
     note(count(&counts.lost_regions), "mappings more than leakline keeps");
     note(
         count(&counts.merged),
-        "samples are counted under \"<more call paths than leakline keeps>\": raise LEAKLINE_NATIVE_MAX_PATHS",
+        "samples are counted under \"<more call paths than leakline keeps>\", for want of room for their own",
     );
     note(count(&counts.lost_samples), "samples of malloc were not kept: there was no room");
     note(count(&counts.interrupted), "samples were skipped in signal handlers");
-    note(count(&counts.lost_objects), "times a library was not recorded for want of room: its frames have no file");
+    note(
+        count(&counts.lost_objects),
+        "times a library was not recorded for want of room: its frames have no file",
+    );
     note(copied.unread_paths, "call paths were not read: the process stands in the middle of changing them");
     let thinned = count(&counts.thinned);
     if thinned > 0 {

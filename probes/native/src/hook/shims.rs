@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use leakline_probing::sampler::thread::Thread;
 
 use super::table::write::may_be_sample;
-use super::{HOT, asking, maps, record, rests};
+use super::{GATE, HOT, asking, maps, record, rests};
 use crate::unwind::Registers;
 
 /// Whether an allocation needs no more than this: it was counted, and is no sample.
 #[inline(always)]
 fn is_counted(size: usize) -> bool {
-    size < HOT.simple_below.load(Relaxed) && !Thread::current().spend(size)
+    size < GATE.simple_below.load(Relaxed) && !Thread::current().spend(size)
 }
 
 /// What is due: an allocation that may be a sample, or one that is noticed, and was not counted then.

@@ -18,8 +18,8 @@ mod tests;
 
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
-use leakline_probing::sampler::lock::Lock;
 use leakline_probing::joined;
+use leakline_probing::sampler::lock::Lock;
 
 use rule::{Context, HERE, Rule, Table};
 pub(crate) use stack::ThreadStack;

@@ -277,20 +277,21 @@ impl Loaded {
     pub(crate) fn build_id(&self) -> &[u8] {
         const PT_NOTE: u32 = 4;
         const FIRST_PAGE: usize = 4096;
-        let header_size = size_of::<libc::Elf64_Ehdr>();
         if self.end.saturating_sub(self.start) < FIRST_PAGE {
             return &[];
         }
         // SAFETY: the first page of an object that is loaded.
         let page = unsafe { std::slice::from_raw_parts(self.start as *const u8, FIRST_PAGE) };
-        if !page.starts_with(b"\x7fELF") || page.len() < header_size {
+        // Of the header: where those of the segments are (a long word at 32), and how many (a short one at 56).
+        let at =
+            page.get(32..40).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes) as usize;
+        let count = page.get(56..58).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_ne_bytes);
+        if !page.starts_with(b"\x7fELF") {
             return &[];
         }
-        // SAFETY: as long as that, and plain numbers.
-        let header = unsafe { page.as_ptr().cast::<libc::Elf64_Ehdr>().read_unaligned() };
         let each = size_of::<libc::Elf64_Phdr>();
-        let headers = (0..usize::from(header.e_phnum)).filter_map(|index| {
-            let at = (header.e_phoff as usize).checked_add(index.checked_mul(each)?)?;
+        let headers = (0..usize::from(count)).filter_map(|index| {
+            let at = at.checked_add(index.checked_mul(each)?)?;
             let bytes = page.get(at..at.checked_add(each)?)?;
             // SAFETY: as long as that, and plain numbers.
             Some(unsafe { bytes.as_ptr().cast::<libc::Elf64_Phdr>().read_unaligned() })

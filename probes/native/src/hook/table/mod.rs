@@ -245,12 +245,11 @@ impl Cut {
         let at = self.at;
         // Each begins on a cache line of its own.
         self.at = at.saturating_add(count.saturating_mul(size_of::<T>())).next_multiple_of(64);
-        match self.base {
-            // SAFETY: the memory was mapped as long as the same cuts need, is zeroed and never unmapped, and the words are
-            // only ever reached as atomics.
-            Some(base) => unsafe { std::slice::from_raw_parts(base.add(at).cast().as_ptr(), count) },
-            None => &[],
-        }
+        let Some(base) = self.base else { return &[] };
+        // SAFETY: inside of the memory, which was mapped as long as the same cuts need.
+        let first = unsafe { base.add(at) }.cast().as_ptr();
+        // SAFETY: as above; it is zeroed and never unmapped, and the words are only ever reached as atomics.
+        unsafe { std::slice::from_raw_parts(first, count) }
     }
 }
 

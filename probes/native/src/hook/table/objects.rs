@@ -85,7 +85,8 @@ impl Table {
         let path = loaded.name();
         let at = header.text_used.load(Relaxed) as usize;
         let words = path.len().div_ceil(8);
-        let (Some(object), Some(text)) = (self.objects.get(used as usize), self.text.get(at..at + words)) else {
+        let (Some(object), Some(text)) = (self.objects.get(used as usize), self.text.get(at..at + words))
+        else {
             header.counts.lost_objects.fetch_add(1, Relaxed);
             return;
         };

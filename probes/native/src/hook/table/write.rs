@@ -10,8 +10,8 @@ use leakline_probing::shared::Sharing;
 
 use super::index::Index;
 use super::{
-    CHUNK_FRAMES, Room, SHARED_PATHS, Sample, Shape, Slot, State, Table, begin_change, end_change, hash_of_address,
-    pack, path_of, size_of_word, stable,
+    CHUNK_FRAMES, Room, SHARED_PATHS, Sample, Shape, Slot, State, Table, begin_change, end_change,
+    hash_of_address, pack, path_of, size_of_word, stable,
 };
 
 /// The tables that are in use, for those who look without the lock; never freed.
@@ -334,7 +334,8 @@ impl Tables {
 
     /// The first chunk of the frames plus one. There is room.
     fn keep_frames(&mut self, table: &Table, walked: Walked<'_>) -> u32 {
-        let mut frames = walked.native.iter().map(|address| *address as u64).chain(walked.numbers.iter().copied());
+        let mut frames =
+            walked.native.iter().map(|address| *address as u64).chain(walked.numbers.iter().copied());
         let count = walked.native.len() + walked.numbers.len();
         let (mut first, mut last) = (0, None);
         for _ in 0..count.div_ceil(CHUNK_FRAMES) {
@@ -349,7 +350,12 @@ impl Tables {
                 self.free_chunk = chunk.next();
                 self.free_chunks = self.free_chunks.saturating_sub(1);
             }
-            chunk.0.iter().take(CHUNK_FRAMES).zip(&mut frames).for_each(|(word, frame)| word.store(frame, Relaxed));
+            chunk
+                .0
+                .iter()
+                .take(CHUNK_FRAMES)
+                .zip(&mut frames)
+                .for_each(|(word, frame)| word.store(frame, Relaxed));
             chunk.lead_to(0);
             match last.replace(chunk) {
                 Some(before) => before.lead_to(at + 1),
@@ -373,9 +379,8 @@ impl Tables {
             if hash == 0 || !slot.is_idle() || (self.hand as usize) < SHARED_PATHS {
                 continue;
             }
-            let hash_of = |place: u32| {
-                table.slots.get(place as usize).map_or(0, |other| other.hash.load(Relaxed))
-            };
+            let hash_of =
+                |place: u32| table.slots.get(place as usize).map_or(0, |other| other.hash.load(Relaxed));
             Index(table.path_places).remove(hash, self.hand, hash_of);
             begin_change(&slot.change);
             slot.hash.store(0, Relaxed);
@@ -478,7 +483,9 @@ impl Table {
     #[inline]
     fn find_sample(&self, address: u64) -> Option<u32> {
         let is_it = |place: u32| {
-            self.samples.get(place as usize).is_some_and(|sample: &Sample| sample.address.load(Relaxed) == address)
+            self.samples
+                .get(place as usize)
+                .is_some_and(|sample: &Sample| sample.address.load(Relaxed) == address)
         };
         Index(self.sample_places).find(hash_of_address(address), is_it)
     }
