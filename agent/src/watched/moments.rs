@@ -78,7 +78,8 @@ pub unsafe extern "C" fn create_key(
     let next = unsafe { std::mem::transmute::<*mut c_void, CreateKey>(next) };
     // SAFETY: the host's call, passed on.
     let outcome = unsafe { next(key, destructor) };
-    if outcome == 0 && lanes::may_start(Lane::Python) {
+    // Its allocator makes one, with a destructor, as soon as the library is loaded, which need not mean anything.
+    if outcome == 0 && destructor.is_none() && lanes::may_start(Lane::Python) {
         start_if_in(Lane::Python, caller, &PYTHON);
     }
     outcome
