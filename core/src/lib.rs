@@ -5,9 +5,9 @@
 
 mod clock;
 mod command;
-mod descriptors;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod descriptors;
 mod fanout;
 mod growth;
 mod interval;

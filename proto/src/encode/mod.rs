@@ -11,9 +11,12 @@ use rustc_hash::FxHashMap;
 
 use self::fit::fit;
 use self::table::{News, Table};
-use crate::convert::{SiteNumbers, amount_to_wire, source_name, verdict_to_wire};
+use crate::convert::{SiteNumbers, amount_to_wire, cut_to, source_name, verdict_to_wire};
 use crate::limits::{EPOCH_TABLE_BYTES, KEYFRAME_EVERY, MAX_AMOUNTS, MAX_PROFILES, MAX_SOURCES, SPLIT_BYTES};
 use crate::v1::{self, entry::Body};
+
+/// The longest reason that [`Encoder::cut`] writes.
+pub const MAX_CUT_REASON_BYTES: usize = 160;
 
 /// Turns one session's records into entries.
 ///
@@ -113,7 +116,17 @@ impl Encoder {
 
     /// The entry that a session ends with.
     pub fn end(&mut self, at: Timestamp) -> v1::Entry {
-        self.entry(Body::End(v1::End { at: Some(at.into()) }))
+        self.entry(Body::End(v1::End { at: Some(at.into()), reason: String::new() }))
+    }
+
+    /// The entry that says why nothing follows. Should something follow all the same, it takes this one's place: the number
+    /// is given again, and the next record begins an epoch. `reason` is cut at [`MAX_CUT_REASON_BYTES`].
+    pub fn cut(&mut self, at: Timestamp, reason: &str) -> v1::Entry {
+        let number = self.next;
+        let reason = cut_to(reason, MAX_CUT_REASON_BYTES).into_owned();
+        let entry = self.entry(Body::End(v1::End { at: Some(at.into()), reason }));
+        self.abandon_from(number);
+        entry
     }
 
     /// The session, as entries and `Hello` carry it.
