@@ -4,7 +4,9 @@
 //!
 //! Never here: opening, closing or looking at a descriptor.
 
-use std::sync::atomic::{AtomicI32, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{
+    AtomicI32, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 
 /// More are not told apart from the host's: leakline needs a dozen.
 const MOST: usize = 64;

@@ -131,11 +131,14 @@ mod tests {
             std::process::Command::new("sh").args(["-c", &script]).spawn().unwrap()
         };
         let (mut limited, mut free) = (sleeping("70000"), sleeping("unlimited"));
-        let found = |pid| (0..500).find_map(|_| {
-            std::thread::sleep(std::time::Duration::from_millis(2));
-            let is_there = std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
-            is_there.then(|| limit_of(pid))
-        });
+        let found = |pid| {
+            (0..500).find_map(|_| {
+                std::thread::sleep(std::time::Duration::from_millis(2));
+                let is_there =
+                    std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
+                is_there.then(|| limit_of(pid))
+            })
+        };
         assert_eq!(found(limited.id()), Some(Some((70_000 << 10, "RLIMIT_AS (address space)".to_owned()))));
         assert_eq!(found(free.id()), Some(limit()));
         for child in [&mut limited, &mut free] {

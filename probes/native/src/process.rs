@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use leakline_core::{
-    Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, names, own_descriptors,
+    Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, names,
+    own_descriptors,
 };
 
 use crate::error::NativeError;
@@ -123,7 +124,9 @@ impl ProcessProbe {
     /// Fails for another process that has ended. Where only its first thread has, another one's files are read from now on.
     fn look_for_it(&self) -> Result<(), NativeError> {
         let Target::Other(other) = &self.target else { return Ok(()) };
-        other.find_living_thread().map_err(|source| NativeError::Read { source, path: self.target.path("stat") })
+        other
+            .find_living_thread()
+            .map_err(|source| NativeError::Read { source, path: self.target.path("stat") })
     }
 
     fn read_statm(&mut self) -> Result<parse::Statm, NativeError> {

@@ -74,7 +74,9 @@ impl Other {
     pub fn open(pid: u32) -> io::Result<Arc<Self>> {
         let seen = std::fs::read_link("/proc/self")?;
         if seen.to_str().and_then(|number| number.parse().ok()) != Some(std::process::id()) {
-            return Err(io::Error::other("/proc shows another process namespace: mount this one's, or read from inside"));
+            return Err(io::Error::other(
+                "/proc shows another process namespace: mount this one's, or read from inside",
+            ));
         }
         let folder = File::options()
             .read(true)
@@ -256,7 +258,9 @@ impl Target {
         match self {
             Self::Own => match File::open(format!("/proc/thread-self/{name}")) {
                 // Before Linux 3.17 there is no such entry; the path is remembered nowhere, so this costs nothing later.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => File::open(format!("/proc/self/{name}")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    File::open(format!("/proc/self/{name}"))
+                }
                 outcome => outcome,
             },
             Self::Other(other) => other.open_file(name),

@@ -49,7 +49,11 @@ fn host() {
                 descriptors.push(Box::new((0..10).map(|_| fs::File::open("/").unwrap()).collect::<Vec<_>>()));
                 let udp = (0..20).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
                 descriptors.push(Box::new(udp.collect::<Vec<_>>()));
-                let tcp = (0..7).map(|_| std::net::TcpListener::bind("[::1]:0").or_else(|_| std::net::TcpListener::bind("127.0.0.1:0")).unwrap());
+                let tcp = (0..7).map(|_| {
+                    std::net::TcpListener::bind("[::1]:0")
+                        .or_else(|_| std::net::TcpListener::bind("127.0.0.1:0"))
+                        .unwrap()
+                });
                 descriptors.push(Box::new(tcp.collect::<Vec<_>>()));
                 let unix = (0..5).map(|_| std::os::unix::net::UnixDatagram::unbound().unwrap());
                 descriptors.push(Box::new(unix.collect::<Vec<_>>()));
@@ -199,7 +203,6 @@ impl Drop for Host {
     }
 }
 
-
 /// Gauges and details of one tick.
 fn read(probe: &mut Driven<ProcessProbe>) -> (Vec<leakline_core::Gauge>, Vec<String>) {
     let (mut gauges, details) = (probe.gauges().gauges, probe.details());
@@ -347,7 +350,9 @@ fn a_host_whose_first_thread_has_ended_is_read_through_another() {
     }
     let check = |probe: &mut Driven<ProcessProbe>| {
         let (gauges, notes) = read(probe);
-        for name in [names::RESIDENT, names::ANONYMOUS, names::MAP_ANONYMOUS, names::PROPORTIONAL, names::DESCRIPTORS] {
+        for name in
+            [names::RESIDENT, names::ANONYMOUS, names::MAP_ANONYMOUS, names::PROPORTIONAL, names::DESCRIPTORS]
+        {
             assert!(get(&gauges, name) > 0, "{name}: {gauges:?}");
         }
         assert_eq!((get(&gauges, "process.threads.stays"), notes), (1, Vec::new()));
@@ -389,7 +394,8 @@ fn check_outside(probe: &mut Driven<ProcessProbe>) {
 fn watcher() {
     let Ok(pid) = std::env::var(WATCHED) else { return };
     let (process, clock) = (OtherProcess::open(pid.parse().unwrap()).unwrap(), MachineClock::new());
-    let mut probe = Driven::new(clock.clone(), ProcessProbe::watching(clock, ProcessOptions::default(), process.clone()));
+    let mut probe =
+        Driven::new(clock.clone(), ProcessProbe::watching(clock, ProcessOptions::default(), process.clone()));
     read(&mut probe);
     println!("\nopened");
     let mut line = String::new();
@@ -398,7 +404,10 @@ fn watcher() {
     for name in [names::RESIDENT, names::MAP_ANONYMOUS, names::PROPORTIONAL, names::DESCRIPTORS] {
         assert!(get(&gauges, name) > 0, "{name}: {gauges:?}");
     }
-    assert!(kind(&gauges, "pipe") == 0 && notes.iter().all(|note| note.contains("descriptors' kinds")), "{notes:?}");
+    assert!(
+        kind(&gauges, "pipe") == 0 && notes.iter().all(|note| note.contains("descriptors' kinds")),
+        "{notes:?}"
+    );
     assert_eq!(process.image(), Image::Same);
     println!("\nread");
 }

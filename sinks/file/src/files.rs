@@ -7,7 +7,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use leakline_core::SinkError;
+use leakline_core::{KeptFile, SinkError};
 use leakline_proto::v1;
 
 use crate::existing::{Existing, is_ours, look};
@@ -68,6 +68,14 @@ pub(crate) fn move_aside(path: &Path, keep: u32) -> Result<(), SinkError> {
         })
     };
     result.map_err(|error| failed("cannot move the full recording aside", &error, path))
+}
+
+/// The recording at `path` once more, where it still is the file that was `kept`; `None` where it is another.
+pub(crate) fn reopen(path: &Path, kept: &KeptFile) -> Option<File> {
+    // Not an existing recording in general: locks and moves nothing.
+    let file =
+        OpenOptions::new().append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
+    (kept.is_same(&file) && lock(&file, path).is_ok()).then_some(file)
 }
 
 /// Whether `path` still names `file`: somebody may have deleted or moved it.

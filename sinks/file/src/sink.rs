@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use leakline_core::{Record, Session, Sink, SinkError, SinkStats, Snapshot};
+use leakline_core::{KeptFile, Record, Session, Sink, SinkError, SinkStats, Snapshot};
 use leakline_proto::{Encoder, recording, v1};
 
 use crate::files;
@@ -45,7 +45,7 @@ pub struct FileSink {
 /// The file that is written.
 #[derive(Debug)]
 struct Open {
-    file: File,
+    file: KeptFile,
     /// What it holds: whole entries.
     bytes: u64,
     /// Whether anything is in it that was delivered.
@@ -79,13 +79,31 @@ impl FileSink {
 
     fn make_file(&mut self, session: &v1::Session) -> Result<(), SinkError> {
         let file = files::make(&self.options.path, self.options.keep, session)?;
+        let file = self.kept(file)?;
         self.file = Some(Open { file, bytes: 0, has_records: false });
         Ok(())
     }
 
+    fn kept(&self, file: File) -> Result<KeptFile, SinkError> {
+        KeptFile::new(file)
+            .map_err(|error| files::failed("cannot use the recording", &error, &self.options.path))
+    }
+
+    /// The program may have closed the recording, and have a file of its own under its number. It is opened once more then,
+    /// and where that is not the same file any more, a new one is made.
+    fn see_that_it_is_ours(&mut self) -> Result<(), SinkError> {
+        let Some(open) = self.file.take_if(|open| !open.file.is_ours()) else { return Ok(()) };
+        if let Some(file) = files::reopen(&self.options.path, &open.file) {
+            tracing::debug!(path = %self.options.path.display(), "the program closed the recording, which is open again");
+            self.file = Some(Open { file: self.kept(file)?, ..open });
+        }
+        Ok(())
+    }
+
     fn take(&mut self, encoder: &mut Encoder, record: &Record) -> Result<(), SinkError> {
+        self.see_that_it_is_ours()?;
         // Somebody deleted or moved the file: what is written to it now, nobody would find.
-        self.file.take_if(|open| !files::is_at(&open.file, &self.options.path));
+        self.file.take_if(|open| open.file.get().is_ok_and(|file| !files::is_at(file, &self.options.path)));
         let first = encoder.next_number();
         let result = self.take_from(encoder, record, first);
         match &result {
@@ -145,16 +163,18 @@ impl FileSink {
     /// Writes `entries` by one write. After an error the file is as it was.
     fn write(&mut self, entries: &[v1::Entry]) -> Result<(), SinkError> {
         let Some(open) = &mut self.file else { return Err(not_open()) };
+        let taken_away = |error| files::failed("cannot write the recording", &error, &self.options.path);
+        let mut file = open.file.get().map_err(taken_away)?;
         let mut bytes = Vec::new();
         if open.bytes == 0 {
             bytes.extend_from_slice(&recording::header());
         }
         entries.iter().for_each(|entry| recording::append(entry, &mut bytes));
-        if let Err(error) = open.file.write_all(&bytes) {
+        if let Err(error) = file.write_all(&bytes) {
             // What was written of it would be taken for damage, and would count in the file's size.
-            match open.file.set_len(open.bytes) {
+            match file.set_len(open.bytes) {
                 Ok(()) => {}
-                Err(_) => open.bytes = open.file.metadata().map_or(open.bytes, |metadata| metadata.len()),
+                Err(_) => open.bytes = file.metadata().map_or(open.bytes, |metadata| metadata.len()),
             }
             return Err(files::failed("cannot write the recording", &error, &self.options.path));
         }
@@ -192,6 +212,7 @@ impl Sink for FileSink {
 
     async fn close(&mut self) -> Result<(), SinkError> {
         let Some(mut encoder) = self.encoder.take() else { return Ok(()) };
+        self.see_that_it_is_ours()?;
         // A file that holds nothing yet would not even say whose end it is.
         let result = match self.file.as_ref().is_some_and(|open| open.bytes > 0) {
             true => {
@@ -228,4 +249,42 @@ fn without_profiles(record: &Record, max_bytes: u64) -> Record {
         }
     }
     Record::Snapshot { snapshot: Arc::new(snapshot), verdicts: Arc::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd as _;
+
+    use leakline_core::conformance::{sample_record, sample_session};
+
+    use super::*;
+
+    /// What a daemon does that closes all descriptors and opens files of its own.
+    #[test]
+    fn a_file_that_got_the_recordings_number_is_left_alone_and_the_recording_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("host.leak");
+        let mut sink = FileSink::new(FileOptions::new(&path));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            sink.open(&sample_session()).await.unwrap();
+            sink.deliver(&sample_record(0, 3)).await.unwrap();
+            let number = sink.file.as_ref().unwrap().file.get().unwrap().as_raw_fd();
+            let hosts = tempfile::tempfile().unwrap();
+            // SAFETY: both are open.
+            assert_eq!(unsafe { libc::dup2(hosts.as_raw_fd(), number) }, number);
+            sink.deliver(&sample_record(1, 3)).await.unwrap();
+            sink.close().await.unwrap();
+            assert_eq!(hosts.metadata().unwrap().len(), 0);
+            // SAFETY: only asks.
+            assert!(unsafe { libc::fcntl(number, libc::F_GETFD) } >= 0, "the host's file is still open");
+        });
+        let bytes = std::fs::read(&path).unwrap();
+        let problems = recording::Reader::new(&bytes)
+            .unwrap()
+            .filter(|item| !matches!(item, recording::Item::Entry { .. }))
+            .count();
+        assert_eq!(problems, 0);
+        assert!(!files::numbered(&path, 1).exists(), "nothing was moved aside");
+    }
 }

@@ -69,8 +69,20 @@ pub(crate) struct Map {
 #[derive(Debug)]
 enum State {
     Idle,
-    Lines { at: u64, begun: Size, lines: text::Lines, mappings: Vec<Mapping>, has_jvm: bool, objects: Vec<u64> },
-    Pages { begun: Size, mappings: u64, malloc: Malloc, count: Box<Count> },
+    Lines {
+        at: u64,
+        begun: Size,
+        lines: text::Lines,
+        mappings: Vec<Mapping>,
+        has_jvm: bool,
+        objects: Vec<u64>,
+    },
+    Pages {
+        begun: Size,
+        mappings: u64,
+        malloc: Malloc,
+        count: Box<Count>,
+    },
 }
 
 /// A map that was counted.

@@ -38,7 +38,9 @@ pub(crate) fn find(
     stacks(target, mappings, claims);
     let zeroed = match target {
         Target::Own => own_zeroed_data(),
-        Target::Other(_) => objects.iter().flat_map(|start| zeroed_data_of(target.memory(), *start)).collect(),
+        Target::Other(_) => {
+            objects.iter().flat_map(|start| zeroed_data_of(target.memory(), *start)).collect()
+        }
     };
     let mut looks = Looks { left: MOST_LOOKS, memory: target.memory() };
     // Nothing is lost but names where the file cannot be read.
@@ -168,7 +170,9 @@ fn zeroed_data_of(memory: &Memory, start: u64) -> Vec<(u64, u64)> {
     if memory.read(start, &mut header) != header.len() || !header.starts_with(MAGIC) {
         return Vec::new();
     }
-    let (Some(offset), Some(count)) = (number_at(&header, 32, 8), number_at(&header, 56, 2)) else { return Vec::new() };
+    let (Some(offset), Some(count)) = (number_at(&header, 32, 8), number_at(&header, 56, 2)) else {
+        return Vec::new();
+    };
     let count = usize::try_from(count).unwrap_or(0).min(MOST_HEADERS);
     let mut headers = vec![0; count * size_of::<libc::Elf64_Phdr>()];
     if memory.read(start.wrapping_add(offset), &mut headers) != headers.len() {
@@ -184,7 +188,11 @@ fn zeroed_data_of(memory: &Memory, start: u64) -> Vec<(u64, u64)> {
     let Some(first) = loaded.iter().map(|(address, ..)| *address & !0xfff).min() else { return Vec::new() };
     let moved = start.wrapping_sub(first);
     let zeroed = loaded.into_iter().filter(|(_, in_file, in_memory)| in_memory > in_file);
-    zeroed.map(|(address, _, size)| (moved.wrapping_add(address), moved.wrapping_add(address).saturating_add(size))).collect()
+    zeroed
+        .map(|(address, _, size)| {
+            (moved.wrapping_add(address), moved.wrapping_add(address).saturating_add(size))
+        })
+        .collect()
 }
 
 /// A little-endian number in a table.

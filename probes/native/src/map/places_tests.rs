@@ -89,7 +89,8 @@ fn arenas_are_as_many_as_malloc_says() {
         // Other tests may begin a thread in between.
         let agree = (0..100).any(|_| {
             let (mut claims, before) = (Claims::default(), said());
-            let found = find(&Target::Own, &mappings(), &[], &mut claims, &mut ProcFile::new("pagemap")).arenas;
+            let found =
+                find(&Target::Own, &mappings(), &[], &mut claims, &mut ProcFile::new("pagemap")).arenas;
             before > 1 && found == before
         });
         barrier.wait();

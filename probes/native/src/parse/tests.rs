@@ -137,7 +137,11 @@ proptest! {
 
 #[test]
 fn the_limit_of_the_address_space_is_the_soft_one() {
-    let line = |soft: &str| format!("Limit  Soft Limit  Hard Limit  Units\nMax address space         {soft}   unlimited   bytes\nMax file locks  1 2\n");
+    let line = |soft: &str| {
+        format!(
+            "Limit  Soft Limit  Hard Limit  Units\nMax address space         {soft}   unlimited   bytes\nMax file locks  1 2\n"
+        )
+    };
     for (soft, expected) in [("71680000", Some(71_680_000)), ("unlimited", None), ("", None)] {
         assert_eq!(address_space_limit(line(soft).as_bytes()), expected, "{soft}");
     }

@@ -76,7 +76,9 @@ pub(super) fn by_kind(target: &Target, most: u32) -> Result<Option<Vec<Gauge>>, 
 /// `None` for one that was closed meanwhile, and for leakline's own, the folder that is being read among them. An error where
 /// this process may not look.
 fn kind(folder: &File, name: &CStr, is_own: bool) -> io::Result<Option<&'static str>> {
-    let Some(descriptor) = name.to_str().ok().and_then(|number| number.parse::<c_int>().ok()) else { return Ok(None) };
+    let Some(descriptor) = name.to_str().ok().and_then(|number| number.parse::<c_int>().ok()) else {
+        return Ok(None);
+    };
     if is_own && (descriptor == folder.as_raw_fd() || own_descriptors().any(|own| own == descriptor)) {
         return Ok(None);
     }
@@ -98,7 +100,8 @@ fn kind(folder: &File, name: &CStr, is_own: bool) -> io::Result<Option<&'static 
 
 /// The kernel names a socket's protocol to whoever may look at the process's descriptors; nothing else is asked of it.
 fn socket_of_other(folder: &File, name: &CStr) -> &'static str {
-    let path = [format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name.to_bytes_with_nul()].concat();
+    let path =
+        [format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name.to_bytes_with_nul()].concat();
     let mut protocol = [0_u8; 32];
     // SAFETY: path and name end with a NUL, and the kernel writes at most the length given into `protocol`.
     let bytes = unsafe {
