@@ -11,6 +11,8 @@ mod descriptors;
 mod fanout;
 mod growth;
 mod interval;
+#[cfg(unix)]
+mod kept;
 mod lane;
 mod ledger;
 mod model;
@@ -28,6 +30,8 @@ pub use command::{Command, CommandReceiver, CommandSender, command_channel};
 pub use descriptors::{OwnDescriptor, own_descriptors};
 pub use growth::{Growth, GrowthTracker, ProfileGrowth, SiteGrowth};
 pub use interval::interval_95;
+#[cfg(unix)]
+pub use kept::KeptFile;
 pub use ledger::{Ledger, LedgerPart, PartSource};
 pub use model::{
     Amount, Cause, Cycle, Fingerprint, Frame, Gauge, GaugeKind, HOLDERS_OF_PYTHON, Holder, Host, Layer, Loss,
