@@ -21,6 +21,15 @@ const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("native/planted.c", "planted", &[]),
     ("native/many_sites.c", "many_sites", &[]),
     ("native/own_malloc.c", "own_malloc", &[]),
+    ("twice/ends.c", "ends", &[]),
+    ("twice/ends.c", "ends_static", &["-static"]),
+    ("twice/closing.c", "closing", &[]),
+    ("twice/room.c", "room", &[]),
+    ("twice/children.c", "children", &[]),
+    ("twice/counts.c", "counts", &[]),
+    ("twice/rights.c", "rights", &[]),
+    ("twice/paths.c", "paths", &["-fno-optimize-sibling-calls"]),
+    ("twice/statics.cpp", "statics", &["-Wl,--no-as-needed", "-lstdc++"]),
     ("relay/codec.c", "libcodec.so", &["-shared", "-fPIC"]),
     ("jni/bridge.c", "libbridge.so", &["-shared", "-fPIC"]),
     ("android/python.c", "libpython_host.so", &["-shared", "-fPIC"]),
@@ -88,6 +97,7 @@ fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
     let both = std::env::join_paths([&jep, &folder().join("leakline")]).context("a path with a colon")?;
     for (from, to, class_path) in [
         ("java", "java", None),
+        ("twice", "twice", None),
         ("jni", "jni", None),
         ("relay/java", "relay", Some(gson()?)),
         ("jep_host", "jep_host", Some(jep.clone())),
@@ -197,7 +207,7 @@ fn sources_hash() -> anyhow::Result<u64> {
     let mut hasher = DefaultHasher::new();
     include_str!("hosts.rs").hash(&mut hasher);
     let mut files: Vec<PathBuf> = C_PROGRAMS.iter().map(|(file, ..)| source(file)).collect();
-    for folder in ["java", "jni", "relay/java", "jep_host", "jep_app", "android", "android/os", "chaquopy"] {
+    for folder in ["java", "twice", "jni", "relay/java", "jep_host", "jep_app", "android", "android/os", "chaquopy"] {
         files.extend(files_in(&source(folder), "java")?);
     }
     files.extend(java_library::sources()?);
