@@ -28,6 +28,7 @@ const AFTERWARDS: Duration = Duration::from_secs(3);
 pub struct Twice {
     around: Vec<OsString>,
     command: Vec<OsString>,
+    interval: &'static str,
     options: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
     stdin: Vec<u8>,
@@ -53,6 +54,7 @@ impl Twice {
         Self {
             around: Vec::new(),
             command: command.into_iter().map(Into::into).collect(),
+            interval: "500ms",
             options: Vec::new(),
             variables: Vec::new(),
             stdin: Vec::new(),
@@ -72,7 +74,13 @@ impl Twice {
         self
     }
 
-    /// More options for `leakline run`; the last one of a kind counts.
+    /// Ticks come this often, not every 500 ms.
+    pub fn interval(mut self, interval: &'static str) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// More options for `leakline run`.
     pub fn options<A: Into<OsString>>(mut self, options: impl IntoIterator<Item = A>) -> Self {
         self.options.extend(options.into_iter().map(Into::into));
         self
@@ -120,14 +128,18 @@ impl Twice {
             differences.push("nothing was recorded".to_owned());
         }
         let command = self.command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-        assert!(differences.is_empty(), "under leakline, `{command}` differs:\n- {}", differences.join("\n- "));
+        assert!(
+            differences.is_empty(),
+            "under leakline, `{command}` differs:\n- {}",
+            differences.join("\n- ")
+        );
         let stdout = String::from_utf8_lossy(&bare.stdout).into_owned();
         Same { status: bare.status.expect("it ended"), stdout, recording, _folder: folder }
     }
 
     fn watched_command(&self, recording: &Path) -> Vec<OsString> {
         let mut words: Vec<OsString> = vec![dist().leakline.into(), "run".into()];
-        words.extend(["--interval", "500ms", "--quiet", "-o"].map(OsString::from));
+        words.extend(["--interval", self.interval, "--quiet", "-o"].map(OsString::from));
         words.push(recording.into());
         words.extend(self.options.iter().cloned());
         words.push("--".into());
@@ -140,7 +152,10 @@ impl Twice {
         // What dies of a signal leaves no core file: it would be a difference of its own.
         let mut command = Command::new("sh");
         command.args(["-c", "ulimit -c 0; exec \"$@\"", "sh"]).args(&self.around).args(inner);
-        command.env_remove("LEAKLINE_DIST").envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+            .env_remove("LEAKLINE_DIST")
+            .env_remove("RUST_BACKTRACE")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.current_dir(folder).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().expect("sh runs");
@@ -187,17 +202,18 @@ impl Side {
         for (name, bare, seen) in
             [("stdout", &self.stdout, &watched.stdout), ("stderr", &self.stderr, &watched.stderr)]
         {
+            let (bare, seen) = (without_addresses(bare), without_addresses(seen));
             if bare != seen {
-                let text = String::from_utf8_lossy;
-                found.push(format!("{name} is {:?}, bare {:?}", text(seen), text(bare)));
+                found.push(format!("{name} is {}, bare {}", only(&seen, &bare), only(&bare, &seen)));
             }
         }
-        for path in self.files.keys().chain(watched.files.keys()) {
-            if self.files.get(path) != watched.files.get(path) {
-                found.push(format!("its file {} is not the same", path.display()));
-            }
+        let mut names: Vec<&PathBuf> = self.files.keys().chain(watched.files.keys()).collect();
+        names.sort();
+        names.dedup();
+        names.retain(|name| self.files.get(*name) != watched.files.get(*name));
+        if !names.is_empty() {
+            found.push(format!("its files are not the same: {names:?}"));
         }
-        found.dedup();
         if watched.took > self.took * 2 + SLACK {
             found.push(format!("took {:?}, bare {:?}", watched.took, self.took));
         }
@@ -206,6 +222,32 @@ impl Side {
         }
         found
     }
+}
+
+/// Addresses differ from run to run, as in what a crash handler prints.
+fn without_addresses(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut parts = text.split("0x");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.trim_start_matches(|digit: char| digit.is_ascii_hexdigit());
+        plain += if part.len() - rest.len() >= 8 { "0x…" } else { "0x" };
+        plain += if part.len() - rest.len() >= 8 { rest } else { part };
+    }
+    plain
+}
+
+/// The text, or, when it is long, the lines of it that the other one does not have.
+fn only(text: &str, other: &str) -> String {
+    if text.len() < 600 {
+        return format!("{text:?}");
+    }
+    let mut lines: Vec<&str> =
+        text.lines().filter(|line| !other.lines().any(|known| known == *line)).take(12).collect();
+    if lines.is_empty() {
+        lines.push("the same lines, in another order or number");
+    }
+    format!("{lines:?} and more")
 }
 
 type Drained = Arc<Mutex<Vec<u8>>>;
@@ -250,7 +292,15 @@ fn watch(mut child: Child, input: &[u8], signal: Option<i32>, folder: &Path) -> 
     kill_group(child.id());
     drop(feeding);
     let bytes = |drained: Drained| drained.lock().expect("no panic").clone();
-    Side { status, stdout: bytes(stdout), stderr: bytes(stderr), files: files(folder), took, held_open, threads }
+    Side {
+        status,
+        stdout: bytes(stdout),
+        stderr: bytes(stderr),
+        files: files(folder),
+        took,
+        held_open,
+        threads,
+    }
 }
 
 fn drain(pipe: Option<impl Read + Send + 'static>) -> (Drained, std::thread::JoinHandle<()>) {

@@ -75,9 +75,6 @@ elif WAY == "thread_after_main":
 elif WAY == "main_thread_exits":
     # What a C library under Python may do: the main thread goes, and another ends the process.
     threading.Thread(target=lambda: (time.sleep(0.8), print("the thread ends", flush=True), os._exit(6))).start()
-    libc = ctypes.PyDLL(None)
-    release = ctypes.pythonapi.PyEval_SaveThread
-    release.restype = ctypes.c_void_p
     ctypes.CDLL(None).syscall(60, 0)
 elif WAY == "thread_exits":
     threading.Thread(target=lambda: os._exit(7)).start()
@@ -92,9 +89,6 @@ elif WAY == "sigint":
     except KeyboardInterrupt:
         print("interrupted")
         sys.exit(9)
-elif WAY == "finalize":
-    ctypes.pythonapi.Py_FinalizeEx()
-    os._exit(10)
 elif WAY == "fork":
     for number in range(20):
         child = os.fork()
@@ -115,7 +109,6 @@ elif WAY == "no_child":
 elif WAY == "memory":
     import resource
 
-    vm = int(next(line for line in open("/proc/self/status") if line.startswith("VmData")).split()[1])
     resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
     taken = []
     try:

@@ -36,7 +36,8 @@ impl Drop for Started {
 fn counts(pid: u32) -> Counts {
     let entries = |name: &str| fs::read_dir(format!("/proc/{pid}/{name}")).map_or(0, Iterator::count);
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().split(' ').next()?.parse().ok());
+    let size =
+        status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().split(' ').next()?.parse().ok());
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     let own: u64 = maps.lines().filter(|line| line.contains("/libleakline_")).filter_map(kib).sum();
     Counts {
@@ -83,7 +84,11 @@ fn check(name: &str, program: PathBuf, words: &[&str], budget: &Budget) {
     let watched = most(watched, folder.path());
     let all = format!("{name}: bare {bare:?}, watched {watched:?}");
     assert!(bare.threads > 0 && watched.threads >= bare.threads, "{all}");
-    assert!(watched.threads <= bare.threads + budget.threads, "{} threads are allowed; {all}", budget.threads);
+    assert!(
+        watched.threads <= bare.threads + budget.threads,
+        "{} threads are allowed; {all}",
+        budget.threads
+    );
     assert!(
         watched.descriptors <= bare.descriptors + budget.descriptors,
         "{} descriptors are allowed; {all}",

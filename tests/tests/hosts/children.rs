@@ -21,8 +21,12 @@ fn a_program_that_looks_at_itself_sees_only_itself() {
 }
 
 #[test]
-fn the_environment_is_as_it_was() {
+fn the_environment_of_the_program_is_as_it_was() {
     check(c("counts environment"), 0, "PATH=");
+}
+
+#[test]
+fn the_environment_of_its_children_is_as_it_was() {
     let sees = "sh -c 'env | grep -v -e ^PWD= -e ^OLDPWD= -e ^_= | sort; cat /proc/self/environ | tr \"\\0\" \"\\n\" | grep -i leak'";
     let twice = crate::Twice::new(["sh", "-c", &format!("{sees}; exit 3")]);
     check(twice.clone().unrecorded(), 3, "PATH=");
@@ -31,7 +35,7 @@ fn the_environment_is_as_it_was() {
 
 #[test]
 fn storms_of_children() {
-    for way in ["fork", "_fork", "fork_exec", "vfork", "vfork_exec", "spawn", "clone", "clone_vm", "raw"] {
+    for way in ["fork", "_fork", "fork_exec", "vfork", "vfork_exit", "spawn", "clone", "clone_vm", "raw"] {
         check(c(&format!("children storm {way}")).unrecorded(), 0, "150 children, statuses add up to 6175");
     }
 }
@@ -54,5 +58,5 @@ fn a_child_that_outlives_its_parent() {
 #[test]
 fn children_that_are_watched_too() {
     check(c("children storm fork_exec").options(["--children"]).unrecorded(), 0, "150 children");
-    check(python("python_ends.py subprocess").options(["--children"]).unrecorded(), 0, "['in text\\n']".trim_matches(|c| c == '[' || c == ']').trim_matches('\'').split('\\').next().unwrap_or("in text"));
+    check(python("python_ends.py subprocess").options(["--children"]).unrecorded(), 0, "in text");
 }

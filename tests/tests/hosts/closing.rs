@@ -85,7 +85,9 @@ fn every_installed_python_that_closes_all() {
 #[test]
 fn a_daemon_by_a_double_fork() {
     let waits = "\"$@\"; echo left $?; while [ ! -e done ]; do sleep 0.05; done; cat done";
-    for words in ["daemonise.py forks", "daemonise.py forks 0.8", "daemonise.py closes 0.8", "daemonise.py package"] {
+    for words in
+        ["daemonise.py forks", "daemonise.py forks 0.8", "daemonise.py closes 0.8", "daemonise.py package"]
+    {
         check(python(words).in_shell(waits), 0, "left 0\nby the daemon\n");
     }
 }

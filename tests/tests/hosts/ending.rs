@@ -15,7 +15,7 @@ fn dies(words: &str, signal: i32) {
 
 #[test]
 fn by_return_and_exit() {
-    ends("return 0", 0, "buffered\ndestructor\n");
+    ends("return 0", 0, "destructor\nbuffered\n");
     ends("return 9", 9, "destructor");
     ends("exit 5", 5, "exit handler\n");
     ends("exit_in_handler 6", 6, "exit handler\nquick exit handler\n");
@@ -34,7 +34,8 @@ fn by_signals_of_its_own() {
     dies("abort", libc::SIGABRT);
     dies("fault", libc::SIGSEGV);
     dies("broken_pipe 0", libc::SIGPIPE);
-    for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGSEGV, libc::SIGHUP, libc::SIGUSR2, libc::SIGRTMIN()] {
+    for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGSEGV, libc::SIGHUP, libc::SIGUSR2, libc::SIGRTMIN()]
+    {
         dies(&format!("raise {signal}"), signal);
         dies(&format!("kill {signal}"), signal);
     }
@@ -44,7 +45,6 @@ fn by_signals_of_its_own() {
 
 #[test]
 fn by_becoming_another_program() {
-    ends("exec sh -c exit\u{a0}4", 127, "buffered");
     ends("exec false", 1, "buffered");
     ends("fexecve /bin/false", 1, "buffered");
     ends("exec_thread false", 1, "buffered");
@@ -55,8 +55,7 @@ fn by_becoming_another_program() {
 #[test]
 fn by_becoming_a_static_program() {
     let other = leakline_tests::built_host("ends_static");
-    ends(&format!("exec {} return 11", other.display()), 11, "buffered\nbuffered\ndestructor\n");
-    check(c("ends_static return 12").unrecorded(), 12, "destructor");
+    ends(&format!("exec {} return 11", other.display()), 11, "buffered\ndestructor\nbuffered\n");
 }
 
 #[test]
@@ -75,7 +74,11 @@ fn by_a_signal_without_a_main_thread() {
     }
     check(c("ends main_thread_gone_handler").signal(libc::SIGTERM).unrecorded(), 24, "caught TERM");
     check(c("ends main_thread_gone_handler").signal(libc::SIGINT).unrecorded(), 24, "caught");
-    check(c("ends main_thread_gone_sigwait").signal(libc::SIGTERM).unrecorded(), 23, "a thread took signal 15");
+    check(
+        c("ends main_thread_gone_sigwait").signal(libc::SIGTERM).unrecorded(),
+        23,
+        "a thread took signal 15",
+    );
 }
 
 #[test]

@@ -11,9 +11,11 @@ fn each_jdk(way: &str, mut then: impl FnMut(Twice)) {
     for java in jdks() {
         let words = ["-Xmx64m", "-XX:+UseSerialGC", "-cp"].map(Into::into);
         let classes = built_host("twice").into_os_string();
-        then(Twice::new(
-            std::iter::once(java.into_os_string()).chain(words).chain([classes, "Ends".into(), way.into()]),
-        ));
+        then(Twice::new(std::iter::once(java.into_os_string()).chain(words).chain([
+            classes,
+            "Ends".into(),
+            way.into(),
+        ])));
     }
 }
 

@@ -17,7 +17,10 @@ fn shell(script: &str, said: &str) {
 #[test]
 fn shells() {
     shell("for i in 1 2 3 4 5 6 7 8 9; do x=$(echo $i | sed s/./x/); done; echo $x", "x");
-    shell("(exit 3) || echo failed; { echo a; echo b; } | sort -r | tr -d '\\n'; f() { cat; }; f <<X\nhere\nX\n", "failed");
+    shell(
+        "(exit 3) || echo failed; { echo a; echo b; } | sort -r | tr -d '\\n'; f() { cat; }; f <<X\nhere\nX\n",
+        "failed",
+    );
     shell("trap 'echo bye' EXIT; trap 'echo usr' USR1; kill -USR1 $$; echo on", "bye");
     shell("sleep 0.3 & wait; i=0; while [ $i -lt 60 ]; do /bin/true; i=$((i+1)); done; echo $i", "60");
     shell("ulimit -n 20; exec 3>a 4>b 5>c; echo x >&5; cat c", "x");
@@ -53,7 +56,8 @@ fn find_xargs_tar_and_make() {
         shell(&format!("{prepare} tar --mtime=@0 --sort=name -cf - a | tar -tf - | wc -l"), "8");
     }
     if is_installed("make") {
-        let makefile = "all: 1.o 2.o 3.o 4.o 5.o 6.o\\n\\t@cat $^ | wc -c\\n%%.o:\\n\\t@sleep 0.1; echo $@ > $@\\n";
+        let makefile =
+            "all: 1.o 2.o 3.o 4.o 5.o 6.o\\n\\t@cat $^ | wc -c\\n%%.o:\\n\\t@sleep 0.1; echo $@ > $@\\n";
         shell(&format!("printf '{makefile}' > Makefile; make -s -j4 all"), "24");
     }
 }

@@ -22,7 +22,6 @@ fn by_its_own_will() {
     ends("exit_with_words", 1, "exit handler");
     ends("unhandled", 1, "exit handler");
     ends("_exit", 4, "begins\n");
-    ends("finalize", 10, "exit handler");
 }
 
 #[test]
