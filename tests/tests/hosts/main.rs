@@ -50,7 +50,7 @@ fn is_root(test: &str) -> bool {
     // SAFETY: asks for a number.
     let is_root = unsafe { libc::geteuid() } == 0;
     if !is_root {
-        println!("skipped, only root can do it: {test}");
+        eprintln!("skipped, only root can do it: {test}");
     }
     is_root
 }
@@ -60,7 +60,7 @@ fn is_installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     if !is_there {
-        println!("skipped, not installed: {program}");
+        eprintln!("skipped, not installed: {program}");
     }
     is_there
 }
