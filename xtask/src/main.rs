@@ -11,6 +11,7 @@ mod corpus;
 mod cpython_tests;
 mod demo;
 mod dist;
+mod faults;
 mod gradle;
 mod hosts;
 mod java_library;
@@ -91,6 +92,8 @@ enum Task {
     },
     /// Run the leaking and the innocent programs of tests/leaks, and hold what leakline says against the truth
     Corpus(corpus::Options),
+    /// Let faults happen to real programs, bare and watched, and compare; 100,000 take an hour or so
+    Faults(faults::Options),
     /// Run CPython's own tests with and without leakline, with every Python that has them; takes half an hour
     CpythonTests {
         /// Only some, with one Python
@@ -137,6 +140,12 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Corpus(options) => {
             dist::build(None)?;
             corpus::run(&options)
+        }
+        Task::Faults(options) => {
+            if std::env::var_os(dist::INSTALLATION).is_none() {
+                dist::build(None)?;
+            }
+            faults::run(&options)
         }
         Task::CpythonTests { few } => {
             dist::build(None)?;
