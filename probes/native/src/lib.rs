@@ -27,7 +27,7 @@ mod room;
 mod target;
 mod unwind;
 
-pub use hook::become_guest;
+pub use hook::{become_guest, pass_over};
 #[doc(hidden)]
 pub use hook::shims;
 pub use hooked::{begin_early, is_this_process};
