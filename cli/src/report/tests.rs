@@ -1,6 +1,7 @@
 //! Whole reports of sessions made by hand: core's types through the encoder into a recording's bytes and back.
 
 mod bridged;
+mod first;
 mod native;
 mod sources;
 
