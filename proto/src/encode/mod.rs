@@ -18,7 +18,7 @@ use crate::limits::{
 use crate::v1::{self, entry::Body};
 
 /// The longest reason that [`Encoder::cut`] writes.
-pub const MAX_CUT_REASON_BYTES: usize = 160;
+const MAX_CUT_REASON_BYTES: usize = 160;
 
 /// Turns one session's records into entries.
 ///

@@ -101,17 +101,19 @@ impl FileSink {
         let Some(open) = &mut self.file else { return Ok(()) };
         let path = &self.options.path;
         if !open.file.is_there() {
-            let identity = open.file.identity();
+            // Before another is opened, which may get the same number.
+            let Some(Open { file: lost, folder, bytes, has_records, is_cut }) = self.file.take() else {
+                return Ok(());
+            };
+            let identity = lost.identity();
+            drop(lost);
             let again = files::open_again(path, identity).and_then(|file| {
                 Held::new(file).map_err(|error| files::failed("cannot use it", &error, path))
             });
             match again {
-                Ok(file) => open.file = file,
-                // What is at the name now is not ours; a new file may be made there.
-                Err(error) => {
-                    tracing::warn!(%error, "the recording's descriptor was closed by the program");
-                    self.file = None;
-                }
+                Ok(file) => self.file = Some(Open { file, folder, bytes, has_records, is_cut }),
+                // A new file may be made there.
+                Err(error) => tracing::warn!(%error, "the recording's descriptor was closed by the program"),
             }
             return Ok(());
         }
