@@ -152,7 +152,7 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Amount, Profile, ProfileSource, Site, SiteStat};
+    use crate::model::{Amount, Profile, ProfileSource, ReadCost, ReadingStatus, Site, SiteStat};
 
     fn reading(probe: &'static str, sites: u64, bytes: u64) -> Reading {
         let stat = |site: u64| {
@@ -160,9 +160,19 @@ mod tests {
             SiteStat::exact(Arc::new(Site::class(format!("{probe} {site}"))), live)
         };
         let profile = Profile::new(ProfileSource::exact("test"), (0..sites).map(stat).collect());
-        let mut reading = Reading::empty(probe, Layer::Native);
-        reading.profiles.push(Arc::new(profile));
-        reading
+        Reading {
+            probe: probe.into(),
+            layer: Layer::Native,
+            status: ReadingStatus::Ok,
+            taken: None,
+            gauges: Vec::new(),
+            profiles: vec![Arc::new(profile)],
+            holders: Vec::new(),
+            cycles: Vec::new(),
+            runtime: None,
+            notes: Vec::new(),
+            cost: ReadCost::default(),
+        }
     }
 
     #[test]

@@ -191,13 +191,22 @@ impl Encoder {
     }
 
     fn snapshot(&mut self, snapshot: &Snapshot, verdicts: &[Verdict], entries: &mut Vec<v1::Entry>) {
-        // A table that had no room for something is worth a new one, unless nearly all of it was needed at once.
-        let least =
-            if self.table.was_full() { self.first_table_bytes / 4 * 5 } else { 2 * self.first_table_bytes };
-        let grown = self.table.bytes() > self.bounds.epoch_bytes.max(least);
+        let grown = self.table.bytes() > self.bounds.epoch_bytes.max(2 * self.first_table_bytes);
         if self.snapshots_in_epoch >= KEYFRAME_EVERY || grown {
             entries.extend(self.restart());
         }
+        let (first, before) = (self.next, entries.len());
+        self.snapshot_in_epoch(snapshot, verdicts, entries);
+        // Something had no room, and a good part of the table is of no use any more.
+        let live: usize = self.sent.values().map(|sent| sent.sites.len()).sum();
+        if self.table.was_full() && self.snapshots_in_epoch > 1 && live * 4 < self.table.sites() * 3 {
+            entries.truncate(before);
+            entries.extend(self.restart_from(first));
+            self.snapshot_in_epoch(snapshot, verdicts, entries);
+        }
+    }
+
+    fn snapshot_in_epoch(&mut self, snapshot: &Snapshot, verdicts: &[Verdict], entries: &mut Vec<v1::Entry>) {
         let mut news = News::default();
         let mut message = v1::Snapshot::from(snapshot);
         message.verdicts = self.verdicts(verdicts, &mut news);

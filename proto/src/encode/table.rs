@@ -55,6 +55,11 @@ impl Table {
         self.was_full
     }
 
+    /// Sites that were told.
+    pub(super) fn sites(&self) -> usize {
+        self.sites.len()
+    }
+
     /// What the table takes, as its limit counts.
     pub(super) fn bytes(&self) -> u64 {
         self.budget.table_bytes
