@@ -58,7 +58,12 @@ const OWNER_DIED: u32 = 0x4000_0000;
 const OWNER: u32 = 0x3fff_ffff;
 
 impl Life {
+    /// Elsewhere there are no watchers.
+    #[cfg(not(target_env = "gnu"))]
+    fn begin(&self) {}
+
     /// Called once, on the watcher's first thread.
+    #[cfg(target_env = "gnu")]
     fn begin(&self) {
         let mut kind = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
         let mutex = self.0.get().cast::<libc::pthread_mutex_t>();

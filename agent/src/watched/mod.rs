@@ -41,7 +41,6 @@ const PREDECESSOR: &CStr = c"LEAKLINE_WATCHED_BY";
 const COMES_UP_WITHIN: Duration = Duration::from_millis(250);
 
 /// What the host knows of its watcher.
-#[derive(Debug)]
 pub(crate) struct Watched {
     line: &'static Line,
     pub(crate) lanes: &'static Lanes,
