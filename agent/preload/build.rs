@@ -7,10 +7,9 @@ fn main() {
         println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libleakline_agent.so");
     }
     if system == "linux" {
-        // glibc takes memory of the host's for each destructor of a thread's variables, and aborts when there is none. std
-        // does without where the function is not there: it keeps a list in our own heap. The symbol stays local.
-        println!("cargo::rustc-cdylib-link-arg=-Wl,--defsym=__cxa_thread_atexit_impl=0");
-        // The list's end is called when a thread ends, whenever that is.
+        // For std in this library alone; see `thread_ends`.
+        println!("cargo::rustc-cdylib-link-arg=-Wl,--defsym=__cxa_thread_atexit_impl=leakline_thread_atexit");
+        // It is called when a thread ends, whenever that is.
         println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     }
 }

@@ -71,7 +71,7 @@ pub(crate) fn snapshot(wait: Duration) -> Result<Arc<Snapshot>, AgentError> {
 pub(crate) fn stats() -> Result<Stats, AgentError> {
     match call(&Asked::Latest, SNAPSHOT_WAIT)? {
         Answer::Snapshot(snapshot, peaks) => {
-            Ok(Stats::new(Arc::from(snapshot), &peaks.into_iter().collect()))
+            Ok(Stats::new(decode(&snapshot)?, &peaks.into_iter().collect()))
         }
         other => Err(error(&other, SNAPSHOT_WAIT)),
     }
