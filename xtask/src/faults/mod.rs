@@ -135,7 +135,7 @@ fn work(options: &Options, tools: &Tools, tally: &Mutex<Tally>, number: usize) -
 enum Judged {
     Same,
     /// Bare runs differ among themselves.
-    Unstable,
+    Unstable(String),
     Differs(String),
 }
 
@@ -154,7 +154,7 @@ fn difference(
         // Also when what was seen under leakline is something that a bare run has shown, too.
         if again.seen != bare.seen || watched.is_recorded && watched.seen.differs_from(&again.seen).is_none()
         {
-            return Ok(Judged::Unstable);
+            return Ok(Judged::Unstable(again.seen.differs_from(&bare.seen).unwrap_or(found)));
         }
     }
     Ok(Judged::Differs(found))
@@ -164,7 +164,10 @@ fn judge(options: &Options, tally: &Mutex<Tally>, plan: &Plan, watched: &Outcome
     let mut tally = lock(tally);
     tally.runs += usize::from(options.repeat.is_none());
     match judged {
-        Judged::Unstable => tally.unstable += 1,
+        Judged::Unstable(ref what) => {
+            tally.unstable += 1;
+            println!("unstable, {}, run {}: {what}", plan.host.name(), plan.seed);
+        }
         Judged::Same | Judged::Differs(_) => {
             tally.faults += plan.planned() + watched.injected;
             *tally.hosts.entry(plan.host.name()).or_default() += 1;

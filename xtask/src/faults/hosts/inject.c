@@ -34,13 +34,29 @@ static int trace(pid_t pid, int milliseconds)
     if (folder) closedir(folder);
     nap(milliseconds);
     for (int i = 0; i < count; i++) {
-        int status, signal = 0;
-        if (waitpid(held[i], &status, __WALL) != held[i] || !WIFSTOPPED(status)) continue;
+        int status, signal = 0, waited = 0;
+        pid_t stopped;
+        // A main thread that has ended before the others never stops.
+        while ((stopped = waitpid(held[i], &status, __WALL | WNOHANG)) == 0 && waited++ < 100) nap(1);
+        if (stopped != held[i] || !WIFSTOPPED(status)) continue;
         // What it was about to be sent is its own.
         if (status >> 16 != PTRACE_EVENT_STOP) signal = WSTOPSIG(status);
         ptrace(PTRACE_DETACH, held[i], NULL, (void *)(long)signal);
     }
     return count > 0;
+}
+
+// Whether it has a handler for the signal, or ignores it: not yet at its start, and no more when it is another program.
+static int minds(pid_t pid, int which)
+{
+    char path[64], line[256];
+    unsigned long long set, all = 0;
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    FILE *status = fopen(path, "r");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "SigIgn: %llx", &set) == 1 || sscanf(line, "SigCgt: %llx", &set) == 1) all |= set;
+    if (status) fclose(status);
+    return all >> (which - 1) & 1;
 }
 
 // The process that writes this recording beside the program, when there is one.
@@ -70,6 +86,7 @@ int main(int count, char **words)
     pid_t pid = count > 2 ? atoi(words[1]) : 0;
     int done = 0;
     if (pid <= 1) return 1;
+    alarm(60);
     for (int i = 3; i < count; i++) {
         char kind[32] = "";
         int after = 0, length = 0, which = 0;
@@ -78,7 +95,11 @@ int main(int count, char **words)
         if (kill(pid, 0)) break;
         if (!strcmp(kind, "stop") && kill(pid, SIGSTOP) == 0) { nap(length); kill(pid, SIGCONT); done++; }
         if (!strcmp(kind, "trace")) done += trace(pid, length);
-        if (!strcmp(kind, "storm")) { for (int j = 0; j < length && kill(pid, which) == 0; j++) nap(1); done++; }
+        if (!strcmp(kind, "storm")) {
+            for (int j = 0; j < 100 && !minds(pid, which); j++) nap(20);
+            for (int j = 0; j < length && minds(pid, which) && kill(pid, which) == 0; j++) nap(1);
+            done++;
+        }
         if (!strncmp(kind, "watcher", 7)) {
             pid_t watcher = watcher_of(words[2], pid);
             if (watcher <= 1) continue;
