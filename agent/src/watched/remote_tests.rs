@@ -250,8 +250,9 @@ fn two_lanes_are_read_close_together() {
         Box::new(Toy { name: "native", profile: None }),
     ];
     let clock = Arc::new(SystemClock);
+    let own = leakline_core::Own { held_bytes: || None, must_end: || None };
     let handle =
-        Scheduler::start(options, session, clock, probes, Vec::new(), command_channel(), || None).unwrap();
+        Scheduler::start(options, session, clock, probes, Vec::new(), command_channel(), own).unwrap();
     let mut skews = Vec::new();
     for _ in 0..60 {
         std::thread::sleep(Duration::from_millis(5));
