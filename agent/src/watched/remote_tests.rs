@@ -9,7 +9,7 @@ use leakline_core::{
 };
 use leakline_probing::shared::Sharing;
 
-use super::super::lane;
+use super::super::lane::Worker;
 use super::*;
 
 const SITES: u32 = 10_000;
@@ -88,7 +88,8 @@ impl Host {
         let process = unsafe { libc::fork() };
         if process == 0 {
             for (lane, name) in served {
-                let serve = move || lane::run(lanes.of(*lane), Box::new(Toy { name, profile: None }), || ());
+                let toy = Box::new(Toy { name, profile: None });
+                let serve = move || Worker::new(toy, || ()).run(lanes.of(*lane));
                 std::thread::Builder::new().spawn(serve).ok();
             }
             loop {
