@@ -272,3 +272,7 @@ impl<'a> Sum<'a> {
         Level { layer, gauge, inputs: self.inputs, bytes: Some(self.bytes), allowance: self.allowance, size }
     }
 }
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;
