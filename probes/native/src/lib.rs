@@ -25,9 +25,9 @@ mod resources;
 mod room;
 mod unwind;
 
-pub use hook::become_guest;
 #[doc(hidden)]
 pub use hook::shims;
+pub use hook::{answer_now, become_guest};
 pub use hooked::{begin_early, is_this_process};
 pub use limit::limit;
 pub use malloc::{NativeMode, NativeOptions, NativeProbe, Tell, Watching};
