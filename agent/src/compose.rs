@@ -8,25 +8,25 @@ use std::time::Duration;
 
 use leakline_bridge::BridgeProbe;
 use leakline_core::{
-    Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Session, Sink, StartError, Window,
-    WindowSource, command_channel,
+    Clock, Ending, Own, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Session, Sink, StartError,
+    Window, WindowSource, command_channel,
 };
 use leakline_file::{FileOptions, FileSink};
 #[cfg(feature = "grpc")]
 use leakline_grpc::{GrpcOptions, GrpcSink};
 use leakline_jvm::{HistogramOptions, JvmOptions, JvmProbe, SitesOptions};
 use leakline_logcat::{LogcatOptions, LogcatSink, LogcatTarget};
-use leakline_native::{NativeOptions, NativeProbe, ProcessOptions, ProcessProbe};
+use leakline_native::{NativeOptions, NativeProbe, OtherProcess, ProcessOptions, ProcessProbe};
 use leakline_probing::shared::Lane;
 use leakline_python::{Mode, PythonOptions, PythonProbe, WindowBounds};
 
 use crate::clock::SystemClock;
-use crate::config::{Config, NativeMode, PythonMode};
+use crate::config::{Config, NativeMode, PythonMode, Shares};
 use crate::custom::{self, CustomProbe};
 use crate::host::new_session;
-use crate::running;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use crate::watched::Inside;
+use crate::watched::{Host, Inside};
+use crate::{own, running};
 
 /// The JVM that loaded leakline, where one did; null: it is looked for.
 static GIVEN_VM: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
@@ -70,7 +70,7 @@ pub(crate) fn start(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut all_probes = own_probes(config, &clock);
     all_probes.extend(probes);
-    start_with(config, new_session(config.interval), clock, all_probes, sinks)
+    start_with(config, new_session(config.interval), clock, (all_probes, sinks), own::must_end)
 }
 
 /// Starts what `config` asks for in the watcher of the host that `session` is of.
@@ -79,19 +79,24 @@ pub(crate) fn start_in_watcher(
     config: &Config,
     session: Session,
     inside: &Inside,
+    process: Option<Arc<OtherProcess>>,
 ) -> Result<SchedulerHandle, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let probes = inside.probes(config, &clock, session.host.pid);
-    start_with(config, session, clock, probes, Vec::new())
+    let probes = inside.probes(config, &clock, Host { pid: session.host.pid, process });
+    start_with(config, session, clock, (probes, Vec::new()), own::must_end_watching)
 }
+
+/// What a scheduler is started with.
+type Plugged = (Vec<Box<dyn Probe>>, Vec<Box<dyn Sink>>);
 
 fn start_with(
     config: &Config,
     session: Session,
     clock: Arc<dyn Clock>,
-    probes: Vec<Box<dyn Probe>>,
-    sinks: Vec<Box<dyn Sink>>,
+    (probes, sinks): Plugged,
+    must_end: fn() -> Option<Ending>,
 ) -> Result<SchedulerHandle, StartError> {
+    let shares = shares(config);
     let (sender, receiver) = command_channel();
     let mut all_sinks = own_sinks(config);
     #[cfg(not(feature = "grpc"))]
@@ -102,7 +107,8 @@ fn start_with(
     if let Some(collector) = &config.collector {
         let options = GrpcOptions {
             collector: collector.clone(),
-            max_held_bytes: config.collector_max_held_bytes,
+            max_held_bytes: config.collector_max_held_bytes.min(shares.collector),
+            max_encoder_bytes: shares.encoder,
             ..GrpcOptions::default()
         };
         all_sinks.push(Box::new(GrpcSink::new(options, sender.clone())));
@@ -112,7 +118,10 @@ fn start_with(
     let options = SchedulerOptions {
         interval: config.interval,
         max_queue_snapshots: config.queue_snapshots,
-        max_queue_bytes: config.queue_bytes,
+        max_queue_bytes: config.queue_bytes.min(shares.queues),
+        max_own_bytes: own_bytes(config),
+        max_window_bytes: config.python_window_traces.saturating_mul(TRACE_BYTES),
+        max_verdict_bytes: shares.verdict,
         // Python is attached to while it starts, and is in the first snapshot when that waits for its first imports.
         first_attach_wait: Duration::from_millis(100),
         window_when_leaking: config.python_window_when_leaking.then_some(Window {
@@ -130,12 +139,33 @@ fn start_with(
         probes,
         all_sinks,
         (sender, receiver),
-        leakline_probing::held_bytes,
+        Own { held_bytes: leakline_probing::held_bytes, must_end },
     )
+}
+
+/// What one allocation of a window takes.
+const TRACE_BYTES: u64 = 48;
+
+/// What the agent may hold. Whoever has every allocation recorded all the time has asked for what that takes.
+fn own_bytes(config: &Config) -> u64 {
+    let recorded = match config.python_mode {
+        PythonMode::Exact | PythonMode::Tracemalloc => {
+            config.python_window_traces.saturating_mul(TRACE_BYTES)
+        }
+        PythonMode::Sampling | PythonMode::Gauges | PythonMode::Off => 0,
+    };
+    config.max_own_bytes.saturating_add(recorded)
+}
+
+/// What each part may hold.
+pub(crate) fn shares(config: &Config) -> Shares {
+    let is_sent = cfg!(feature = "grpc") && config.collector.is_some();
+    Shares::of(config.max_own_bytes, u64::from(config.file.is_some()) + u64::from(is_sent))
 }
 
 /// What the Python probe is told; the preloaded library needs it before there is a probe.
 pub(crate) fn python_options(config: &Config) -> PythonOptions {
+    let shares = shares(config);
     PythonOptions {
         mode: match config.python_mode {
             PythonMode::Sampling => Mode::Sampling,
@@ -147,6 +177,9 @@ pub(crate) fn python_options(config: &Config) -> PythonOptions {
         mean_sample_bytes: config.python_sample_bytes,
         max_frames: config.python_frames,
         census_every: config.python_census,
+        max_samples: leakline_python::samples_within(shares.python_samples),
+        max_path_bytes: shares.python_paths,
+        max_name_bytes: shares.python_names,
         window: WindowBounds { max_traces: config.python_window_traces, ..WindowBounds::default() },
         library: config.python_library.clone(),
         ..PythonOptions::default()
@@ -178,6 +211,7 @@ pub(crate) fn jvm_options(config: &Config) -> JvmOptions {
     let sites = SitesOptions {
         mean_sample_bytes: config.jvm_sample_bytes,
         max_frames: config.jvm_frames,
+        max_bytes: shares(config).jvm,
         ..SitesOptions::default()
     };
     given_vm().with_histogram(histogram).with_sites(sites)
@@ -241,8 +275,12 @@ fn own_sinks(config: &Config) -> Vec<Box<dyn Sink>> {
         sinks.push(Box::new(LogcatSink::new(options)));
     }
     if let Some(path) = &config.file {
-        let options =
-            FileOptions { path: path.clone(), max_bytes: config.file_max_bytes, keep: config.file_keep };
+        let options = FileOptions {
+            path: path.clone(),
+            max_bytes: config.file_max_bytes,
+            keep: config.file_keep,
+            max_encoder_bytes: shares(config).encoder,
+        };
         sinks.push(Box::new(FileSink::new(options)));
     }
     sinks

@@ -30,7 +30,7 @@ pub(crate) fn session_of(pid: u32, interval: Duration) -> Session {
             limit: if pid == std::process::id() {
                 leakline_native::limit()
             } else {
-                leakline_native::limit()
+                leakline_native::limit_of(pid)
             },
         },
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -18,7 +18,7 @@ use crate::{compose, running, threads, watched};
 #[doc(hidden)]
 pub use crate::watched::{Way, ends, moments, remember_arguments};
 #[doc(hidden)]
-pub use leakline_native::shims;
+pub use leakline_native::{pass_over, shims};
 
 /// How often a settling agent looks whether a runtime has shown up.
 const SETTLE_POLL: Duration = Duration::from_millis(5);

@@ -363,7 +363,7 @@ fn last_in(tail: &[u8]) -> (Option<u64>, bool) {
     while let Ok(Some(item)) = parser.next_item() {
         if let Item::Entry { entry, .. } = item {
             last = Some(entry.number);
-            ended = matches!(entry.body, Some(Body::End(_)));
+            ended = matches!(&entry.body, Some(Body::End(end)) if end.reason.is_empty());
         }
     }
     (last, ended)

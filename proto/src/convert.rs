@@ -22,7 +22,8 @@ pub(crate) fn cut(text: &str) -> Cow<'_, str> {
     cut_to(text, MAX_STRING_BYTES)
 }
 
-fn cut_to(text: &str, most: usize) -> Cow<'_, str> {
+/// The same with another bound.
+pub(crate) fn cut_to(text: &str, most: usize) -> Cow<'_, str> {
     const END: &str = "…";
     if text.len() <= most {
         return Cow::Borrowed(text);

@@ -8,7 +8,7 @@ use leakline_core::{
 };
 use rustc_hash::FxHashMap;
 
-use crate::convert::{SiteNumbers, amount_from_wire, source_name, verdict_from_wire};
+use crate::convert::{SiteNumbers, amount_from_wire, cut_to, source_name, verdict_from_wire};
 use crate::error::DecodeError;
 use crate::limits::{
     Budget, MAX_AMOUNTS, MAX_FRAMES, MAX_PROFILES, MAX_READINGS, MAX_SOURCES, MAX_STRING_BYTES, too_large,
@@ -50,6 +50,13 @@ pub enum Event {
     },
     /// The session ended in an orderly way.
     End(Timestamp),
+    /// Nothing more could be kept of the session, which may have gone on.
+    Cut {
+        /// When.
+        at: Timestamp,
+        /// Why, in words for a user.
+        reason: String,
+    },
 }
 
 /// Follows one stream of entries. When entries of another session come, it begins anew with that one.
@@ -161,7 +168,11 @@ impl Decoder {
             Body::Snapshot(snapshot) => Some(self.snapshot(snapshot)?),
             Body::Mark(mark) => Some(Event::Mark(mark.try_into()?)),
             Body::Lost(loss) => Some(Event::Lost(loss.into())),
-            Body::End(end) => Some(Event::End(end.at.ok_or(DecodeError::Missing("End.at"))?.into())),
+            Body::End(end) => {
+                let at = end.at.ok_or(DecodeError::Missing("End.at"))?.into();
+                let reason = cut_to(&end.reason, MAX_STRING_BYTES).into_owned();
+                Some(if reason.is_empty() { Event::End(at) } else { Event::Cut { at, reason } })
+            }
         })
     }
 

@@ -49,6 +49,9 @@ keys! {
     "interval" "LEAKLINE_INTERVAL" "5m"
         "time between snapshots; a leak of 1.4 MB/min shows as 7 MB in 5 minutes, and reading costs next to nothing"
         => |config, text| config.interval = duration(text, "100ms", "1day")?;
+    "own.max_bytes" "LEAKLINE_OWN_MAX_BYTES" "16MiB"
+        "what leakline itself may hold, in the host and beside it together, from 4MiB to 1GiB; where that is full, call paths that hold nothing make room, further ones are counted as one, and a note says so"
+        => |config, text| config.max_own_bytes = size_within(text, "16MiB", ("4MiB", 4 << 20), ("1GiB", 1 << 30))?;
     "python.mode" "LEAKLINE_PYTHON_MODE" "sampling"
         "sampling: call paths of a few allocations, cheap enough to leave on; exact: of every one; tracemalloc: the same by the standard library's tracer; gauges: numbers only; off: no Python probe"
         => |config, text| config.python_mode = one_of(text, &[

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use leakline_core::{Clock, Probe};
-use leakline_native::{NativeProbe, ProcessProbe, Watching};
+use leakline_native::{NativeProbe, OtherProcess, ProcessProbe, Watching};
 use leakline_probing::shared::Lane;
 
 use super::remote::{Remote, RemoteProbe};
@@ -17,9 +17,17 @@ pub(crate) struct Inside {
     pub(super) remote: Arc<Remote>,
 }
 
+/// The host, from outside.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) pid: u32,
+    /// `None`: it may not be looked into.
+    pub(crate) process: Option<Arc<OtherProcess>>,
+}
+
 impl Inside {
     /// What `config` asks for, of the process `host`.
-    pub(crate) fn probes(&self, config: &Config, clock: &Arc<dyn Clock>, host: u32) -> Vec<Box<dyn Probe>> {
+    pub(crate) fn probes(&self, config: &Config, clock: &Arc<dyn Clock>, host: Host) -> Vec<Box<dyn Probe>> {
         let mut probes: Vec<Box<dyn Probe>> = Vec::new();
         let python = config.python_mode != PythonMode::Off;
         if python {
@@ -31,9 +39,12 @@ impl Inside {
         if let Some(options) = compose::native_options(config) {
             let remote = Arc::clone(&self.remote);
             let tell = move |runtime, numbers: &[u64]| remote.tell(runtime, numbers);
-            let watching = Watching { pid: host, tell: Arc::new(tell) };
+            let watching = Watching { pid: host.pid, tell: Arc::new(tell) };
             probes.push(Box::new(NativeProbe::watching(Arc::clone(clock), options, watching)));
-            probes.push(Box::new(ProcessProbe::new(Arc::clone(clock), compose::process_options(config))));
+            if let Some(process) = host.process {
+                let options = compose::process_options(config);
+                probes.push(Box::new(ProcessProbe::watching(Arc::clone(clock), options, process)));
+            }
         }
         if config.bridge && config.jvm && python {
             probes.push(self.probe(Lane::Bridge));

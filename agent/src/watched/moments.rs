@@ -46,6 +46,7 @@ impl Next {
 ///
 /// # Safety
 /// As the C library's.
+#[unsafe(link_section = "leakline_pass")]
 pub unsafe extern "C" fn create_thread(
     thread: *mut libc::pthread_t,
     attributes: *const libc::pthread_attr_t,
@@ -68,6 +69,7 @@ pub unsafe extern "C" fn create_thread(
 ///
 /// # Safety
 /// As the C library's.
+#[unsafe(link_section = "leakline_pass")]
 pub unsafe extern "C" fn create_key(
     key: *mut libc::pthread_key_t,
     destructor: Option<unsafe extern "C" fn(*mut c_void)>,
@@ -78,7 +80,8 @@ pub unsafe extern "C" fn create_key(
     let next = unsafe { std::mem::transmute::<*mut c_void, CreateKey>(next) };
     // SAFETY: the host's call, passed on.
     let outcome = unsafe { next(key, destructor) };
-    if outcome == 0 && lanes::may_start(Lane::Python) {
+    // Its allocator makes one, with a destructor, as soon as the library is loaded, which need not mean anything.
+    if outcome == 0 && destructor.is_none() && lanes::may_start(Lane::Python) {
         start_if_in(Lane::Python, caller, &PYTHON);
     }
     outcome

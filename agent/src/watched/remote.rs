@@ -284,3 +284,7 @@ fn damaged(error: impl ToString) -> ProbeError {
 fn unexpected() -> ProbeError {
     damaged("it belongs to another question")
 }
+
+#[cfg(test)]
+#[path = "remote_tests.rs"]
+mod tests;

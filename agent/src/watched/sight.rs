@@ -6,7 +6,10 @@ use std::fs;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use leakline_native::{Image, OtherProcess};
 
 /// Has a watcher look at once; whoever sends it changes nothing else.
 pub(super) const LOOK_NOW: libc::c_int = libc::SIGUSR2;
@@ -25,22 +28,14 @@ pub(super) enum Seen {
     Gone,
 }
 
-/// A program in a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Image {
-    file: Option<(u64, u64)>,
-    /// Where the kernel has put its code and its stack: another at each start. `None`: not for this user to know.
-    places: [Option<u64>; 3],
-}
-
 /// See the module.
-#[derive(Debug)]
 pub(super) struct Sight {
     host: u32,
-    process: Option<OwnedFd>,
+    /// Readable once the host has ended.
+    end: Option<OwnedFd>,
     signals: Option<OwnedFd>,
-    started: Option<u64>,
-    image: Image,
+    /// `None`: it may not be looked into.
+    process: Option<Arc<OtherProcess>>,
     memory_events: Option<(PathBuf, u64)>,
 }
 
@@ -50,10 +45,9 @@ impl Sight {
         let memory_events = memory_events(host).and_then(|file| Some((file.clone(), oom_kills(&file)?)));
         Self {
             host,
-            process: pidfd(host),
+            end: pidfd(host),
             signals: look_now(),
-            started: stat(host).and_then(|stat| stat.started),
-            image: Image::of(host),
+            process: OtherProcess::open(host).ok(),
             memory_events,
         }
     }
@@ -63,8 +57,8 @@ impl Sight {
         let begun = Instant::now();
         loop {
             let left = longest.saturating_sub(begun.elapsed());
-            let slice = if self.process.is_some() { left } else { left.min(POLL) };
-            let mut files = [&self.process, &self.signals].map(|file| libc::pollfd {
+            let slice = if self.end.is_some() { left } else { left.min(POLL) };
+            let mut files = [&self.end, &self.signals].map(|file| libc::pollfd {
                 fd: file.as_ref().map_or(-1, |file: &OwnedFd| file.as_raw_fd() as RawFd),
                 events: libc::POLLIN,
                 revents: 0,
@@ -72,17 +66,26 @@ impl Sight {
             let millis = libc::c_int::try_from(slice.as_millis()).unwrap_or(libc::c_int::MAX);
             // SAFETY: the array outlives the call, and its length is told.
             unsafe { libc::poll(files.as_mut_ptr(), files.len() as libc::nfds_t, millis) };
-            let [process, signal] = files.map(|file| file.revents != 0);
-            if process || (self.process.is_none() && self.is_gone()) {
+            let [ended, signal] = files.map(|file| file.revents != 0);
+            if ended || (self.end.is_none() && !self.is_there()) {
                 return Seen::Gone;
             }
             if signal {
                 self.take_signal();
             }
             if signal || begun.elapsed() >= longest {
-                return if self.image.may_be(&Image::of(self.host)) { Seen::Same } else { Seen::Other };
+                return match self.process.as_ref().map(|process| process.image()) {
+                    Some(Image::Replaced) => Seen::Other,
+                    // Its first thread may have ended: the descriptor knows better.
+                    Some(Image::Same | Image::Gone) | None => Seen::Same,
+                };
             }
         }
+    }
+
+    /// What the probes read the host by.
+    pub(super) fn process(&self) -> Option<Arc<OtherProcess>> {
+        self.process.clone()
     }
 
     /// Whether the host's standard error is the one that this process has.
@@ -102,18 +105,10 @@ impl Sight {
         }
     }
 
-    /// Whether the host's first thread has ended, and all others are leakline's.
+    /// Whether all threads that the host has left are leakline's.
     pub(super) fn has_only_our_threads(&self) -> bool {
-        if stat(self.host).is_none_or(|stat| stat.state != 'Z') {
-            return false;
-        }
-        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.host)) else { return false };
-        let mut others = threads.flatten().filter(|thread| thread.file_name() != *self.host.to_string());
-        let is_ours = |folder: PathBuf| {
-            fs::read_to_string(folder.join("comm")).is_ok_and(|name| name.starts_with("leakline"))
-        };
-        let first = others.next();
-        first.is_some_and(|thread| is_ours(thread.path())) && others.all(|thread| is_ours(thread.path()))
+        let process = self.process.as_ref();
+        process.is_some_and(|process| process.only_named_threads_left("leakline").unwrap_or(false))
     }
 
     /// Whether the system has killed something of the host's control group for want of memory since the watch began.
@@ -122,11 +117,11 @@ impl Sight {
         oom_kills(file).is_some_and(|now| now > *before)
     }
 
-    fn is_gone(&self) -> bool {
-        stat(self.host).is_none_or(|stat| {
-            // The first thread's end is not the process's.
-            stat.started != self.started || (stat.state == 'Z' && stat.threads <= 1)
-        })
+    fn is_there(&self) -> bool {
+        match &self.process {
+            Some(process) => process.image() != Image::Gone,
+            None => std::path::Path::new(&format!("/proc/{}", self.host)).exists(),
+        }
     }
 
     fn take_signal(&self) {
@@ -135,47 +130,6 @@ impl Sight {
         // SAFETY: the descriptor is open and does not block, and the kernel writes at most so many bytes into ours.
         unsafe { libc::read(signals.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
     }
-}
-
-impl Image {
-    fn of(host: u32) -> Self {
-        let file = fs::metadata(format!("/proc/{host}/exe")).ok();
-        Self {
-            file: file.map(|file| (file.dev(), file.ino())),
-            // 0: the first thread has ended; 1: not for this user to know.
-            places: stat(host)
-                .map_or([None; 3], |stat| stat.places.map(|place| (place > 1).then_some(place))),
-        }
-    }
-
-    /// Whether nothing that is known of both differs.
-    fn may_be(&self, other: &Self) -> bool {
-        let same =
-            |one: Option<u64>, other: Option<u64>| one.zip(other).is_none_or(|(one, other)| one == other);
-        self.file.zip(other.file).is_none_or(|(one, other)| one == other)
-            && self.places.into_iter().zip(other.places).all(|(one, other)| same(one, other))
-    }
-}
-
-/// What is of interest of `/proc/PID/stat`.
-struct Stat {
-    state: char,
-    threads: u64,
-    started: Option<u64>,
-    places: [u64; 3],
-}
-
-fn stat(process: u32) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything, so count from its end.
-    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-    let number = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok());
-    Some(Stat {
-        state: fields.first()?.chars().next()?,
-        threads: number(17).unwrap_or(0),
-        started: number(19),
-        places: [23, 24, 25].map(|index| number(index).unwrap_or(0)),
-    })
 }
 
 /// A descriptor of the process, readable once it has ended; `None` before Linux 5.3.

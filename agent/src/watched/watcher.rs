@@ -143,9 +143,8 @@ impl Watcher {
     }
 
     fn has_runtime(&self) -> bool {
-        leakline_python::is_present()
-            || self.lanes.of(Lane::Python).is_served()
-            || self.lanes.of(Lane::Jvm).is_served()
+        // Not the functions that an agent inside asks: here they are a copy, of a runtime that never ran.
+        [Lane::Python, Lane::Jvm].into_iter().any(|lane| self.lanes.of(lane).is_served())
     }
 
     fn is_settling(&self) -> bool {
@@ -166,7 +165,7 @@ impl Watcher {
         }
         self.await_predecessor();
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        match compose::start_in_watcher(&self.config, session, &self.inside) {
+        match compose::start_in_watcher(&self.config, session, &self.inside, self.sight.process()) {
             Ok(handle) => {
                 let handle = Arc::new(handle);
                 *stage = Stage::Running(Arc::clone(&handle));
@@ -235,7 +234,6 @@ impl Watcher {
                     }
                     self.take_readers();
                     if self.sight.has_only_our_threads() {
-                        self.line.leave();
                         self.leave_lanes();
                     }
                     if self.line.is_stopped() {
@@ -299,10 +297,12 @@ impl Watcher {
     }
 }
 
-/// Whether the process is a watcher. A number is given to another process once its owner is gone.
+/// Whether the process is a watcher that works. A number is given to another process once its owner is gone, and one that
+/// has ended stays to be seen until it is reaped.
 fn is_watcher(process: u32) -> bool {
-    let name = std::fs::read(format!("/proc/{process}/comm")).unwrap_or_default();
-    name.trim_ascii_end() == spawn::NAME.to_bytes()
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let named = stat.split_once(" (").and_then(|(_, rest)| rest.rsplit_once(") "));
+    named.is_some_and(|(name, rest)| name.as_bytes() == spawn::NAME.to_bytes() && !rest.starts_with('Z'))
 }
 
 /// Tells the watcher of the program that was in this process before that it is to look now.

@@ -5,11 +5,18 @@ use crate::model::{Gauge, testing::snapshot_of};
 
 /// `gauges` are `name=bytes` words; the answer is every part in order, a `~` before what was derived.
 fn check(gauges: &str, expected: &str) {
+    check_held(gauges, None, expected);
+}
+
+/// The same, of a snapshot whose leakline holds so many bytes.
+fn check_held(gauges: &str, held_bytes: Option<u64>, expected: &str) {
     let gauges = gauges.split_whitespace().map(|word| {
         let (name, bytes) = word.split_once('=').unwrap();
         Gauge::bytes(name.to_owned(), bytes.parse().unwrap())
     });
-    let ledger = Ledger::of(&snapshot_of(0, gauges.collect())).unwrap();
+    let mut snapshot = snapshot_of(0, gauges.collect());
+    snapshot.own.held_bytes = held_bytes;
+    let ledger = Ledger::of(&snapshot).unwrap();
     let parts: Vec<String> = ledger
         .parts
         .iter()
@@ -119,6 +126,25 @@ fn a_shared_java_heap_and_graphics_are_told_from_other_shared_memory() {
 }
 
 #[test]
+fn what_leakline_holds_is_one_part_and_a_watchers_heap_is_none_of_it() {
+    let resident = "process.resident_bytes=200 process.anonymous_bytes=150 process.file_backed_bytes=10 \
+                    process.shared_bytes=40 process.map.anonymous_bytes=150 process.map.unnamed_bytes=140";
+    let check = |own: &str, expected: &str| {
+        check_held(&format!("{resident} {own}"), Some(50), &format!("files_(code,_data)=10 {expected}"));
+    };
+    check("", "shared_memory=40 leakline=50 ~unexplained=100");
+    check("process.map.leakline_bytes=10", "shared_memory=40 leakline=60 ~unexplained=90");
+    check(
+        "process.map.leakline_bytes=10 process.map.leakline_shared_bytes=30",
+        "shared_memory=10 leakline=40 ~unexplained=140",
+    );
+    check(
+        "process.map.leakline_bytes=0 process.map.leakline_shared_bytes=0",
+        "shared_memory=40 ~unexplained=150",
+    );
+}
+
+#[test]
 fn files_are_told_by_kind_and_none_beyond_the_kernels_count() {
     check(
         "process.resident_bytes=200 process.anonymous_bytes=50 process.file_backed_bytes=100 process.shared_bytes=50 \
@@ -200,7 +226,7 @@ proptest! {
             names::PYTHON_ARENAS_USED, names::PYTHON_LARGE, names::MAP_UNNAMED, names::MAP_ANONYMOUS,
             names::MAP_AGE, names::MAP_LIBRARIES, names::MAP_STACKS, names::MAP_MALLOC, names::MAP_MALLOC_MAPPED,
             names::MAP_MALLOC_FOUND, names::MAP_JAVA_HEAP, names::MAP_JAVA_HEAP_SHARED, names::MAP_JAVA_CODE,
-            names::MAP_JAVA_OTHER, names::MAP_PYTHON, names::MAP_GRAPHICS, names::MAP_LEAKLINE, names::MAP_OTHER,
+            names::MAP_JAVA_OTHER, names::MAP_PYTHON, names::MAP_GRAPHICS, names::MAP_LEAKLINE, names::MAP_LEAKLINE_SHARED, names::MAP_OTHER,
             names::MALLOC_MAPPED, names::JVM_METASPACE_COMMITTED, names::PYTHON_ARENAS_UNUSED, names::SWAPPED,
             names::MAP_JAVA_CODE_SHARED, names::MAP_JAVA_OTHER_SHARED, names::MAP_GRAPHICS_DEVICE,
             names::MAP_FILES_JAVA, names::MAP_FILES_PACKAGES, names::MAP_FILES_FONTS,

@@ -198,6 +198,7 @@ impl PythonProbe {
             max_stretch_micros: micros(self.options.max_stretch) as u32,
             pause_micros: micros(self.options.pause) as u32,
             max_sites: self.options.max_sites,
+            max_name_bytes: self.options.max_name_bytes,
             max_copy_micros: micros(self.options.max_stall),
         }
     }
@@ -235,6 +236,13 @@ impl PythonProbe {
         match answer.outcome {
             Outcome::Taken => {
                 details.profiles.push(Arc::new(self.interned(&answer)?));
+                if answer.merged_names > 0 {
+                    details.notes.push(format!(
+                        "{} Python call paths more than leakline keeps are counted as \
+                         `<more call paths than leakline keeps>`; more room: own.max_bytes",
+                        answer.merged_names
+                    ));
+                }
                 if self.has_arenas {
                     details.gauges.push(Gauge::bytes(names::PYTHON_TRACED_SMALL, answer.small_bytes));
                 }

@@ -234,11 +234,14 @@ pub struct Epoch {
     #[prost(uint64, tag = "1")]
     pub index: u64,
 }
-/// The session ended in an orderly way. A recording without it was cut off (a kill, a crash, or it still runs).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+/// The last entry. A recording without it was cut off (a kill, a crash, or it still runs).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct End {
     #[prost(message, optional, tag = "1")]
     pub at: ::core::option::Option<Timestamp>,
+    /// why nothing follows, though the session went on; empty: it ended in an orderly way
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Timestamp {

@@ -4,13 +4,14 @@ use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use leakline_core::SinkError;
 use leakline_proto::v1;
 
 use crate::existing::{Existing, is_ours, look};
+use crate::held::Identity;
 
 /// A new, empty recording of `session` at `path`. What is there already is moved aside, or emptied and used where it held
 /// nothing worth keeping.
@@ -23,7 +24,7 @@ pub(crate) fn make(path: &Path, keep: u32, session: &v1::Session) -> Result<File
 
 fn create(path: &Path) -> Result<File, SinkError> {
     // std opens everything with O_CLOEXEC.
-    let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let file = file.map_err(|error| failed("cannot make the recording", &error, path))?;
     lock(&file, path)?;
     Ok(file)
@@ -70,13 +71,30 @@ pub(crate) fn move_aside(path: &Path, keep: u32) -> Result<(), SinkError> {
     result.map_err(|error| failed("cannot move the full recording aside", &error, path))
 }
 
-/// Whether `path` still names `file`: somebody may have deleted or moved it.
-pub(crate) fn is_at(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::metadata(path)) {
-        (Ok(open), Ok(named)) => open.dev() == named.dev() && open.ino() == named.ino(),
-        (_, Err(error)) => error.kind() != io::ErrorKind::NotFound,
-        _ => true,
+/// The file that `identity` is of, opened by its name again.
+pub(crate) fn open_again(path: &Path, identity: Identity) -> Result<File, SinkError> {
+    let what = "cannot open the recording again, whose descriptor was closed";
+    let file = open_existing(path)?.filter(|file| Identity::of(file).is_ok_and(|found| found == identity));
+    let Some(file) = file else {
+        let error = io::Error::from(io::ErrorKind::NotFound);
+        return Err(failed(what, &error, path));
+    };
+    // The lock went with the descriptor.
+    lock(&file, path)?;
+    Ok(file)
+}
+
+/// Whether `path` still names the file: somebody may have deleted or moved it.
+pub(crate) fn is_at(identity: Identity, path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(named) => identity == Identity::from(&named),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
+}
+
+/// The folder that `path` lies in, as this process sees it now: after a change of its root or its mounts it is another one.
+pub(crate) fn folder_of(path: &Path) -> Option<Identity> {
+    fs::metadata(path.parent()?).ok().map(|folder| Identity::from(&folder))
 }
 
 /// `PATH.3`; `PATH` itself for 0.
@@ -99,6 +117,9 @@ pub(crate) fn failed(what: &'static str, error: &io::Error, path: &Path) -> Sink
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "; make room, and recording goes on with the next snapshot"
         }
+        io::ErrorKind::FileTooLarge => {
+            "; raise the file size limit (ulimit -f) of this program, and recording goes on with the next snapshot"
+        }
         io::ErrorKind::ReadOnlyFilesystem => "; choose a path on a file system that can be written",
         io::ErrorKind::AlreadyExists => "; another process made it just now: give each process its own path",
         _ => "",
@@ -109,7 +130,7 @@ pub(crate) fn failed(what: &'static str, error: &io::Error, path: &Path) -> Sink
 fn open_existing(path: &Path) -> Result<Option<File>, SinkError> {
     // O_NONBLOCK: a pipe would block until somebody reads it. Files do not care.
     let open =
-        OpenOptions::new().read(true).append(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     let file = match open {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -17,6 +17,7 @@
 
 mod existing;
 mod files;
+mod held;
 mod now;
 mod sink;
 

@@ -1,9 +1,8 @@
 //! The sink: one write per record, a new file where the old one is full, gone or spoiled.
 
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -11,6 +10,7 @@ use leakline_core::{Record, Session, Sink, SinkError, SinkStats, Snapshot};
 use leakline_proto::{Encoder, recording, v1};
 
 use crate::files;
+use crate::held::{Held, Identity, size_limit};
 use crate::now::now;
 
 /// Where a recording is written and how large it may get.
@@ -23,12 +23,14 @@ pub struct FileOptions {
     /// How many full files are kept as `PATH.1`, `PATH.2`, …; the older ones are removed. At least the one that was at
     /// `PATH` when the session began is kept, even with 0.
     pub keep: u32,
+    /// What the encoder may hold of what it told, bytes; the smallest sites of larger profiles are left out.
+    pub max_encoder_bytes: u64,
 }
 
 impl FileOptions {
     /// Files of 64 MiB, one of them full.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), max_bytes: 64 << 20, keep: 1 }
+        Self { path: path.into(), max_bytes: 64 << 20, keep: 1, max_encoder_bytes: 3 << 19 }
     }
 }
 
@@ -39,17 +41,23 @@ pub struct FileSink {
     encoder: Option<Encoder>,
     /// `None` where a new file must be made before the next record.
     file: Option<Open>,
+    /// Why the last record could not be kept, where others will not be either; in a report's words.
+    why: Option<String>,
     stats: SinkStats,
 }
 
 /// The file that is written.
 #[derive(Debug)]
 struct Open {
-    file: File,
-    /// What it holds: whole entries.
+    file: Held,
+    /// The folder that it was made in.
+    folder: Option<Identity>,
+    /// What it holds: whole entries, without the one that says why nothing follows.
     bytes: u64,
     /// Whether anything is in it that was delivered.
     has_records: bool,
+    /// Whether it ends with an entry that says why nothing follows.
+    is_cut: bool,
 }
 
 impl FileSink {
@@ -60,7 +68,7 @@ impl FileSink {
             options.path = absolute;
         }
         let stats = SinkStats { sink: NAME.into(), ..SinkStats::default() };
-        Self { options, encoder: None, file: None, stats }
+        Self { options, encoder: None, file: None, why: None, stats }
     }
 
     fn noted<T>(&mut self, result: Result<T, SinkError>) -> Result<T, SinkError> {
@@ -69,7 +77,7 @@ impl FileSink {
     }
 
     fn begin(&mut self, session: &Session) -> Result<(), SinkError> {
-        let mut encoder = Encoder::new(session);
+        let mut encoder = Encoder::new(session).within(self.options.max_encoder_bytes);
         self.make_file(encoder.session())?;
         // At once, so that a file is there to be seen, and a wrong path is known before the first tick.
         let first = encoder.start();
@@ -78,16 +86,65 @@ impl FileSink {
     }
 
     fn make_file(&mut self, session: &v1::Session) -> Result<(), SinkError> {
-        let file = files::make(&self.options.path, self.options.keep, session)?;
-        self.file = Some(Open { file, bytes: 0, has_records: false });
+        let path = &self.options.path;
+        let file = files::make(path, self.options.keep, session)?;
+        let file =
+            Held::new(file).map_err(|error| files::failed("cannot use the recording", &error, path))?;
+        let folder = files::folder_of(path);
+        self.file = Some(Open { file, folder, bytes: 0, has_records: false, is_cut: false });
+        Ok(())
+    }
+
+    /// The host may have closed the descriptor, and somebody may have deleted or moved the file. An open file is kept where
+    /// its name only cannot be reached: after chroot, in another mount namespace, or where its folder was deleted.
+    fn find_file(&mut self, session: &v1::Session) -> Result<(), SinkError> {
+        let Some(open) = &mut self.file else { return Ok(()) };
+        let path = &self.options.path;
+        if !open.file.is_there() {
+            // Before another is opened, which may get the same number.
+            let Some(Open { file: lost, folder, bytes, has_records, is_cut }) = self.file.take() else {
+                return Ok(());
+            };
+            let identity = lost.identity();
+            drop(lost);
+            let again = files::open_again(path, identity).and_then(|file| {
+                Held::new(file).map_err(|error| files::failed("cannot use it", &error, path))
+            });
+            match again {
+                Ok(file) => self.file = Some(Open { file, folder, bytes, has_records, is_cut }),
+                // A new file may be made there.
+                Err(error) => tracing::warn!(%error, "the recording's descriptor was closed by the program"),
+            }
+            return Ok(());
+        }
+        if files::is_at(open.file.identity(), path) {
+            return Ok(());
+        }
+        let is_in_reach = open.folder.is_some() && files::folder_of(path) == open.folder;
+        if is_in_reach || open.file.is_deleted() {
+            // What is written to it now, nobody would find.
+            let before = self.file.take();
+            if let Err(error) = self.make_file(session) {
+                self.file = before;
+                // A file that has a name somewhere is worth being written to.
+                if self.file.as_ref().is_some_and(|open| open.file.is_deleted()) {
+                    return Err(error);
+                }
+            }
+        }
         Ok(())
     }
 
     fn take(&mut self, encoder: &mut Encoder, record: &Record) -> Result<(), SinkError> {
-        // Somebody deleted or moved the file: what is written to it now, nobody would find.
-        self.file.take_if(|open| !files::is_at(&open.file, &self.options.path));
         let first = encoder.next_number();
-        let result = self.take_from(encoder, record, first);
+        let made = self.file.as_ref().map(|open| open.file.identity());
+        let result = self.find_file(encoder.session()).and_then(|()| {
+            // What a new file holds must be readable alone.
+            if self.file.as_ref().map(|open| open.file.identity()) != made {
+                encoder.abandon_from(first);
+            }
+            self.take_from(encoder, record, first)
+        });
         match &result {
             Ok(()) => {
                 self.stats.delivered_snapshots += u64::from(matches!(record, Record::Snapshot { .. }));
@@ -96,9 +153,31 @@ impl FileSink {
                 }
             }
             // None of it is in the file, so its numbers are given again.
-            Err(_) => encoder.abandon_from(first),
+            Err(_) => {
+                encoder.abandon_from(first);
+                if let Some(why) = self.why.take() {
+                    self.cut(encoder, &why);
+                }
+            }
         }
         result
+    }
+
+    /// Ends the file with the reason why nothing follows, in the room that was kept for it.
+    fn cut(&mut self, encoder: &mut Encoder, reason: &str) {
+        let Some(open) = &mut self.file else { return };
+        if open.bytes == 0 || open.is_cut || !open.file.is_there() {
+            return;
+        }
+        let mut bytes = Vec::new();
+        recording::append(&encoder.cut(now(), reason), &mut bytes);
+        let end = open.bytes + bytes.len() as u64;
+        open.is_cut =
+            open.file.write_all_at(&bytes, open.bytes).and_then(|()| open.file.set_len(end)).is_ok();
+        if !open.is_cut {
+            // Half an entry would be taken for damage.
+            let _ = open.file.set_len(open.bytes);
+        }
     }
 
     fn take_from(&mut self, encoder: &mut Encoder, record: &Record, first: u64) -> Result<(), SinkError> {
@@ -110,9 +189,21 @@ impl FileSink {
         }
         // One that only holds its beginning is as good as new.
         if self.file.as_ref().is_none_or(|open| open.has_records) {
-            if self.file.take().is_some() {
-                files::move_aside(&self.options.path, self.options.keep)?;
+            if let Some(open) = &self.file {
+                let (path, is_known) = (&self.options.path, open.folder.is_some());
+                if !files::is_at(open.file.identity(), path)
+                    || is_known && files::folder_of(path) != open.folder
+                {
+                    let why = "the file is full, and its name is out of the program's reach, so no new one was begun";
+                    self.why = Some(why.to_owned());
+                    return Err(out_of_reach(path));
+                }
+                if let Err(error) = files::move_aside(path, self.options.keep) {
+                    self.why = Some("the file is full, and could not be moved aside".to_owned());
+                    return Err(error);
+                }
             }
+            self.file = None;
             self.make_file(encoder.session())?;
         }
         // Where even a file of its own is too small for a keyframe, the gauges are what can be saved.
@@ -150,24 +241,38 @@ impl FileSink {
             bytes.extend_from_slice(&recording::header());
         }
         entries.iter().for_each(|entry| recording::append(entry, &mut bytes));
-        if let Err(error) = open.file.write_all(&bytes) {
-            // What was written of it would be taken for damage, and would count in the file's size.
-            match open.file.set_len(open.bytes) {
-                Ok(()) => {}
-                Err(_) => open.bytes = open.file.metadata().map_or(open.bytes, |metadata| metadata.len()),
+        let new = bytes.len() as u64;
+        let mut outcome = match size_limit().is_some_and(|limit| open.bytes + new + END_BYTES > limit) {
+            true => Err(io::Error::from_raw_os_error(libc::EFBIG)),
+            // First the room for all of it and for an end, so that there is an end when the disk is full.
+            false => open.file.reserve(open.bytes, new + END_BYTES),
+        };
+        if outcome.is_ok() {
+            outcome = open.file.write_all_at(&bytes, open.bytes);
+            if outcome.is_err() {
+                // What was written of it would be taken for damage.
+                open.is_cut = false;
+                let _ = open.file.set_len(open.bytes);
             }
+        }
+        if let Err(error) = outcome {
+            self.why = Some(words_of(&error));
             return Err(files::failed("cannot write the recording", &error, &self.options.path));
         }
-        open.bytes += bytes.len() as u64;
-        self.stats.delivered_bytes += bytes.len() as u64;
+        if std::mem::take(&mut open.is_cut) {
+            // Less may have been written than the end took that stood there.
+            let _ = open.file.set_len(open.bytes + new);
+        }
+        open.bytes += new;
+        self.stats.delivered_bytes += new;
         Ok(())
     }
 }
 
 const NAME: &str = "file";
 
-/// Room that every file keeps for the entry that ends the session.
-const END_BYTES: u64 = 64;
+/// Room that every file keeps for the entry that ends the session, or says why nothing follows.
+const END_BYTES: u64 = 256;
 
 #[async_trait]
 impl Sink for FileSink {
@@ -193,19 +298,48 @@ impl Sink for FileSink {
     async fn close(&mut self) -> Result<(), SinkError> {
         let Some(mut encoder) = self.encoder.take() else { return Ok(()) };
         // A file that holds nothing yet would not even say whose end it is.
-        let result = match self.file.as_ref().is_some_and(|open| open.bytes > 0) {
+        // One that was cut says so already.
+        let result = match self
+            .file
+            .as_ref()
+            .is_some_and(|open| open.bytes > 0 && !open.is_cut && open.file.is_there())
+        {
             true => {
                 let end = encoder.end(now());
                 self.write(&[end])
             }
             false => Ok(()),
         };
-        self.file = None;
+        if let Some(open) = self.file.take_if(|open| open.file.is_there()) {
+            // Gives back the room that was kept.
+            let _ = open.file.give_back();
+        }
         self.noted(result)
     }
 
     fn stats(&self) -> SinkStats {
         self.stats.clone()
+    }
+}
+
+/// The reason as a report says it, after "the recording was cut: ".
+fn words_of(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EFBIG) => "the file may not grow further (file size limit)".to_owned(),
+        Some(libc::ENOSPC) => "no space is left on the device".to_owned(),
+        Some(libc::EDQUOT) => "the disk quota is used up".to_owned(),
+        Some(libc::EIO) => "the device failed (input/output error)".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+fn out_of_reach(path: &Path) -> SinkError {
+    SinkError::Unavailable {
+        what: "the recording is full, and a new file cannot be begun".into(),
+        reason: format!(
+            "its name is out of this process's reach (another root, mount namespace or folder); allow larger files: {}",
+            path.display()
+        ),
     }
 }
 

@@ -229,7 +229,7 @@ async fn messages_that_make_no_sense_are_refused_with_what_and_where() {
             "message length too large".into(),
         ),
         (
-            vec![hello(&host), entry(next, Some(Body::End(v1::End { at: None })))],
+            vec![hello(&host), entry(next, Some(Body::End(v1::End::default())))],
             Code::InvalidArgument,
             "End.at".into(),
         ),
@@ -273,7 +273,7 @@ async fn a_session_that_comes_twice_stays_with_the_newer_stream() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
-        let end = v1::End { at: Some(v1::Timestamp { unix_nanos: 1, boot_nanos: 1 }) };
+        let end = v1::End { at: Some(v1::Timestamp { unix_nanos: 1, boot_nanos: 1 }), reason: String::new() };
         talk(&collector, vec![hello(&host), entry(count, Some(Body::End(end)))], LeaveOpen::No).await
     });
     assert_eq!(

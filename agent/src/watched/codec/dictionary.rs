@@ -169,7 +169,7 @@ impl Sender {
             sites: self.has.sites.min(sites),
         };
         if kept != self.has {
-            self.begins_anew = self.used < kept.sites / 2 || kept.sites == self.has.sites;
+            self.begins_anew = self.used < kept.sites / 2;
             self.texts.retain(|_, number| *number < texts);
             self.frames.retain(|_, number| *number < frames);
             self.sites.retain(|_, number| *number < sites);
