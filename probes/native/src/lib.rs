@@ -28,7 +28,7 @@ mod unwind;
 
 #[doc(hidden)]
 pub use hook::shims;
-pub use hook::{become_guest, pass_over};
+pub use hook::{answer_now, become_guest, pass_over};
 pub use hooked::{begin_early, is_this_process};
 pub use limit::{limit, limit_of};
 pub use malloc::{NativeMode, NativeOptions, NativeProbe, Tell, Watching};
