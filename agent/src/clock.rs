@@ -1,14 +1,21 @@
 //! The machine's clocks, for Linux and Android.
-//! Waits on a timer descriptor: it runs on while the machine is suspended, and wakes early when the clock is set.
+//! Needs no descriptor: a host may close all that are open, and then have ours for its own.
+//!
+//! A sleep is made of naps. The runtime's timer stands still while the machine is suspended and does not notice that
+//! somebody set the wall clock, so after each nap both clocks are read again. A timer descriptor would notice at once, and
+//! a thread in `clock_nanosleep` too; a nap notices within a second, which a tick's grace covers at the default interval.
 
-use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use leakline_core::{Clock, Timestamp};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+
+/// The scheduler wakes as often in any case, to see whether the host has a thread left.
+const NAP: Duration = Duration::from_secs(1);
+
+/// Between the two clocks, when nobody sets one: what the wall clock is slewed by in one sleep, and the time between two
+/// readings.
+const SAME_WITHIN_NANOS: u64 = 20_000_000;
 
 /// The wall clock and the boot-time clock of this machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,21 +31,24 @@ impl Clock for SystemClock {
     }
 
     async fn sleep_until(&self, unix_nanos: u64) {
-        let waited = match wall_timer(unix_nanos).and_then(watch) {
-            // Expired, or cancelled because somebody set the clock: the caller reads it again either way.
-            Ok(timer) => timer.readable().await.map(|_| ()),
-            Err(error) => Err(error),
-        };
-        if waited.is_err() {
-            // No descriptor to be had (the host used them all up). Short naps notice suspends and jumps soon enough.
-            let left = unix_nanos.saturating_sub(self.now().unix_nanos);
-            tokio::time::sleep(Duration::from_nanos(left).min(Duration::from_secs(1))).await;
+        let begun = self.now();
+        let mut now = begun;
+        // A clock that was set ends the sleep: the caller reads it again and finds another instant.
+        while now.unix_nanos < unix_nanos && !was_set(begun, now) {
+            tokio::time::sleep(Duration::from_nanos(unix_nanos - now.unix_nanos).min(NAP)).await;
+            now = self.now();
         }
     }
 
     fn thread_cpu(&self) -> Option<Duration> {
         Some(Duration::from_nanos(read_clock(libc::CLOCK_THREAD_CPUTIME_ID)))
     }
+}
+
+/// Whether somebody set the wall clock between these. Suspend moves both clocks.
+fn was_set(before: Timestamp, after: Timestamp) -> bool {
+    let apart = |at: Timestamp| at.unix_nanos.wrapping_sub(at.boot_nanos) as i64;
+    apart(after).wrapping_sub(apart(before)).unsigned_abs() > SAME_WITHIN_NANOS
 }
 
 fn read_clock(clock: libc::clockid_t) -> u64 {
@@ -48,54 +58,47 @@ fn read_clock(clock: libc::clockid_t) -> u64 {
     (time.tv_sec as u64).saturating_mul(1_000_000_000).saturating_add(time.tv_nsec as u64)
 }
 
-fn watch(timer: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the descriptor is owned, so it stays open and the same until the `AsyncFd` has let go of it.
-    unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) }.map_err(io::Error::from)
-}
-
-/// A timer that becomes readable when the wall clock shows `unix_nanos`, or when it is set.
-fn wall_timer(unix_nanos: u64) -> io::Result<OwnedFd> {
-    // SAFETY: takes no pointers.
-    let descriptor =
-        unsafe { libc::timerfd_create(libc::CLOCK_REALTIME, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) };
-    if descriptor < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just gave us this descriptor; nobody else has it.
-    let timer = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    let when = libc::itimerspec {
-        it_interval: libc::timespec { tv_sec: 0, tv_nsec: 0 },
-        // An instant of zero would disarm the timer.
-        it_value: libc::timespec {
-            tv_sec: (unix_nanos / 1_000_000_000) as libc::time_t,
-            tv_nsec: (unix_nanos % 1_000_000_000).max(1) as _,
-        },
-    };
-    const CANCEL_ON_SET: libc::c_int = 2; // TFD_TIMER_CANCEL_ON_SET, which libc does not name for every target
-    let flags = libc::TFD_TIMER_ABSTIME | CANCEL_ON_SET;
-    // SAFETY: the descriptor is open, `when` outlives the call, and the old value is not asked for.
-    match unsafe { libc::timerfd_settime(timer.as_raw_fd(), flags, &when, std::ptr::null_mut()) } {
-        0 => Ok(timer),
-        _ => Err(io::Error::last_os_error()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// As a lane's: timers, no descriptors.
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
     #[test]
     fn sleeping_ends_at_the_wall_clock_instant_and_not_before() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let until = SystemClock.now().unix_nanos + 20_000_000;
-        runtime.block_on(SystemClock.sleep_until(until));
+        runtime().block_on(SystemClock.sleep_until(until));
         assert!(SystemClock.now().unix_nanos >= until);
     }
 
     #[test]
     fn an_instant_that_has_passed_ends_at_once() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = runtime();
         runtime.block_on(SystemClock.sleep_until(0));
         runtime.block_on(SystemClock.sleep_until(SystemClock.now().unix_nanos - 1));
+    }
+
+    fn check(wall_nanos: i64, boot_nanos: u64, set: bool) {
+        let before = Timestamp { unix_nanos: 1_700_000_000_000_000_000, boot_nanos: 5_000_000_000 };
+        let after = Timestamp {
+            unix_nanos: before.unix_nanos.saturating_add_signed(wall_nanos),
+            boot_nanos: before.boot_nanos + boot_nanos,
+        };
+        assert_eq!(was_set(before, after), set, "{wall_nanos} {boot_nanos}");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_is_noticed_and_a_suspend_is_not_taken_for_it() {
+        check(1_000_000_000, 1_000_000_000, false);
+        // Slewed by 500 ppm over a second.
+        check(1_000_500_000, 1_000_000_000, false);
+        // Suspended for an hour: both clocks go on.
+        check(3_600_000_000_000, 3_600_000_000_000, false);
+        check(3_600_000_000_000, 1_000_000_000, true);
+        check(-3_600_000_000_000, 1_000_000_000, true);
+        check(0, 1_000_000_000, true);
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use leakline_bridge::BridgeProbe;
 use leakline_core::{
-    Clock, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, Window, WindowSource,
+    Clock, Own, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Sink, StartError, Window, WindowSource,
     command_channel,
 };
 use leakline_file::{FileOptions, FileSink};
@@ -23,7 +23,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, NativeMode, PythonMode};
 use crate::custom::{self, CustomProbe};
 use crate::host::new_session;
-use crate::running;
+use crate::{own, running};
 
 /// The JVM that loaded leakline, where one did; null: it is looked for.
 static GIVEN_VM: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
@@ -86,6 +86,8 @@ pub(crate) fn start(
         interval: config.interval,
         max_queue_snapshots: config.queue_snapshots,
         max_queue_bytes: config.queue_bytes,
+        max_own_bytes: own_bytes(config),
+        max_window_bytes: config.python_window_traces.saturating_mul(TRACE_BYTES),
         // Python is attached to while it starts, and is in the first snapshot when that waits for its first imports.
         first_attach_wait: Duration::from_millis(100),
         window_when_leaking: config.python_window_when_leaking.then_some(Window {
@@ -103,8 +105,20 @@ pub(crate) fn start(
         all_probes,
         all_sinks,
         (sender, receiver),
-        leakline_probing::held_bytes,
+        Own { held_bytes: leakline_probing::held_bytes, must_end: own::must_end },
     )
+}
+
+/// What one allocation of a window takes.
+const TRACE_BYTES: u64 = 48;
+
+/// What the agent may hold. Whoever has every allocation recorded all the time has asked for what that takes.
+fn own_bytes(config: &Config) -> u64 {
+    let recorded = match config.python_mode {
+        PythonMode::Exact | PythonMode::Tracemalloc => config.python_window_traces.saturating_mul(TRACE_BYTES),
+        PythonMode::Sampling | PythonMode::Gauges | PythonMode::Off => 0,
+    };
+    config.own_memory_bytes.saturating_add(recorded)
 }
 
 /// What the Python probe is told; the preloaded library needs it before there is a probe.

@@ -33,6 +33,7 @@ mod compose;
 mod config;
 pub mod custom;
 mod host;
+mod own;
 pub mod preload;
 mod running;
 mod stats;

@@ -11,6 +11,8 @@ mod descriptors;
 mod fanout;
 mod growth;
 mod interval;
+#[cfg(unix)]
+mod kept;
 mod lane;
 mod ledger;
 mod model;
@@ -28,6 +30,9 @@ pub use command::{Command, CommandReceiver, CommandSender, command_channel};
 pub use descriptors::{OwnDescriptor, own_descriptors};
 pub use growth::{Growth, GrowthTracker, ProfileGrowth, SiteGrowth};
 pub use interval::interval_95;
+#[cfg(unix)]
+pub use kept::KeptFile;
+pub use lane::room_for_a_thread;
 pub use ledger::{Ledger, LedgerPart, PartSource};
 pub use model::{
     Amount, Cause, Cycle, Fingerprint, Frame, Gauge, GaugeKind, HOLDERS_OF_PYTHON, Holder, Host, Layer, Loss,
@@ -37,7 +42,7 @@ pub use model::{
 };
 pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
 pub use request::{Asked, ProbeRequest, Window, WindowSource};
-pub use scheduler::{Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};
+pub use scheduler::{Ending, Own, Scheduler, SchedulerHandle, SchedulerOptions, StartError, Stopped};
 pub use sink::{Record, Sink, SinkError, SinkStats};
 pub use verdict::{
     CloserLook, Evidence, ExplainedBy, Explanation, Fragmentation, FragmentationWatch, GrowingResource,

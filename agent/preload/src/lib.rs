@@ -5,6 +5,8 @@
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod malloc;
+#[cfg(target_os = "linux")]
+mod thread_ends;
 
 use std::ffi::c_int;
 use std::panic::catch_unwind;
@@ -24,6 +26,8 @@ static ON_LOAD: extern "C" fn() = on_load;
 static ON_UNLOAD: extern "C" fn() = on_unload;
 
 extern "C" fn on_load() {
+    #[cfg(target_os = "linux")]
+    thread_ends::begin();
     let _ = catch_unwind(leakline::preload::on_load);
 }
 

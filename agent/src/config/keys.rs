@@ -138,6 +138,9 @@ keys! {
     "queue.bytes" "LEAKLINE_QUEUE_BYTES" "16MiB"
         "estimated bytes that may wait in front of each sink"
         => |config, text| config.queue_bytes = at_least(size(text)?, 64 << 10)?;
+    "own.memory" "LEAKLINE_OWN_MEMORY" "16MiB"
+        "what leakline itself may hold; beyond it drops what waits for sinks, and when it holds half as much again for 10 s it ends and says so; a window has its own bound"
+        => |config, text| config.own_memory_bytes = at_least(size(text)?, 1 << 20)?;
     "final_wait" "LEAKLINE_FINAL_WAIT" "1s"
         "how long the host's end is held up at most for the last snapshot and for getting it out; Python's end, which has the snapshot of Python, as long once more"
         => |config, text| config.final_wait = duration(text, "0s", "1m")?;

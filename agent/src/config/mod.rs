@@ -100,6 +100,8 @@ pub struct Config {
     pub queue_snapshots: usize,
     /// Estimated bytes that may wait in front of each sink.
     pub queue_bytes: u64,
+    /// What the agent may hold in all, bytes, but for an open window. Far beyond, it ends by itself.
+    pub own_memory_bytes: u64,
     /// How long the host's end is held up, at most, for the last snapshot and for getting it out. Python's end, which has
     /// the snapshot of Python, is held up for as long once more.
     pub final_wait: Duration,
@@ -140,6 +142,7 @@ impl Default for Config {
             collector_max_held_bytes: 8 << 20,
             queue_snapshots: 64,
             queue_bytes: 16 << 20,
+            own_memory_bytes: 16 << 20,
             final_wait: Duration::from_secs(1),
             settle: Duration::from_millis(250),
         }

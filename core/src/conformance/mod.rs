@@ -45,9 +45,9 @@ impl Violations {
     }
 }
 
-/// Runs a suite as a lane would: on one thread, in a current-thread runtime.
+/// Runs a suite as a lane would: on one thread, in a current-thread runtime without I/O.
 fn on_a_lane<T>(suite: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     match runtime {
         Ok(runtime) => runtime.block_on(suite),
         Err(error) => panic!("the suite cannot make a runtime: {error}"),

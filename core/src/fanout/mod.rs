@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use self::queue::{SinkQueue, Work, estimated_bytes};
 use crate::clock::Clock;
-use crate::lane::{guard, spawn};
+use crate::lane::{drop_guarded, guard, spawn};
 use crate::model::Session;
 use crate::sink::{Record, Sink, SinkError, SinkStats};
 
@@ -66,6 +66,11 @@ impl FanOut {
         for queue in &self.queues {
             queue.push(record.clone(), bytes);
         }
+    }
+
+    /// Drops all snapshots that wait but the newest of each queue, and counts them as lost: leakline holds too much.
+    pub(crate) fn shed(&self) {
+        self.queues.iter().for_each(|queue| queue.shed());
     }
 
     /// Asks every sink for its numbers, for the next `stats`.
@@ -125,6 +130,7 @@ impl SinkLane {
             self.queue.report(error);
         }
         self.queue.end();
+        drop_guarded(self.sink);
     }
 
     async fn serve(&mut self) -> Result<(), Dead> {

@@ -117,6 +117,16 @@ impl SinkQueue {
         self.work.notify_one();
     }
 
+    /// Drops all snapshots that wait but the newest.
+    pub(super) fn shed(&self) {
+        let mut state = self.lock();
+        while state.snapshots > 1 {
+            state.drop_oldest(is_snapshot);
+        }
+        drop(state);
+        self.settled.notify_all();
+    }
+
     /// Asks the lane for the sink's own numbers, for the next `stats`.
     pub(super) fn want_stats(&self) {
         let mut state = self.lock();

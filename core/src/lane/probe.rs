@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::gate::Gated;
-use super::{guard, spawn};
+use super::{drop_guarded, guard, spawn};
 use crate::clock::Clock;
 use crate::model::Tick;
 use crate::probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
@@ -109,6 +109,7 @@ impl Worker {
                 break;
             }
         }
+        drop_guarded(self.probe);
     }
 
     async fn work(&mut self, job: Job) -> Outcome {

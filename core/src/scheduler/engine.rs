@@ -8,6 +8,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::alignment::{Alignment, Due, nanos};
 use super::options::SchedulerOptions;
+use super::own::{Bound, LOOK_EVERY, Own};
 use super::shared::{Request, Shared};
 use super::slot::Slot;
 use crate::clock::{Clock, Timestamp};
@@ -25,7 +26,8 @@ pub(super) struct Engine {
     pub(super) options: SchedulerOptions,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) judge: Judge,
-    pub(super) held_bytes: fn() -> Option<u64>,
+    pub(super) own: Own,
+    pub(super) bound: Bound,
     pub(super) shared: Arc<Shared>,
     pub(super) fanout: Arc<FanOut>,
     pub(super) slots: Vec<Slot>,
@@ -61,7 +63,7 @@ pub(super) struct Asked {
 }
 
 impl Engine {
-    /// Runs until somebody calls `stop`.
+    /// Runs until somebody calls `stop`, or leakline has to end by itself.
     pub(super) async fn run(&mut self) {
         self.take_over();
         self.look_for_runtimes();
@@ -72,6 +74,9 @@ impl Engine {
             self.take(Cause::Baseline, begun, begun, self.options.deadline_at(self.interval)).await;
         }
         while !self.shared.stopping() {
+            if let Some(ending) = self.must_end() {
+                return self.end_by_itself(ending).await;
+            }
             self.take_over();
             while let Ok(answer) = self.answers.try_recv() {
                 self.answered(answer);
@@ -235,7 +240,7 @@ impl Engine {
         // Both ways: the clock counts suspend, and tokio's timer is not moved when somebody sets the wall clock.
         let look_in = look_at.map(|at| at.saturating_sub(now.boot_nanos));
         let wake_at = look_in.map_or(next, |left| next.min(now.unix_nanos.saturating_add(left)));
-        let look = Duration::from_nanos(look_in.unwrap_or_default());
+        let look = look_in.map_or(LOOK_EVERY, |left| LOOK_EVERY.min(Duration::from_nanos(left)));
         tokio::select! {
             biased;
             () = self.shared.wake.notified() => {}
@@ -244,7 +249,7 @@ impl Engine {
             Some(command) = self.commands.next() => self.note(command),
             Some(request) = self.requests.recv() => self.asked.requests.push(request),
             () = patient_sleep(self.clock.as_ref(), wake_at, &mut self.early_wakes) => {}
-            () = tokio::time::sleep(look), if look_in.is_some() => {}
+            () = tokio::time::sleep(look) => {}
         }
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::StartError;
 use super::alignment::nanos;
 use super::door::{self, Door};
+use super::own::Ending;
 use super::shared::{Request, Shared, lock};
 use crate::clock::Clock;
 use crate::command::{Command, CommandSender};
@@ -129,6 +130,11 @@ impl SchedulerHandle {
         self.shared.baseline()
     }
 
+    /// Why the agent ended by itself; `None` while it runs, and when somebody stopped it.
+    pub fn ended_by_itself(&self) -> Option<Ending> {
+        self.shared.ending()
+    }
+
     /// The verdict after the last snapshot, the worst first.
     pub fn verdicts(&self) -> Arc<[Verdict]> {
         self.shared.verdicts()
@@ -170,6 +176,10 @@ impl SchedulerHandle {
         let mut threads = lock(&self.threads);
         let (ended, running) = threads.drain(..).partition(JoinHandle::is_finished);
         *threads = running;
+        // The last thread of a process runs its exit handlers, and cannot wait for itself.
+        if self.shared.ending() == Some(Ending::HostOver) {
+            return !threads.is_empty();
+        }
         for thread in ended {
             // Its panics were caught on it.
             let _ = JoinHandle::join(thread);

@@ -9,6 +9,7 @@ mod door;
 mod engine;
 mod handle;
 mod options;
+mod own;
 mod shared;
 mod slot;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use tokio::sync::mpsc;
 use self::alignment::Alignment;
 use self::door::Door;
 use self::engine::{Asked, Engine, Judge};
+use self::own::Bound;
 use self::shared::Shared;
 use crate::clock::Clock;
 use crate::command::{CommandReceiver, CommandSender};
@@ -39,6 +41,7 @@ use crate::verdict::{CloserLook, VerdictEngine};
 
 pub use self::handle::{SchedulerHandle, Stopped};
 pub use self::options::SchedulerOptions;
+pub use self::own::{Ending, Own};
 
 /// Threads of the host that may wait for a snapshot before one more has to try again.
 const MAX_REQUESTS: usize = 256;
@@ -80,7 +83,7 @@ pub enum StartError {
         /// The probe's name.
         name: String,
     },
-    /// The system gave no thread, or no descriptors for its runtime.
+    /// The system gave no thread.
     #[error("cannot start a thread: {source}: {name}")]
     Thread {
         /// What the system said.
@@ -98,7 +101,7 @@ impl Scheduler {
     /// Starts the threads and returns; the first snapshot, the baseline, is theirs to take.
     ///
     /// `session` goes to every sink, and its host's limit to the verdict. `commands` is a whole channel, so that a sink
-    /// could be given a sender before. `held_bytes` says what the agent holds, for every snapshot's own cost.
+    /// could be given a sender before. `own` says what the agent holds, and whether it has to end by itself.
     pub fn start(
         options: SchedulerOptions,
         session: Session,
@@ -106,12 +109,12 @@ impl Scheduler {
         probes: Vec<Box<dyn Probe>>,
         sinks: Vec<Box<dyn Sink>>,
         commands: (CommandSender, CommandReceiver),
-        held_bytes: fn() -> Option<u64>,
+        own: Own,
     ) -> Result<SchedulerHandle, StartError> {
         let limit = session.host.limit.as_ref().map(|(bytes, _)| *bytes);
         let mut verdicts = VerdictEngine::default();
         let judge: Judge = Box::new(move |snapshot| verdicts.push(snapshot, limit));
-        Self::start_with_judge(options, session, clock, (probes, sinks), commands, held_bytes, judge)
+        Self::start_with_judge(options, session, clock, (probes, sinks), commands, own, judge)
     }
 
     fn start_with_judge(
@@ -120,7 +123,7 @@ impl Scheduler {
         clock: Arc<dyn Clock>,
         (probes, sinks): Plugged,
         commands: (CommandSender, CommandReceiver),
-        held_bytes: fn() -> Option<u64>,
+        own: Own,
         judge: Judge,
     ) -> Result<SchedulerHandle, StartError> {
         let identities = door::identify(&probes)?;
@@ -156,7 +159,8 @@ impl Scheduler {
             options,
             clock: Arc::clone(&clock),
             judge,
-            held_bytes,
+            own,
+            bound: Bound::default(),
             shared: Arc::clone(&shared),
             fanout: Arc::clone(&fanout),
             slots: Vec::new(),

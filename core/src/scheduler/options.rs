@@ -48,6 +48,11 @@ pub struct SchedulerOptions {
     /// Estimated bytes that wait for one sink. Default 8 MiB: three profiles of 100,000 sites. The newest snapshot is
     /// kept even when it alone is larger. Sinks share what they wait for, so they do not add up.
     pub max_queue_bytes: u64,
+    /// Bytes that the agent may hold in all, but for an open window. Beyond, it drops what waits for sinks; far beyond (by
+    /// half) for longer than 10 s, it ends. Default 16 MiB: a tenth of what a small service takes.
+    pub max_own_bytes: u64,
+    /// Bytes that it may hold besides while a window is open. Default 48 MiB: a million recorded allocations.
+    pub max_window_bytes: u64,
     /// Marks that wait for one sink. Default 1024: a burst of events; each takes at most a few hundred bytes.
     pub max_queue_marks: usize,
 }
@@ -69,6 +74,8 @@ impl Default for SchedulerOptions {
             window_when_leaking: None,
             max_queue_snapshots: 64,
             max_queue_bytes: 8 * 1024 * 1024,
+            max_own_bytes: 16 * 1024 * 1024,
+            max_window_bytes: 48 * 1024 * 1024,
             max_queue_marks: 1024,
         }
     }

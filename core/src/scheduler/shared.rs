@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::own::Ending;
 use crate::model::{Cause, GaugeKind, Snapshot};
 use crate::verdict::Verdict;
 
@@ -31,6 +32,8 @@ pub(super) struct Shared {
     /// A probe that had attached was stuck, and so was not detached.
     undetached: AtomicBool,
     ended: AtomicBool,
+    /// Why the agent ended by itself.
+    ending: Mutex<Option<Ending>>,
     /// Until when the tick in hand may take, by boot time, because the host is about to end.
     hurry: AtomicU64,
     /// How long probes may take to detach.
@@ -55,6 +58,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             undetached: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            ending: Mutex::new(None),
             hurry: AtomicU64::new(u64::MAX),
             detach_until: Mutex::new(None),
             wake: Notify::new(),
@@ -151,6 +155,14 @@ impl Shared {
     /// The scheduler has ended, however it came.
     pub(super) fn end(&self) {
         self.ended.store(true, Ordering::Release);
+    }
+
+    pub(super) fn end_by_itself(&self, ending: Ending) {
+        lock(&self.ending).get_or_insert(ending);
+    }
+
+    pub(super) fn ending(&self) -> Option<Ending> {
+        *lock(&self.ending)
     }
 
     pub(super) fn ended(&self) -> bool {

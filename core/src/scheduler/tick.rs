@@ -140,7 +140,7 @@ impl Engine {
         OwnCost {
             cpu: lanes + self.fanout.cpu() + self.clock.thread_cpu().unwrap_or_default(),
             wall: Duration::from_nanos(now.boot_nanos.saturating_sub(self.started.boot_nanos)),
-            held_bytes: (self.held_bytes)(),
+            held_bytes: (self.own.held_bytes)(),
             longest_stall: self.slots.iter().map(Slot::longest_stall).max().unwrap_or_default(),
             sinks: self.fanout.stats(),
         }

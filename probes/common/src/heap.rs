@@ -8,9 +8,20 @@
 //!
 //! Memory comes from the kernel by system calls, not by the C library's `mmap`: that may be hooked, by leakline itself, and
 //! the hook allocates here.
+//!
+//! When the kernel gives no more, Rust aborts the process, which is the host. So a reserve serves then, and
+//! [`is_out_of_memory`] tells the agent to end. The reserve is a part of the library's own zeroed data: mapped with the
+//! library, so that it cannot fail to be there, and without a page behind it until it is used. (A limit refuses mappings, not
+//! pages, so touching it early would only cost.) When the reserve is spent too, a thread of leakline's waits a moment for
+//! memory and then ends, at once and without unwinding, which would allocate. On a thread of the host's there is nothing
+//! left but Rust's abort: hooks on it must look at [`is_out_of_memory`] first, and pass through.
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed, Ordering::Release};
+
+static OUT_OF_MEMORY: AtomicBool = AtomicBool::new(false);
+/// A `fn()`, or null.
+static GIVE_BACK: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
@@ -36,6 +47,18 @@ impl OwnHeap {
     pub fn survive_forks() {
         blocks::survive_forks();
     }
+}
+
+/// Whether the kernel refused memory once: the agent ends then, and hooks pass through without allocating. Never false again.
+#[inline]
+pub fn is_out_of_memory() -> bool {
+    OUT_OF_MEMORY.load(Relaxed)
+}
+
+/// Called on a thread of leakline's right before it ends for want of memory: what it holds and the host waits for (such as
+/// an interpreter's lock) must be given back here, without allocating. One for each library; the last one given counts.
+pub fn before_thread_ends(give_back: fn()) {
+    GIVE_BACK.store(give_back as *mut (), Release);
 }
 
 fn grew(by: usize) {
@@ -87,11 +110,15 @@ unsafe impl GlobalAlloc for OwnHeap {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod blocks {
     use std::alloc::Layout;
+    use std::cell::UnsafeCell;
     use std::ptr::null_mut;
     use std::sync::Once;
+    use std::sync::atomic::{AtomicBool, Ordering::Acquire, Ordering::Relaxed};
+    use std::time::Duration;
 
     use dlmalloc::{Allocator, Dlmalloc};
 
+    use super::{GIVE_BACK, OUT_OF_MEMORY};
     use crate::sampler::lock::Lock;
 
     static HEAP: Lock<Dlmalloc<Kernel>> = Lock::new(Dlmalloc::new_with_allocator(Kernel));
@@ -105,6 +132,35 @@ mod blocks {
     /// As in linux/mman.h; the crate libc does not have it for Android.
     const MREMAP_MAYMOVE: libc::c_int = 1;
 
+    /// What serves when the kernel gives no more: what is in hand at that moment, and an orderly end. A snapshot's encoding
+    /// takes a few hundred KiB.
+    const RESERVE_BYTES: usize = 1 << 20;
+
+    /// `EXTERN_BIT` of dlmalloc, which keeps it from giving the region back, and ours, which says so once more.
+    const RESERVED: u32 = 0b11;
+
+    /// Another thread of ours that ends, or the host, may give back enough meanwhile.
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const NAP: Duration = Duration::from_millis(20);
+
+    #[repr(align(16384))]
+    struct Reserve(UnsafeCell<[u8; RESERVE_BYTES]>);
+
+    // SAFETY: it is handed out once, by `take_reserve`, and is the heap's from then on.
+    unsafe impl Sync for Reserve {}
+
+    static RESERVE: Reserve = Reserve(UnsafeCell::new([0; RESERVE_BYTES]));
+    static RESERVE_TAKEN: AtomicBool = AtomicBool::new(false);
+
+    /// The kernel has refused `size` bytes.
+    fn take_reserve(size: usize) -> (*mut u8, usize, u32) {
+        OUT_OF_MEMORY.store(true, Relaxed);
+        if size > RESERVE_BYTES || RESERVE_TAKEN.swap(true, Acquire) {
+            return (null_mut(), 0, 0);
+        }
+        (RESERVE.0.get().cast(), RESERVE_BYTES, RESERVED)
+    }
+
     /// Memory by system calls.
     struct Kernel;
 
@@ -115,7 +171,7 @@ mod blocks {
             let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             // SAFETY: a new mapping at an address of the kernel's choice.
             let region = unsafe { libc::syscall(SYS_MMAP, 0_usize, size, access, kind, -1_isize, 0_usize) };
-            if region == -1 { (null_mut(), 0, 0) } else { (region as *mut u8, size, 0) }
+            if region == -1 { take_reserve(size) } else { (region as *mut u8, size, 0) }
         }
 
         fn remap(&self, region: *mut u8, old: usize, new: usize, can_move: bool) -> *mut u8 {
@@ -135,8 +191,9 @@ mod blocks {
             (unsafe { libc::syscall(libc::SYS_munmap, region, size) }) == 0
         }
 
-        fn can_release_part(&self, _: u32) -> bool {
-            true
+        fn can_release_part(&self, flags: u32) -> bool {
+            // As dlmalloc passes them: without its own bit.
+            flags != RESERVED >> 1
         }
 
         fn allocates_zeros(&self) -> bool {
@@ -150,12 +207,12 @@ mod blocks {
 
     pub(super) unsafe fn allocate(layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise about `layout` is passed on.
-        HEAP.with(|heap| unsafe { heap.malloc(layout.size(), layout.align()) })
+        or_end(|| HEAP.with(|heap| unsafe { heap.malloc(layout.size(), layout.align()) }))
     }
 
     pub(super) unsafe fn allocate_zeroed(layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise about `layout` is passed on.
-        HEAP.with(|heap| unsafe { heap.calloc(layout.size(), layout.align()) })
+        or_end(|| HEAP.with(|heap| unsafe { heap.calloc(layout.size(), layout.align()) }))
     }
 
     pub(super) unsafe fn free(block: *mut u8, layout: Layout) {
@@ -165,7 +222,46 @@ mod blocks {
 
     pub(super) unsafe fn reallocate(block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // SAFETY: the caller's promises about `block`, `layout` and `new_size` are passed on.
-        HEAP.with(|heap| unsafe { heap.realloc(block, layout.size(), layout.align(), new_size) })
+        or_end(|| HEAP.with(|heap| unsafe { heap.realloc(block, layout.size(), layout.align(), new_size) }))
+    }
+
+    /// What `ask` gives. Null for a thread of the host's alone; one of ours does not come back from here without memory.
+    #[inline]
+    fn or_end(ask: impl Fn() -> *mut u8) -> *mut u8 {
+        let block = ask();
+        if block.is_null() { again_or_end(&ask) } else { block }
+    }
+
+    #[cold]
+    fn again_or_end(ask: &dyn Fn() -> *mut u8) -> *mut u8 {
+        if !on_a_thread_of_ours() {
+            return null_mut();
+        }
+        for _ in 0..PATIENCE.as_millis() / NAP.as_millis() {
+            std::thread::sleep(NAP);
+            let block = ask();
+            if !block.is_null() {
+                return block;
+            }
+        }
+        let give_back = GIVE_BACK.load(Acquire);
+        if !give_back.is_null() {
+            // SAFETY: only `before_thread_ends` writes here, and it writes a `fn()`.
+            let give_back = unsafe { std::mem::transmute::<*mut (), fn()>(give_back) };
+            give_back();
+        }
+        // Whoever joins this thread is woken by the kernel. Its stack stays mapped, which the process's end takes care of.
+        // SAFETY: ends the calling thread, which is leakline's own.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+        null_mut()
+    }
+
+    /// Every thread of ours is named so, by us. The name is the kernel's, so asking for it allocates nothing.
+    fn on_a_thread_of_ours() -> bool {
+        let mut name = [0_u8; 16];
+        // SAFETY: the kernel writes at most 16 bytes.
+        unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+        name.starts_with(b"leakline")
     }
 
     pub(super) fn survive_forks() {

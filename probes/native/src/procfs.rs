@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
-use leakline_core::OwnDescriptor;
+use leakline_core::KeptFile;
 
 use crate::error::NativeError;
 use crate::parse;
@@ -18,20 +18,17 @@ const MOST_BYTES: usize = 1 << 20;
 /// These keep showing the memory that they were opened of, whatever becomes of the thread or of the rights to open them.
 const KEPT: [&str; 4] = ["maps", "smaps", "smaps_rollup", "pagemap"];
 
-/// An open file and the entry that it was opened through. One of this process is leakline's own descriptor.
+/// An open file and the entry that it was opened through. In the host's own process its number may become the host's.
 #[derive(Debug)]
 struct Open {
-    file: File,
+    file: KeptFile,
     entry: i64,
-    _own: Option<OwnDescriptor>,
 }
 
 impl Open {
     fn new(target: &Target, name: &str) -> io::Result<Self> {
         let (file, entry) = (target.open(name)?, target.entry());
-        // Another process is read by a watcher, whose descriptors nobody counts.
-        let _own = matches!(target, Target::Own).then(|| OwnDescriptor::new(file.as_raw_fd()));
-        Ok(Self { file, entry, _own })
+        Ok(Self { file: KeptFile::new(file)?, entry })
     }
 }
 
@@ -160,15 +157,16 @@ impl ProcFile {
         self.read_pieces(action).map_err(|source| NativeError::Read { source, path: self.path() })
     }
 
-    /// Opens where needed: at first, through another entry than before (a fork has another one, too), and after a failure.
+    /// Opens where needed: at first, through another entry than before (a fork has another one, too), after a failure, and
+    /// when the program has closed it.
     fn read_pieces<T>(&mut self, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
         let entry = self.target.entry();
         let is_kept = self.is_others() && KEPT.contains(&self.name);
         let open = match self.open.take() {
-            Some(open) if open.entry == entry || is_kept => open,
+            Some(open) if (open.entry == entry || is_kept) && open.file.is_ours() => open,
             _ => Open::new(&self.target, self.name)?,
         };
-        let outcome = read(&open.file);
+        let outcome = open.file.get().and_then(read);
         if outcome.is_ok() {
             self.open = Some(open);
         }

@@ -3,9 +3,13 @@
 //! Never makes entries, and never ends before the sink does, whatever the collector answers.
 
 use std::error::Error;
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use hyper_util::rt::TokioIo;
 use leakline_core::{Command, CommandSender};
 use leakline_proto::v1::agent_message::Body as Out;
 use leakline_proto::v1::collector_client::CollectorClient;
@@ -15,12 +19,15 @@ use prost::Message as _;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::Service;
+use tonic::codegen::http::Uri;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status, Streaming};
 
 use crate::backoff::Backoff;
 use crate::buffer::{Buffer, FromTheFuture};
 use crate::options::GrpcOptions;
+use crate::socket::Socket;
 
 /// Longest pause between attempts once the sink is being closed: the host waits for it.
 const CLOSING_PAUSE: Duration = Duration::from_millis(200);
@@ -68,6 +75,32 @@ pub(crate) struct Connection {
     pub(crate) session: v1::Session,
     pub(crate) shared: Arc<Shared>,
     pub(crate) commands: CommandSender,
+}
+
+/// How a conversation gets its connection. See `socket` for why this is not tokio's own.
+#[derive(Debug, Clone, Copy)]
+struct Connector {
+    patience: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Socket>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Socket>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, address: Uri) -> Self::Future {
+        let patience = self.patience;
+        Box::pin(async move {
+            let host = address.host().unwrap_or_default();
+            // `address::url` refuses one without a port.
+            let port = address.port_u16().unwrap_or_default();
+            Socket::connect(host, port, patience).await.map(TokioIo::new)
+        })
+    }
 }
 
 /// How a conversation ended.
@@ -159,7 +192,8 @@ impl Connection {
             .keep_alive_timeout(self.options.keepalive_timeout)
             .keep_alive_while_idle(true);
         // Resolving a name is not under the endpoint's own timeout.
-        let channel = timeout(2 * patience, endpoint.connect())
+        let connector = Connector { patience };
+        let channel = timeout(2 * patience, endpoint.connect_with_connector(connector))
             .await
             .map_err(|_| self.failure(&format!("no connection within {:?}", 2 * patience), false))?
             .map_err(|error| self.unreachable(&error))?;

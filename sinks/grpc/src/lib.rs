@@ -12,6 +12,7 @@ mod buffer;
 mod connection;
 mod options;
 mod sink;
+mod socket;
 
 pub use address::AddressError;
 pub use options::GrpcOptions;

@@ -176,7 +176,7 @@ fn a_clock_that_returns_early_time_and_again_does_not_keep_a_core_busy() {
         Arc::clone(&clock) as Arc<dyn Clock>,
         (Vec::new(), Vec::new()),
         crate::command_channel(),
-        || None,
+        super::kit::unbound(|| None),
         Box::new(|_| Vec::new()),
     );
     std::thread::sleep(Duration::from_millis(300));

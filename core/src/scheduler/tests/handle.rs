@@ -4,7 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::kit::{MINUTE, PATIENCE, Rig, Script, eventually, impatient, options, scripted_sink, status};
+use super::kit::{
+    MINUTE, PATIENCE, Rig, Script, eventually, impatient, options, scripted_sink, status, unbound,
+};
 use crate::conformance::{TestClock, sample_session};
 use crate::{Cause, Clock, Command, Layer, Scheduler, SchedulerOptions, StartError, command_channel};
 
@@ -261,7 +263,15 @@ fn check_start(probes: &[&'static str], sinks: &[&'static str], expected: &str) 
     let probes = probes.iter().map(|name| Box::new(Named(name)) as Box<dyn crate::Probe>).collect();
     let sinks = sinks.iter().map(|name| scripted_sink(&Script::new(name, "", ""))).collect();
     let started = catch_unwind(AssertUnwindSafe(|| {
-        Scheduler::start(options(), sample_session(), clock, probes, sinks, command_channel(), || None)
+        Scheduler::start(
+            options(),
+            sample_session(),
+            clock,
+            probes,
+            sinks,
+            command_channel(),
+            unbound(|| None),
+        )
     }));
     let error: StartError = started.expect("a panic crossed into the host").unwrap_err();
     assert_eq!(error.to_string(), expected);

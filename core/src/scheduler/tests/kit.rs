@@ -34,6 +34,11 @@ pub(super) fn impatient() -> SchedulerOptions {
     SchedulerOptions { first_reader_wait: short, gauges_wait: short, ..options() }
 }
 
+/// An agent that holds `held_bytes` and never has to end.
+pub(super) fn unbound(held_bytes: fn() -> Option<u64>) -> Own {
+    Own { held_bytes, must_end: || None }
+}
+
 pub(super) struct Rig {
     pub(super) clock: Arc<TestClock>,
     pub(super) handle: SchedulerHandle,
@@ -53,8 +58,23 @@ impl Rig {
     pub(super) fn start_with(
         options: SchedulerOptions,
         probes: &[&Arc<Script>],
+        sinks: Vec<Box<dyn Sink>>,
+        judge: Judge,
+    ) -> Self {
+        Self::start_all(options, probes, sinks, judge, unbound(|| Some(4711)))
+    }
+
+    /// Without probes, in a process that says `own`.
+    pub(super) fn start_own(options: SchedulerOptions, own: Own) -> Self {
+        Self::start_all(options, &[], Vec::new(), Box::new(|_| Vec::new()), own)
+    }
+
+    fn start_all(
+        options: SchedulerOptions,
+        probes: &[&Arc<Script>],
         mut sinks: Vec<Box<dyn Sink>>,
         judge: Judge,
+        own: Own,
     ) -> Self {
         let clock = TestClock::new();
         let (sender, records) = sync_channel(20_000);
@@ -67,7 +87,7 @@ impl Rig {
             Arc::clone(&clock) as Arc<dyn Clock>,
             (probes, sinks),
             (commands.clone(), receiver),
-            || Some(4711),
+            own,
             judge,
         );
         Self { clock, handle: handle.unwrap(), commands, records }

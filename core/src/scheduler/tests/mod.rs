@@ -5,6 +5,7 @@ mod added;
 mod clocks;
 mod handle;
 mod kit;
+mod own;
 mod probes;
 mod requests;
 mod sinks;

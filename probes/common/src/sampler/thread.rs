@@ -9,6 +9,7 @@
 use std::cell::Cell;
 
 use super::random::Random;
+use crate::heap;
 
 /// One thread's state.
 #[derive(Debug)]
@@ -75,7 +76,8 @@ impl Thread {
         let kept = drawn_with >= mean || self.uniform() * (mean as f64) < drawn_with as f64;
         let next = self.draw(mean);
         self.left.set(next);
-        kept
+        // A sample allocates, and without memory that would end the host: from then on every hook passes through.
+        kept && !heap::is_out_of_memory()
     }
 
     /// Goes inside a hook; `None` when this thread is inside already: what it allocates there is not the host's doing, or

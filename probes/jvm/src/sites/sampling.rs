@@ -255,7 +255,7 @@ unsafe extern "system" fn sampled(
     class: sys::jclass,
     size: i64,
 ) {
-    if !ON.load(Acquire) || IS_OWN.get() {
+    if !ON.load(Acquire) || IS_OWN.get() || leakline_probing::heap::is_out_of_memory() {
         return;
     }
     // SAFETY: the JVM gave this environment, and it is never disposed of while it has a callback.
