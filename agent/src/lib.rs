@@ -38,6 +38,8 @@ pub mod preload;
 mod running;
 mod stats;
 mod threads;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod watched;
 
 pub use clock::SystemClock;
 pub use compose::{java_agent, use_java_vm};

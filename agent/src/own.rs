@@ -14,6 +14,11 @@ pub(crate) fn must_end() -> Option<Ending> {
     (main_thread_has_ended() && only_ours_are_left()).then_some(Ending::HostOver)
 }
 
+/// As [`must_end`], in a watcher: the host's threads are its own affair.
+pub(crate) fn must_end_watching() -> Option<Ending> {
+    heap::is_out_of_memory().then_some(Ending::OutOfMemory)
+}
+
 /// A thread that ends gives its list of robust locks back to the kernel, and the C library gives each thread one when it
 /// begins. A C library that does not (musl, Android's) never shows an ended main thread here.
 fn main_thread_has_ended() -> bool {

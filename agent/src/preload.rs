@@ -1,6 +1,7 @@
 //! What the preloaded library does when it is loaded into a process and when that process ends.
 //! Decides first whether the process is any of its business; in one that is not, it only takes its own variables out
-//! of the environment. Never writes to stdout, never fails the host.
+//! of the environment. Then it makes a watcher beside the process, or, where there can be none, starts the agent inside.
+//! Never writes to stdout, never fails the host.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,13 +9,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use leakline_probing::shared::Sharing;
 use leakline_probing::{heap::OwnHeap, loader};
 
 use crate::config::Config;
-use crate::{running, threads};
+use crate::{compose, running, threads, watched};
 
 #[doc(hidden)]
-pub use leakline_native::shims;
+pub use crate::watched::{Way, ends, moments, remember_arguments};
+#[doc(hidden)]
+pub use leakline_native::{pass_over, shims};
 
 /// How often a settling agent looks whether a runtime has shown up.
 const SETTLE_POLL: Duration = Duration::from_millis(5);
@@ -24,6 +28,9 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// The config until the agent is started, by whoever takes it; locked while that goes on.
 static WAITING: Mutex<Option<Config>> = Mutex::new(None);
+
+/// Why there is no watcher, until it is in the recording.
+static INSIDE: Mutex<Option<String>> = Mutex::new(None);
 
 /// The process that loaded the library with business in it. A forked child is another.
 static LOADED_IN: AtomicU32 = AtomicU32::new(0);
@@ -69,18 +76,35 @@ fn business(pid: u32, wanted: Option<&str>, children: bool) -> Business {
 
 fn watch(mut config: Config, child: Option<u32>) {
     LOADED_IN.store(std::process::id(), Ordering::Release);
-    OwnHeap::survive_forks();
     if let Some(pid) = child {
         // One file cannot hold two sessions at once.
         config.file = config.file.map(|file| with_suffix(file, pid));
     }
     log_to_stderr();
+    match watched::start(&config) {
+        Ok(()) => compose::before_python_ends(&config),
+        Err(why) => {
+            *INSIDE.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+            OwnHeap::survive_forks();
+            if let Some(options) = compose::native_options(&config) {
+                leakline_native::begin_early(&options, Sharing::Private);
+            }
+            start_inside(config);
+            return;
+        }
+    }
+    begin_with_python(&config);
+}
+
+fn begin_with_python(config: &Config) {
     if config.python_mode != crate::PythonMode::Off {
-        leakline_python::early::install(crate::compose::python_options(&config));
+        leakline_python::early::install(compose::python_options(config));
     }
-    if let Some(options) = crate::compose::native_options(&config) {
-        leakline_native::begin_early(&options);
-    }
+}
+
+/// The agent on threads of the host's process.
+fn start_inside(config: Config) {
+    begin_with_python(&config);
     let settle = config.settle;
     *WAITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(config);
     let started = threads::with_signals_blocked(|| {
@@ -110,13 +134,28 @@ fn start_once() {
     STARTED.store(true, Ordering::Release);
     // Held to the end: a host that ends meanwhile waits for what it is to end.
     let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(Err(error)) = waiting.take().map(running::start) {
-        tell(&error.to_string());
+    let Some(config) = waiting.take() else { return };
+    match running::start(config) {
+        Ok(()) => {
+            let why = INSIDE.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(why) = why {
+                // The agent runs: it was started above.
+                let _ =
+                    running::mark(&format!("leakline: works inside the program, without a watcher: {why}"));
+            }
+        }
+        Err(error) => tell(&error.to_string()),
     }
 }
 
-/// Called by the loader when the process ends in an orderly way, after `main` and the host's own exit handlers.
+/// Called by the loader when the process ends in an orderly way, after `main` and the host's own exit handlers: for what
+/// has not gone by one of the ways that [`ends`] is called from.
 pub fn on_unload() {
+    ends(Way::Exit);
+}
+
+/// The end of an agent inside: before the first exit handler, where that can be seen.
+pub(crate) fn ends_inside() {
     // In a forked child, and in a process that was left alone, there is nothing to end.
     if LOADED_IN.load(Ordering::Acquire) != std::process::id() {
         return;

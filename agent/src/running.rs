@@ -1,4 +1,5 @@
 //! The one agent of this process: started, asked, stopped, and left alone in a forked child.
+//! Where a watcher runs beside the process, it is the agent, and these calls go to it.
 //! Never panics and never waits longer than it says: the host is in these calls.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,10 +10,11 @@ use leakline_core::{Probe, ProbeRequest, SchedulerHandle, Sink, Snapshot, StartE
 
 use crate::config::Config;
 use crate::stats::Stats;
-use crate::{compose, custom, threads};
+use crate::watched::commands::{self, Asked};
+use crate::{compose, custom, threads, watched};
 
 /// How long `snapshot_now` waits for the slowest probe.
-const SNAPSHOT_WAIT: Duration = Duration::from_secs(60);
+pub(crate) const SNAPSHOT_WAIT: Duration = Duration::from_secs(60);
 
 static AGENT: Mutex<Option<Running>> = Mutex::new(None);
 
@@ -46,6 +48,11 @@ pub enum AgentError {
         /// How long it was waited for.
         waited: Duration,
     },
+    /// leakline watches this process from another one, which cannot call a probe of this one's code.
+    #[error(
+        "leakline watches this program from a process beside it and cannot take a probe written in Rust: run it with LEAKLINE_WATCHER=off"
+    )]
+    Watched,
     /// Too many requests wait already, or the agent has ended.
     #[error("too many requests wait already")]
     Busy,
@@ -71,7 +78,7 @@ pub fn start_with(
 ) -> Result<(), AgentError> {
     refuse_in_forked_child()?;
     let mut agent = lock();
-    if agent.is_some() {
+    if agent.is_some() || watched::runs() {
         return Err(AgentError::AlreadyRunning);
     }
     custom::begin_waiting();
@@ -83,12 +90,26 @@ pub fn start_with(
 
 /// Whether an agent runs in this process.
 pub fn is_running() -> bool {
-    handle().is_ok()
+    refuse_in_forked_child().is_ok() && (watched::runs() || handle().is_ok())
+}
+
+/// A watcher is the agent of this process.
+pub(crate) fn has_a_watcher() {
+    OWNER.store(std::process::id(), Ordering::Release);
+}
+
+/// Whether the watcher is to be asked; an error in a forked child.
+fn asks_watcher() -> Result<bool, AgentError> {
+    refuse_in_forked_child()?;
+    Ok(watched::runs())
 }
 
 /// Has a probe of the host's own read from the next tick on, beside those that [`start_with`] was given: for what comes up
 /// while the agent runs. It goes when the agent is stopped; at most 16 can be added.
 pub fn add_probe(probe: Box<dyn Probe>) -> Result<(), AgentError> {
+    if asks_watcher()? {
+        return Err(AgentError::Watched);
+    }
     let handle = handle()?;
     threads::with_signals_blocked(|| handle.add_probe(probe))?;
     Ok(())
@@ -97,11 +118,17 @@ pub fn add_probe(probe: Box<dyn Probe>) -> Result<(), AgentError> {
 /// Takes a snapshot now, besides the aligned ones, and waits for it: up to a minute when a runtime is busy.
 /// Must not be called while holding the GIL, which the Python probe needs.
 pub fn snapshot_now() -> Result<Arc<Snapshot>, AgentError> {
+    if asks_watcher()? {
+        return commands::snapshot(SNAPSHOT_WAIT);
+    }
     handle()?.snapshot_now(SNAPSHOT_WAIT).ok_or(AgentError::TimedOut { waited: SNAPSHOT_WAIT })
 }
 
 /// Current and peak memory per layer, and the agent's own cost, as of the last snapshot.
 pub fn stats() -> Result<Stats, AgentError> {
+    if asks_watcher()? {
+        return commands::stats();
+    }
     let handle = handle()?;
     let snapshot = match handle.latest() {
         Some(snapshot) => snapshot,
@@ -110,14 +137,21 @@ pub fn stats() -> Result<Stats, AgentError> {
     Ok(Stats::new(snapshot, &handle.peaks()))
 }
 
-/// Tells a named event of the host (a reconnect, the app going to the background). Never blocks.
+/// Tells a named event of the host (a reconnect, the app going to the background). Never blocks; where a watcher is the
+/// agent, it waits until that has taken it, some microseconds.
 pub fn mark(name: &str) -> Result<(), AgentError> {
+    if asks_watcher()? {
+        return commands::tell(&Asked::Mark(name.to_owned()));
+    }
     handle()?.mark(name);
     Ok(())
 }
 
 /// Takes a snapshot that growth is counted from from now on. Does not wait for it.
 pub fn reset_baseline() -> Result<(), AgentError> {
+    if asks_watcher()? {
+        return commands::tell(&Asked::ResetBaseline);
+    }
     handle()?.reset_baseline();
     Ok(())
 }
@@ -125,21 +159,33 @@ pub fn reset_baseline() -> Result<(), AgentError> {
 /// Records every allocation for a while: takes a snapshot when the window is open, and one when its time has passed.
 /// Does not wait. A runtime whose probe cannot do it says so in the notes of its next reading.
 pub fn open_window(window: Window) -> Result<(), AgentError> {
+    if asks_watcher()? {
+        return commands::open_window(&window);
+    }
     ask(ProbeRequest::OpenWindow(window))
 }
 
 /// Ends the window that is open, with a last snapshot of it. Does not wait.
 pub fn close_window() -> Result<(), AgentError> {
+    if asks_watcher()? {
+        return commands::tell(&Asked::CloseWindow);
+    }
     ask(ProbeRequest::CloseWindow)
 }
 
 /// Counts objects by type, and who holds those of the growing types, with a snapshot taken now. Does not wait.
 pub fn take_census() -> Result<(), AgentError> {
+    if asks_watcher()? {
+        return commands::tell(&Asked::Census);
+    }
     ask(ProbeRequest::Census)
 }
 
 /// Looks for cycles across the heaps of Python and Java, with a snapshot taken now. Does not wait.
 pub fn look_for_cycles() -> Result<(), AgentError> {
+    if asks_watcher()? {
+        return commands::tell(&Asked::Cycles);
+    }
     ask(ProbeRequest::Cycles)
 }
 
@@ -149,6 +195,9 @@ fn ask(request: ProbeRequest) -> Result<(), AgentError> {
 
 /// Ticks at multiples of `interval` from now on.
 pub fn set_interval(interval: Duration) -> Result<(), AgentError> {
+    if asks_watcher()? {
+        return commands::tell(&Asked::SetInterval(interval));
+    }
     handle()?.set_interval(interval);
     Ok(())
 }
@@ -159,6 +208,9 @@ pub fn set_interval(interval: Duration) -> Result<(), AgentError> {
 pub fn stop() {
     if refuse_in_forked_child().is_err() {
         return;
+    }
+    if watched::runs() {
+        watched::stop();
     }
     let running = lock().take();
     OWNER.store(0, Ordering::Release);
@@ -192,6 +244,9 @@ pub(crate) fn end() {
 /// The last snapshot while a runtime that is about to end can still be read. Called on the host's thread, which holds
 /// no lock of the runtime.
 pub(crate) fn runtime_is_closing(host_ends_with_it: bool) {
+    if watched::runs() {
+        return watched::runtime_is_closing(host_ends_with_it);
+    }
     let Ok(handle) = handle() else { return };
     let wait = lock().as_ref().map_or(Duration::ZERO, |running| running.final_wait);
     if host_ends_with_it {

@@ -59,6 +59,12 @@ pub trait Probe: Send + 'static {
     /// ever attached; not called when the lane is stuck in an earlier call.
     async fn detach(&mut self) {}
 
+    /// CPU time that other threads have used for this probe since it was made; never less than the last time. Asked before
+    /// and after each job: it counts in what the reading and leakline cost. For a probe that reads through another process.
+    fn cpu_elsewhere(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Whether this probe's gauges are read before the others' (a runtime with a lock that may take milliseconds to get).
     fn reads_first(&self) -> bool {
         false

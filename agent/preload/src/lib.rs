@@ -3,12 +3,16 @@
 //!
 //! Never here: a decision. A panic is caught at each of these edges.
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod ends;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod malloc;
 #[cfg(target_os = "linux")]
 mod thread_ends;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod threads;
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 use std::panic::catch_unwind;
 
 use leakline_probing::heap::OwnHeap;
@@ -19,16 +23,24 @@ static HEAP: OwnHeap = OwnHeap;
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static ON_LOAD: extern "C" fn() = on_load;
+static ON_LOAD: extern "C" fn(c_int, *mut *mut c_char) = on_load;
 
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static ON_UNLOAD: extern "C" fn() = on_unload;
 
-extern "C" fn on_load() {
+/// glibc tells what `main` is told; another C library tells nothing, and what would be read is not arguments then.
+extern "C" fn on_load(argc: c_int, argv: *mut *mut c_char) {
     #[cfg(target_os = "linux")]
     thread_ends::begin();
-    let _ = catch_unwind(leakline::preload::on_load);
+    let _ = catch_unwind(|| {
+        if cfg!(all(target_os = "linux", target_env = "gnu")) {
+            leakline::preload::remember_arguments(argc, argv);
+            #[cfg(all(target_os = "linux", target_env = "gnu"))]
+            ends::prepare();
+        }
+        leakline::preload::on_load();
+    });
 }
 
 extern "C" fn on_unload() {

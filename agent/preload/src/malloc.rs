@@ -37,5 +37,6 @@ exported! {
     mmap = mmap(address: *mut c_void, length: usize, access: c_int, flags: c_int, file: c_int, offset: i64) -> *mut c_void;
     mmap64 = mmap(address: *mut c_void, length: usize, access: c_int, flags: c_int, file: c_int, offset: i64) -> *mut c_void;
     munmap = munmap(address: *mut c_void, length: usize) -> c_int;
+    dlclose = dlclose(object: *mut c_void) -> c_int;
     mremap = mremap(address: *mut c_void, length: usize, new_length: usize, flags: c_int, new_address: *mut c_void) -> *mut c_void;
 }

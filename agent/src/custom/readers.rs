@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{CustomProbe, told};
-use crate::{running, threads};
+use crate::{running, threads, watched};
 
 /// Readers at a time: one for each interpreter of the host's that has probes.
 const MAX_READERS: usize = 8;
@@ -87,6 +87,7 @@ pub fn open() -> Option<u32> {
         readers.all.push(reader);
         number
     };
+    watched::lanes::readers_opened();
     // One that is not running yet finds the reader when it starts; one that has the probe already keeps it.
     running::add_probe(Box::new(CustomProbe)).ok();
     Some(number)

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::program::{self, NotRunnable, Obstacle};
-use super::{NativeMode, Options, PythonMode, locate, signal};
+use super::{NativeMode, Options, PythonMode, Watcher, locate, signal};
 use crate::style::warn;
 
 /// As shells answer.
@@ -22,6 +22,9 @@ const NOT_FOUND: u8 = 127;
 const NOT_EXECUTABLE: u8 = 126;
 /// How long a name server may hold up the start.
 const RESOLVE_WAIT: Duration = Duration::from_secs(1);
+
+/// Overwritten in place before `main` by `PID:WATCHER`, so that the environment stays where the kernel has put it.
+const WATCHED_BY: &str = "                     ";
 
 type Environment = BTreeMap<OsString, OsString>;
 
@@ -74,6 +77,8 @@ fn refuse(message: &str) {
 fn settings(options: &Options, environment: &Environment) -> Result<Vec<(&'static str, OsString)>> {
     let mut wanted: Vec<(&'static str, OsString)> =
         vec![("LEAKLINE_PID", std::process::id().to_string().into())];
+    // Room for the watcher to leave its number in: see `WATCHED_BY`.
+    wanted.push(("LEAKLINE_WATCHED_BY", WATCHED_BY.into()));
     let mut set = |name, value: Option<OsString>| wanted.extend(value.map(|value| (name, value)));
     set("LEAKLINE_CHILDREN", options.children.then(|| "1".into()));
     set("LEAKLINE_INTERVAL", options.interval.as_ref().map(|interval| interval.text.clone().into()));
@@ -102,6 +107,10 @@ fn settings(options: &Options, environment: &Environment) -> Result<Vec<(&'stati
             NativeMode::Off => "off".into(),
         }),
     );
+    set("LEAKLINE_WATCHER", options.watcher.map(|watcher| match watcher {
+        Watcher::On => "on".into(),
+        Watcher::Off => "off".into(),
+    }));
     // On a terminal a user wants to see lines, and few. These are habits of `run`, not options: they give way to
     // anything that the user set, and a settings file is the user's.
     let has_file = options.config.is_some() || environment.contains_key(OsStr::new("LEAKLINE_CONFIG"));
@@ -252,7 +261,7 @@ mod tests {
         let found: Vec<String> = settings(&options, &environment)
             .unwrap()
             .into_iter()
-            .filter(|(name, _)| *name != "LEAKLINE_PID")
+            .filter(|(name, _)| !["LEAKLINE_PID", "LEAKLINE_WATCHED_BY"].contains(name))
             .map(|(name, value)| format!("{}={}", name.trim_start_matches("LEAKLINE_"), value.display()))
             .collect();
         assert_eq!(found.join(" "), expected);
@@ -267,10 +276,10 @@ mod tests {
     fn every_option_becomes_its_variable() {
         check(
             "--interval 30s --collector h:1 -o /tmp/x.leak --frames 5 --python gauges --python-sample 4KiB --native gauges \
-             --native-sample 1MiB --children --quiet --config /etc/l.toml -- true",
+             --native-sample 1MiB --watcher off --children --quiet --config /etc/l.toml -- true",
             "",
             "CHILDREN=1 INTERVAL=30s COLLECTOR=h:1 FILE=/tmp/x.leak PYTHON_FRAMES=5 PYTHON_SAMPLE_BYTES=4KiB NATIVE_SAMPLE_BYTES=1MiB \
-             CONFIG=/etc/l.toml PYTHON_MODE=gauges NATIVE_MODE=gauges LOGCAT_TARGET=off",
+             CONFIG=/etc/l.toml PYTHON_MODE=gauges NATIVE_MODE=gauges WATCHER=off LOGCAT_TARGET=off",
         );
     }
 

@@ -1,4 +1,9 @@
 //! `leakline run`: puts the agent's library and its settings into the environment and becomes the command.
+//!
+//! The watcher is not made here but by the library, before the command's `main`: so there is one way for `run`, for
+//! `LD_PRELOAD` by hand and for programs that the command becomes by `exec`, and the watcher has the library at the same
+//! addresses as the program.
+//!
 //! Never forks, never starts a runtime, never stands between the command and its signals, terminal or exit status.
 
 #[cfg(target_os = "linux")]
@@ -32,6 +37,11 @@ The program is started in place of leakline: same process id, so Ctrl-C, SIGTERM
 control, input and the exit status are the program's own. 127 means that the command was
 not found and 126 that it cannot be executed, as in a shell.
 
+leakline works in a process beside the program (leakline-watch in ps), which ends with it.
+The program itself gets no thread and no descriptor of leakline's, but for one thread that
+asks CPython and up to two that ask a JVM. Process 1 of a container, programs that adopt
+orphans, and systems with a glibc before 2.35 are watched from the inside instead.
+
 Other settings come from LEAKLINE_* variables or a file (--config); options given here win.";
 
 /// What the Python probe does.
@@ -57,6 +67,15 @@ pub(crate) enum NativeMode {
     /// Numbers only: nothing is hooked
     Gauges,
     /// Leave malloc and the process alone: there is no ledger then
+    Off,
+}
+
+/// Where leakline works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Watcher {
+    /// In a process of its own beside the program, where that can be had
+    On,
+    /// Inside the program, on threads of its own
     Off,
 }
 
@@ -104,6 +123,10 @@ pub(crate) struct Options {
     /// Watch the programs that the command starts, too: each is a session of its own
     #[arg(long)]
     pub(crate) children: bool,
+
+    /// Whether leakline works in a process beside the program [default: on]
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub(crate) watcher: Option<Watcher>,
 
     /// Print nothing on the terminal
     #[arg(short, long)]

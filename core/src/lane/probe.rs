@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -46,7 +47,7 @@ pub(crate) struct Answer {
     pub(crate) cpu: Duration,
     /// Time from the start of this job to its end, by the clock.
     pub(crate) wall: Duration,
-    /// CPU time of the lane's thread since its start.
+    /// CPU time of the lane's thread since its start, and what others used for the probe.
     pub(crate) cpu_total: Duration,
 }
 
@@ -127,8 +128,12 @@ impl Worker {
         }
     }
 
+    /// Of this thread, and of whoever worked for the probe elsewhere.
     fn cpu(&self) -> Duration {
-        self.clock.thread_cpu().unwrap_or_default()
+        let own = self.clock.thread_cpu().unwrap_or_default();
+        // Foreign code; a panic in it is no reason to lose the answer.
+        let elsewhere = catch_unwind(AssertUnwindSafe(|| self.probe.cpu_elsewhere())).unwrap_or_default();
+        own.saturating_add(elsewhere)
     }
 }
 

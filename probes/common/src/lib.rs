@@ -6,6 +6,8 @@
 //! Never here: what one runtime has to tell, and anything of core (a probe's types stay in the probe).
 
 pub mod across;
+#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod guests;
 pub mod heap;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod imports;
@@ -20,6 +22,8 @@ pub mod memory;
 pub mod regions;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub mod sampler;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod shared;
 
 use std::sync::{Mutex, PoisonError};
 

@@ -2,6 +2,7 @@
 //! process's memory map names what lies in them.
 //! Never called from inside a hook: it takes a lock and this library's own heap. Says nothing of what is resident.
 
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::sync::{Mutex, PoisonError};
 
 /// More ranges than this of one source are not kept: the map must stay cheap to read.
@@ -11,6 +12,8 @@ pub const MOST_REGIONS: usize = 16_384;
 type Published = (&'static str, Vec<Region>);
 
 static SOURCES: Mutex<Vec<Published>> = Mutex::new(Vec::new());
+/// How often somebody's list was replaced by another one.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
 
 /// What the kinds of regions are called. Any other kind is shown as its own.
 pub mod kinds {
@@ -28,6 +31,9 @@ pub mod kinds {
     pub const LEAKLINE: &str = "leakline";
     /// Mapped by the program or one of its libraries itself, past malloc.
     pub const MAPPED: &str = "mapped";
+
+    /// All of them.
+    pub const ALL: [&str; 7] = [JAVA_HEAP, JAVA_CODE, JAVA_OTHER, PYTHON, MALLOC, LEAKLINE, MAPPED];
 }
 
 /// A range of addresses.
@@ -46,6 +52,11 @@ pub struct Region {
 pub fn set(source: &'static str, mut regions: Vec<Region>) {
     regions.truncate(MOST_REGIONS);
     let mut sources = SOURCES.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = sources.iter().find(|(name, _)| *name == source).map_or(&[][..], |(_, known)| known);
+    if known == regions {
+        return;
+    }
+    CHANGES.fetch_add(1, Release);
     match sources.iter().position(|(name, _)| *name == source) {
         Some(at) if regions.is_empty() => drop(sources.remove(at)),
         Some(at) => {
@@ -56,6 +67,16 @@ pub fn set(source: &'static str, mut regions: Vec<Region>) {
         None if regions.is_empty() => {}
         None => sources.push((source, regions)),
     }
+}
+
+/// How often what the sources know has changed: as long as the number is the same, so are they.
+pub fn changes() -> u64 {
+    CHANGES.load(Acquire)
+}
+
+/// What each source knows, by its name.
+pub fn by_source() -> Vec<(&'static str, Vec<Region>)> {
+    SOURCES.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// What all sources know, in the order in which they came first.
@@ -74,6 +95,9 @@ mod tests {
         set("first", vec![region(1, kinds::PYTHON)]);
         set("second", vec![region(2, kinds::JAVA_HEAP)]);
         set("first", vec![region(3, kinds::PYTHON), region(4, kinds::PYTHON)]);
+        let changes = super::changes();
+        set("first", vec![region(3, kinds::PYTHON), region(4, kinds::PYTHON)]);
+        assert_eq!(super::changes(), changes);
         let starts = || all().iter().map(|region| region.start).collect::<Vec<_>>();
         assert_eq!(starts(), [3, 4, 2]);
         set("first", Vec::new());

@@ -5,11 +5,13 @@
 //! - A number that was not read at a tick is absent at that tick, with a note; it is never repeated as if fresh.
 //!
 //! - `process` reads the host from inside or, in a watcher beside it, from outside (`target`).
+//! In a watcher the same probes read another process: the one that they were forked from.
 //!
 //! Never here: an allocation in the host's malloc during a reading, or a signal.
 
 mod allocator;
 mod error;
+mod gains;
 mod hook;
 mod hooked;
 mod limit;
@@ -25,10 +27,11 @@ mod room;
 mod target;
 mod unwind;
 
+pub use hook::{become_guest, pass_over};
 #[doc(hidden)]
 pub use hook::shims;
-pub use hooked::begin_early;
+pub use hooked::{begin_early, is_this_process};
 pub use limit::{limit, limit_of};
-pub use malloc::{NativeMode, NativeOptions, NativeProbe};
+pub use malloc::{NativeMode, NativeOptions, NativeProbe, Tell, Watching};
 pub use process::{ProcessOptions, ProcessProbe, SWAPPED_PROPORTIONAL};
 pub use target::{Image, Other as OtherProcess};

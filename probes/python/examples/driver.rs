@@ -118,6 +118,8 @@ fn python_options(options: &Value) -> PythonOptions {
         }),
         gil_budget: millis("gil_budget_ms").unwrap_or(defaults.gil_budget),
         max_stall: millis("max_stall_ms").unwrap_or(defaults.max_stall),
+        max_path_bytes: number("max_path_bytes").unwrap_or(defaults.max_path_bytes),
+        max_name_bytes: number("max_name_bytes").unwrap_or(defaults.max_name_bytes),
         max_sites: number("max_sites").map_or(defaults.max_sites, |sites| sites as u32),
         ..defaults
     }

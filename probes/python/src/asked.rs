@@ -67,6 +67,7 @@ impl Requests {
                     frames,
                     max_traces: window.max_traces.unwrap_or(options.window.max_traces),
                     max_paths: options.window.max_paths,
+                    max_path_bytes: options.max_path_bytes,
                     duration_micros: u64::try_from(window.duration.as_micros()).unwrap_or(u64::MAX).max(1),
                     max_percent: options.window.max_percent,
                     go_on: false,

@@ -12,7 +12,7 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use leakline_core::ProbeError;
 use leakline_probing::loader;
@@ -37,6 +37,7 @@ struct Entry {
 static ORIGINAL: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 static OPTIONS: Mutex<Option<PythonOptions>> = Mutex::new(None);
 static ATTACHED: AtomicBool = AtomicBool::new(false);
+static ON_START: OnceLock<fn()> = OnceLock::new();
 
 /// Has the agent attached as soon as the program's own CPython starts. To be called once, before `main`, while there is
 /// one thread only. Tells whether there is a CPython to wait for.
@@ -55,6 +56,12 @@ pub fn install(options: PythonOptions) -> bool {
     // is never freed.
     unsafe { *table.as_ptr() = copy };
     true
+}
+
+/// Sets what is done when an interpreter that [`install`] waits for has started, whether it could be attached to or not:
+/// on its main thread, which holds the GIL. To be called before `main`, once.
+pub fn on_start(call: fn()) {
+    ON_START.set(call).ok();
 }
 
 /// Whether an interpreter was attached to while it started.
@@ -110,6 +117,9 @@ fn attach_once() {
         Ok(()) => ATTACHED.store(true, Ordering::Release),
         // The probe tries the same later, and reports what comes of it.
         Err(error) => tracing::debug!("cannot attach while Python starts: {error}"),
+    }
+    if let Some(call) = ON_START.get() {
+        call();
     }
 }
 

@@ -32,6 +32,7 @@ fn sampling(options: &PythonOptions) -> Sampling {
         frames: options.sample_frames(),
         max_samples: options.max_samples,
         max_paths: options.max_sampled_paths,
+        max_path_bytes: options.max_path_bytes,
     }
 }
 
@@ -41,6 +42,7 @@ fn standing_window(options: &PythonOptions) -> Window {
         frames: options.exact_frames(),
         max_traces: options.window.max_traces,
         max_paths: options.window.max_paths,
+        max_path_bytes: options.max_path_bytes,
         duration_micros: 0,
         max_percent: 0,
         go_on: true,
@@ -144,6 +146,7 @@ impl Hooked {
             known: tables.known(),
             filters: options.filters.clone(),
             max_sites: options.max_sites,
+            max_name_bytes: options.max_name_bytes,
             // A window may hold a million, and the host's allocations wait meanwhile.
             check_all: source == Source::Sampled && self.readings.is_multiple_of(CHECK_ALL),
         })
@@ -169,6 +172,7 @@ impl Hooked {
                 .iter()
                 .map(|fault| format!("leakline's tables are wrong, please report this: {fault}")),
         );
+        details.notes.extend(merged(answer));
         if answer.missed_frees * 100 > answer.samples {
             details.notes.push(format!("{} frees of sampled memory went by unseen", answer.missed_frees));
         }
@@ -216,4 +220,19 @@ impl Hooked {
         }
         self.cannot.is_none()
     }
+}
+
+/// What had no room for a call path of its own.
+fn merged(answer: &SitesAnswer) -> Option<String> {
+    let (samples, names) = (answer.merged_samples, answer.merged_names);
+    let what = match (samples, names) {
+        (0, 0) => return None,
+        (samples, 0) => format!("{samples} samples so far have"),
+        (0, names) => format!("{names} call paths of this reading have"),
+        (samples, names) => format!("{samples} samples so far and {names} call paths of this reading have"),
+    };
+    Some(format!(
+        "more Python call paths than leakline keeps: {what} no line of their own and are counted as \
+         `<more call paths than leakline keeps>`; more room: own.max_bytes"
+    ))
 }

@@ -114,16 +114,17 @@ impl PythonProbe {
     }
 
     /// Attaches; right after a start, waits on this lane until `sys.path` is complete, for paths are shortened by it.
-    async fn interpreter(part: Part) -> Result<Interpreter, ProbeError> {
+    fn interpreter(part: Part) -> Result<Interpreter, ProbeError> {
         let mut interpreter = part.attach()?;
         let mut steps = START_STEPS;
         while early::attached() && interpreter.is_starting && steps > 0 {
-            tokio::time::sleep(START_STEP).await;
+            // The lane is this probe's alone, and may have no runtime.
+            std::thread::sleep(START_STEP);
             interpreter = part.attach()?;
             steps -= 1;
             if !interpreter.is_starting {
                 // The script's own folder goes in a moment after `site` is done.
-                tokio::time::sleep(START_STEP).await;
+                std::thread::sleep(START_STEP);
                 interpreter = part.attach()?;
             }
         }
@@ -197,6 +198,7 @@ impl PythonProbe {
             max_stretch_micros: micros(self.options.max_stretch) as u32,
             pause_micros: micros(self.options.pause) as u32,
             max_sites: self.options.max_sites,
+            max_name_bytes: self.options.max_name_bytes,
             max_copy_micros: micros(self.options.max_stall),
         }
     }
@@ -234,6 +236,13 @@ impl PythonProbe {
         match answer.outcome {
             Outcome::Taken => {
                 details.profiles.push(Arc::new(self.interned(&answer)?));
+                if answer.merged_names > 0 {
+                    details.notes.push(format!(
+                        "{} Python call paths more than leakline keeps are counted as \
+                         `<more call paths than leakline keeps>`; more room: own.max_bytes",
+                        answer.merged_names
+                    ));
+                }
                 if self.has_arenas {
                     details.gauges.push(Gauge::bytes(names::PYTHON_TRACED_SMALL, answer.small_bytes));
                 }
@@ -309,7 +318,7 @@ impl Probe for PythonProbe {
             Ok(part) => part,
             Err(reason) => return Ok(Attachment::Absent { reason }),
         };
-        let interpreter = match Self::interpreter(part).await {
+        let interpreter = match Self::interpreter(part) {
             Ok(interpreter) => interpreter,
             Err(ProbeError::Gone { reason }) => return Ok(Attachment::Absent { reason }),
             Err(error) => return Err(error),

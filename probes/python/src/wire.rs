@@ -15,7 +15,7 @@ pub use crate::census::{CensusAnswer, CensusCost, CensusOutcome, CensusRequest, 
 pub use crate::numbers::SiteNumbers;
 
 /// Version of everything in this file. An agent and a Python part with different ones refuse each other.
-pub const ABI: u32 = 5;
+pub const ABI: u32 = 6;
 
 /// The one function that the Python part exports: [`Entry`].
 pub const ENTRY: &CStr = c"leakline_cpython_entry";
@@ -131,6 +131,8 @@ pub struct Sampling {
     pub max_samples: u32,
     /// Most call paths.
     pub max_paths: u32,
+    /// Most bytes that call paths and the code objects that they run through may take.
+    pub max_path_bytes: u64,
 }
 
 /// A window in which every allocation is recorded.
@@ -142,6 +144,8 @@ pub struct Window {
     pub max_traces: u64,
     /// Most call paths.
     pub max_paths: u32,
+    /// Most bytes that call paths and the code objects that they run through may take.
+    pub max_path_bytes: u64,
     /// How long it stays open, microseconds; 0: until it is closed.
     pub duration_micros: u64,
     /// Most percent of a core for recording; over that it closes itself. 0: any.
@@ -171,6 +175,8 @@ pub struct SitesRequest {
     pub filters: Vec<String>,
     /// When the tables hold more call paths than this, they are begun anew.
     pub max_sites: u32,
+    /// Most bytes that the tables may take, the agent's copy included.
+    pub max_name_bytes: u64,
     /// Whether every sum is checked against the table, which takes milliseconds.
     pub check_all: bool,
 }
@@ -188,6 +194,8 @@ pub struct ProfileRequest {
     pub pause_micros: u32,
     /// When the tables hold more call paths than this, they are begun anew.
     pub max_sites: u32,
+    /// Most bytes that the tables may take, the agent's copy included.
+    pub max_name_bytes: u64,
     /// If the copy would take longer than this, judged by the one before, there is no profile. Microseconds.
     pub max_copy_micros: u64,
 }
@@ -353,6 +361,10 @@ pub struct SitesAnswer {
     pub fault: Option<String>,
     /// Frees that went by unseen.
     pub missed_frees: u64,
+    /// Samples so far that are counted with the path for all that there is no room for.
+    pub merged_samples: u64,
+    /// Call paths of this reading whose names had no room, and that are counted with that path, too.
+    pub merged_names: u64,
     /// How long the host's allocations may have waited, nanoseconds.
     pub held_nanos: u64,
     /// The window, if this is about it and there is one.
@@ -402,6 +414,8 @@ pub struct ProfileAnswer {
     pub traces: u64,
     /// Live bytes and blocks that the filters left out.
     pub filtered: (u64, u64),
+    /// Call paths of this profile whose names had no room, and that are counted with one path for all of them.
+    pub merged_names: u64,
     /// What it cost.
     pub cost: ProfileCost,
 }

@@ -3,6 +3,7 @@
 
 mod attaching;
 mod bad_input;
+mod bounded;
 mod bridge;
 mod bridge_cycles;
 mod collecting;

@@ -4,68 +4,134 @@
 //! Before those bits stands a filter of 8 KiB, one bit for all addresses of a hash: it stays in the processor's first
 //! cache, where the bits of a large heap do not, and nearly always says that an address is none.
 //!
-//! The address space is cut into regions of 64 MiB. A table has a pointer for each, and a region gets its bits (512 KiB,
-//! of which the kernel backs only pages that were written to) when its first mark is set. Nothing is ever unmapped, so a
-//! reader needs no lock. Setting and clearing need one: the caller's.
+//! The address space is cut into parts of 16 GiB and those into regions of 1 MiB. A region gets its bits (8 KiB) when its
+//! first mark is set. A host with a heap of 50 MiB needs about 1 MiB of address space for all of it, of which the kernel
+//! backs what was written to. Nothing is ever unmapped, so a reader needs no lock. Setting and clearing need one: the
+//! caller's.
 
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering::Relaxed, Ordering::Release};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release};
 
 /// Allocators align to 16 bytes; two pointers of one granule are told apart by who keeps the samples.
 const GRANULE_BITS: u32 = 4;
-const REGION_BITS: u32 = 26;
+const REGION_BITS: u32 = 20;
+const PART_BITS: u32 = if usize::BITS < 34 { 30 } else { 34 };
 /// User space of every 64-bit system that CPython and a JVM run on; above that are tags, which are left out.
 const ADDRESS_BITS: u32 = if usize::BITS < 48 { usize::BITS } else { 48 };
-const REGIONS: usize = 1 << (ADDRESS_BITS - REGION_BITS);
+const PARTS: usize = 1 << (ADDRESS_BITS - PART_BITS);
+const REGIONS: usize = 1 << (PART_BITS - REGION_BITS);
 const REGION_BYTES: usize = 1 << (REGION_BITS - GRANULE_BITS - 3);
 const PAGE: usize = 4096;
-const PAGES: usize = REGION_BYTES / PAGE;
+/// Regions that are mapped at once.
+const SLAB: usize = 16;
 
 /// Bits of the filter.
 const FILTER_BITS: u32 = 16;
 const FILTER: usize = 1 << FILTER_BITS;
 
-/// A region's bits; on a page of their own, which of the bits' pages were written to, and the region before.
+/// A region's bits.
+type Bits = [AtomicU8; REGION_BYTES];
+const _: () = assert!(REGION_BYTES / PAGE <= 8, "a byte says which pages were written to");
+
+/// The regions of a part of the address space.
 #[repr(C)]
-struct Region {
-    bits: [AtomicU8; REGION_BYTES],
-    written: [AtomicU64; PAGES / 64],
-    before: AtomicPtr<Region>,
+struct Part {
+    regions: [AtomicPtr<Bits>; REGIONS],
+    /// Of each, which of the pages of its bits were written to.
+    written: [AtomicU8; REGIONS],
+    /// The part that was added before.
+    before: AtomicPtr<Part>,
+}
+
+/// Says of nearly every address that it was not added, and never so of one that was. Changes need a lock, the caller's.
+#[derive(Debug)]
+pub struct Filter {
+    bits: [AtomicU8; FILTER / 8],
+    /// How many addresses stand behind each bit; once it is at its most, it stays.
+    counts: [AtomicU8; FILTER],
+}
+
+impl Filter {
+    /// Nothing was added.
+    pub const fn new() -> Self {
+        Self { bits: [const { AtomicU8::new(0) }; FILTER / 8], counts: [const { AtomicU8::new(0) }; FILTER] }
+    }
+
+    /// Whether `address` may have been added.
+    #[inline(always)]
+    pub fn may_have(&self, address: usize) -> bool {
+        let hash = hash(address);
+        // SAFETY: a hash is below FILTER.
+        let bits = unsafe { self.bits.get_unchecked(hash / 8) };
+        bits.load(Relaxed) >> (hash % 8) & 1 != 0
+    }
+
+    /// Adds an address that is not there.
+    pub fn add(&self, address: usize) {
+        self.count(address, |count| count.saturating_add(1));
+    }
+
+    /// Takes out an address that was added.
+    pub fn remove(&self, address: usize) {
+        self.count(address, |count| if count == u8::MAX { count } else { count.saturating_sub(1) });
+    }
+
+    /// Takes all out.
+    pub fn clear(&self) {
+        self.bits.iter().chain(&self.counts).for_each(|byte| byte.store(0, Relaxed));
+    }
+
+    fn count(&self, address: usize, change: impl Fn(u8) -> u8) {
+        let hash = hash(address);
+        let (Some(counts), Some(bits)) = (self.counts.get(hash), self.bits.get(hash / 8)) else { return };
+        let count = change(counts.load(Relaxed));
+        counts.store(count, Relaxed);
+        let (others, bit) = (bits.load(Relaxed) & !(1 << (hash % 8)), u8::from(count > 0) << (hash % 8));
+        bits.store(others | bit, Relaxed);
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 /// The marks.
 #[derive(Debug)]
 pub struct Marks {
-    regions: AtomicPtr<AtomicPtr<Region>>,
-    /// The region that was added last; the others hang on it.
-    last: AtomicPtr<Region>,
+    parts: AtomicPtr<AtomicPtr<Part>>,
+    /// The part that was added last; the others hang on it.
+    last: AtomicPtr<Part>,
+    /// Regions that were mapped and are nobody's yet: where the next one is, and how many are left.
+    spare: AtomicPtr<Bits>,
+    spares: AtomicUsize,
     written_pages: AtomicU64,
-    filter: [AtomicU8; FILTER / 8],
-    /// How many marks stand behind each bit of the filter; once it is at its most, it stays.
-    counts: [AtomicU8; FILTER],
+    filter: Filter,
 }
 
 impl Marks {
     /// No marks, and no memory yet.
     pub const fn new() -> Self {
         Self {
-            regions: AtomicPtr::new(null_mut()),
+            parts: AtomicPtr::new(null_mut()),
             last: AtomicPtr::new(null_mut()),
+            spare: AtomicPtr::new(null_mut()),
+            spares: AtomicUsize::new(0),
             written_pages: AtomicU64::new(0),
-            filter: [const { AtomicU8::new(0) }; FILTER / 8],
-            counts: [const { AtomicU8::new(0) }; FILTER],
+            filter: Filter::new(),
         }
     }
 
     /// Reserves the table. False: the system has no address space for it. To be called before any mark is set; again, it
     /// does nothing. Not from two threads at once.
     pub fn reserve(&self) -> bool {
-        if !self.regions.load(Relaxed).is_null() {
+        if !self.parts.load(Relaxed).is_null() {
             return true;
         }
-        match map(REGIONS * size_of::<AtomicPtr<Region>>()) {
+        match map(PARTS * size_of::<AtomicPtr<Part>>()) {
             Some(table) => {
-                self.regions.store(table.cast().as_ptr(), Release);
+                self.parts.store(table.cast().as_ptr(), Release);
                 true
             }
             None => false,
@@ -75,35 +141,34 @@ impl Marks {
     /// Whether `address` is marked.
     #[inline(always)]
     pub fn has(&self, address: usize) -> bool {
-        let hash = hash(address);
-        // SAFETY: a hash is below FILTER.
-        let filter = unsafe { self.filter.get_unchecked(hash / 8) };
-        filter.load(Relaxed) >> (hash % 8) & 1 != 0 && self.has_exactly(address)
+        self.filter.may_have(address) && self.has_exactly(address)
     }
 
     #[inline]
     fn has_exactly(&self, address: usize) -> bool {
-        let Some(region) = self.region(address) else { return false };
+        let Some(region) = self.part(address).and_then(|part| part.region(address)) else { return false };
         let (byte, bit) = place(address);
         // SAFETY: `byte` is below the region's length, which is a power of two that `place` cuts it to.
-        let bits = unsafe { region.bits.get_unchecked(byte) };
+        let bits = unsafe { region.get_unchecked(byte) };
         bits.load(Relaxed) & bit != 0
     }
 
     /// Marks `address`; false where there is no memory for it. The caller has the lock.
     pub fn set(&self, address: usize) -> bool {
-        let Some(region) = self.region(address).or_else(|| self.add_region(address)) else { return false };
+        let Some(part) = self.part(address).or_else(|| self.add_part(address)) else { return false };
+        let Some(region) = part.region(address).or_else(|| self.add_region(part, address)) else {
+            return false;
+        };
         let (byte, bit) = place(address);
-        let (Some(bits), Some(written)) = (region.bits.get(byte), region.written.get(byte / PAGE / 64))
-        else {
+        let (Some(bits), Some(written)) = (region.get(byte), part.written.get(region_of(address))) else {
             return false;
         };
         if bits.load(Relaxed) & bit != 0 {
             return true;
         }
         bits.store(bits.load(Relaxed) | bit, Relaxed);
-        self.count(address, |count| count.saturating_add(1));
-        let page = 1_u64 << (byte / PAGE % 64);
+        self.filter.add(address);
+        let page = 1_u8 << (byte / PAGE);
         if written.load(Relaxed) & page == 0 {
             written.store(written.load(Relaxed) | page, Relaxed);
             self.written_pages.fetch_add(1, Relaxed);
@@ -113,37 +178,32 @@ impl Marks {
 
     /// Takes the mark off. The caller has the lock.
     pub fn clear(&self, address: usize) {
-        let Some(region) = self.region(address) else { return };
+        let Some(region) = self.part(address).and_then(|part| part.region(address)) else { return };
         let (byte, bit) = place(address);
-        if let Some(bits) = region.bits.get(byte)
+        if let Some(bits) = region.get(byte)
             && bits.load(Relaxed) & bit != 0
         {
             bits.store(bits.load(Relaxed) & !bit, Relaxed);
-            self.count(address, |count| if count == u8::MAX { count } else { count.saturating_sub(1) });
+            self.filter.remove(address);
         }
-    }
-
-    fn count(&self, address: usize, change: impl Fn(u8) -> u8) {
-        let hash = hash(address);
-        let (Some(counts), Some(filter)) = (self.counts.get(hash), self.filter.get(hash / 8)) else { return };
-        let count = change(counts.load(Relaxed));
-        counts.store(count, Relaxed);
-        let (others, bit) = (filter.load(Relaxed) & !(1 << (hash % 8)), u8::from(count > 0) << (hash % 8));
-        filter.store(others | bit, Relaxed);
     }
 
     /// Takes all marks off, and gives their memory back to the system. The caller has the lock.
     pub fn clear_all(&self) {
         let mut next = self.last.load(Relaxed);
-        // SAFETY: null, or a region that is never unmapped.
-        while let Some(region) = unsafe { next.as_ref() } {
-            region.written.iter().for_each(|written| written.store(0, Relaxed));
-            // SAFETY: it is a whole part of a mapping that only `Marks` uses; readers see zeros from now on.
-            unsafe { libc::madvise(next.cast(), REGION_BYTES, libc::MADV_DONTNEED) };
-            next = region.before.load(Relaxed);
+        // SAFETY: null, or a part that is never unmapped.
+        while let Some(part) = unsafe { next.as_ref() } {
+            let regions = part.regions.iter().map(|region| region.load(Relaxed));
+            for (region, written) in regions.zip(&part.written).filter(|(region, _)| !region.is_null()) {
+                if written.swap(0, Relaxed) != 0 {
+                    // SAFETY: whole pages of a mapping that only `Marks` uses; readers see zeros from now on.
+                    unsafe { libc::madvise(region.cast(), REGION_BYTES, libc::MADV_DONTNEED) };
+                }
+            }
+            next = part.before.load(Relaxed);
         }
         self.written_pages.store(0, Relaxed);
-        self.filter.iter().chain(&self.counts).for_each(|byte| byte.store(0, Relaxed));
+        self.filter.clear();
     }
 
     /// Bytes of memory behind the marks.
@@ -152,31 +212,44 @@ impl Marks {
     }
 
     #[inline(always)]
-    fn region(&self, address: usize) -> Option<&Region> {
-        let region = self.entry(address)?.load(Relaxed);
-        // SAFETY: null, or a region that is never unmapped.
-        unsafe { region.as_ref() }
+    fn part(&self, address: usize) -> Option<&Part> {
+        let part = self.entry(address)?.load(Relaxed);
+        // SAFETY: null, or a part that is never unmapped.
+        unsafe { part.as_ref() }
     }
 
-    /// The table's entry for the region of `address`.
+    /// The table's entry for the part of `address`.
     #[inline(always)]
-    fn entry(&self, address: usize) -> Option<&AtomicPtr<Region>> {
-        let table = NonNull::new(self.regions.load(Relaxed))?;
-        // SAFETY: the index is below REGIONS, which is a power of two that it is cut to.
-        let entry = unsafe { table.add((address >> REGION_BITS) & (REGIONS - 1)) };
+    fn entry(&self, address: usize) -> Option<&AtomicPtr<Part>> {
+        let table = NonNull::new(self.parts.load(Relaxed))?;
+        // SAFETY: the index is below PARTS, which is a power of two that it is cut to.
+        let entry = unsafe { table.add((address >> PART_BITS) & (PARTS - 1)) };
         // SAFETY: the table is never unmapped, and zeroed where nothing was stored.
         Some(unsafe { entry.as_ref() })
     }
 
     #[cold]
-    fn add_region(&self, address: usize) -> Option<&Region> {
+    fn add_part(&self, address: usize) -> Option<&Part> {
         let entry = self.entry(address)?;
-        let region: NonNull<Region> = map(size_of::<Region>())?.cast();
-        // SAFETY: the mapping is as long, and zeros are a valid region.
-        let before = unsafe { &region.as_ref().before };
-        before.store(self.last.swap(region.as_ptr(), Relaxed), Relaxed);
-        entry.store(region.as_ptr(), Release);
-        self.region(address)
+        let part: NonNull<Part> = map(size_of::<Part>())?.cast();
+        // SAFETY: the mapping is as long, and zeros are a valid part.
+        let before = unsafe { &part.as_ref().before };
+        before.store(self.last.swap(part.as_ptr(), Relaxed), Relaxed);
+        entry.store(part.as_ptr(), Release);
+        self.part(address)
+    }
+
+    #[cold]
+    fn add_region<'a>(&self, part: &'a Part, address: usize) -> Option<&'a Bits> {
+        if self.spares.load(Relaxed) == 0 {
+            self.spare.store(map(SLAB * REGION_BYTES)?.cast().as_ptr(), Relaxed);
+            self.spares.store(SLAB, Relaxed);
+        }
+        let region = self.spare.load(Relaxed);
+        self.spare.store(region.wrapping_add(1), Relaxed);
+        self.spares.fetch_sub(1, Relaxed);
+        part.regions.get(region_of(address))?.store(region, Release);
+        part.region(address)
     }
 }
 
@@ -184,6 +257,21 @@ impl Default for Marks {
     fn default() -> Self {
         Self::new()
     }
+}
+
+impl Part {
+    #[inline(always)]
+    fn region(&self, address: usize) -> Option<&Bits> {
+        // SAFETY: below REGIONS, which is a power of two that it is cut to.
+        let region = unsafe { self.regions.get_unchecked(region_of(address)) };
+        // SAFETY: null, or bits that are never unmapped.
+        unsafe { region.load(Relaxed).as_ref() }
+    }
+}
+
+#[inline(always)]
+fn region_of(address: usize) -> usize {
+    (address >> REGION_BITS) & (REGIONS - 1)
 }
 
 /// Below [`FILTER`].

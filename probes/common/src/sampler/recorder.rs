@@ -1,8 +1,9 @@
 //! What a hook reports to: the live samples, and the call paths that they belong to. Knows no lock: the hook has one.
 //!
 //! Bounded: with more live samples than it may keep, a recorder that samples doubles its mean and drops about half of
-//! them, so that what is left stands for the same as before; one that records everything says that it is full. Paths
-//! beyond their number share one.
+//! them, so that what is left stands for the same as before; one that records everything says that it is full. A probe
+//! whose paths have taken the room that they may take forgets those that hold nothing ([`Recorder::forget_next`]), one
+//! for each new one; only where all hold something, further paths share one, and that is counted.
 
 use super::estimate::{Sums, Weight, probability, weight};
 use super::live::{Class, Live, LiveTable, SURVIVAL_READINGS};
@@ -56,10 +57,14 @@ pub struct Recorder<P, E> {
     pub epoch: u64,
     /// Frees that nobody saw: another allocation came to lie at the same address.
     pub missed_frees: u64,
+    /// Samples whose path shares the first one, because there was no room for it.
+    pub merged: u64,
     live: LiveTable,
     bounds: Bounds,
     first_mean: u64,
     random: Random,
+    /// Where the search for a path that holds nothing goes on.
+    hand: usize,
 }
 
 /// An allocation that was taken out.
@@ -67,6 +72,8 @@ pub struct Recorder<P, E> {
 pub struct Freed {
     live: Live,
     epoch: u64,
+    /// Of its path, which may be forgotten meanwhile.
+    serial: u64,
 }
 
 impl Freed {
@@ -86,10 +93,12 @@ impl<P, E> Recorder<P, E> {
             large: Sums { samples: 0, live: nothing, allocated_bytes: 0, allocated_blocks: 0 },
             epoch: 0,
             missed_frees: 0,
+            merged: 0,
             live: LiveTable::new(),
             bounds: Bounds { mean: 0, max_live: 0, max_stacks: 0 },
             first_mean: 0,
             random: Random::new(0x2545_F491_4F6C_DD1D),
+            hand: 0,
         }
     }
 
@@ -112,26 +121,42 @@ impl<P, E> Recorder<P, E> {
         self.extra = extra;
         self.large = Sums::default();
         self.missed_frees = 0;
+        self.merged = 0;
+        self.hand = 0;
     }
 
     /// Whether the path of `hash` is known, or would not be kept.
     pub fn needs_no_path(&self, hash: u64) -> bool {
-        self.stacks.len() >= self.bounds.max_stacks || self.stacks.find(hash).is_some()
+        self.stacks.kept() >= self.bounds.max_stacks || self.stacks.find(hash).is_some()
     }
 
     /// Keeps a block with the path of `hash`; `path` makes what is kept of a new path.
     #[inline]
     pub fn allocated(&mut self, block: Block, hash: u64, path: impl FnOnce(&mut E) -> P) -> Recorded {
+        self.allocated_if(block, hash, |extra| Some(path(extra)))
+    }
+
+    /// As [`Recorder::allocated`]; `path` gives `None` where there is no room for a new path.
+    #[inline]
+    pub fn allocated_if(
+        &mut self,
+        block: Block,
+        hash: u64,
+        path: impl FnOnce(&mut E) -> Option<P>,
+    ) -> Recorded {
         if self.live.len() >= self.bounds.max_live && !self.thin() {
             return Recorded::Full;
         }
+        let has_room = self.stacks.kept() < self.bounds.max_stacks;
         let stack = match self.stacks.find(hash) {
             Some(stack) => stack,
-            None if self.stacks.len() < self.bounds.max_stacks => {
-                let path = path(&mut self.extra);
-                self.stacks.add(hash, path)
-            }
-            None => 0,
+            None => match has_room.then(|| path(&mut self.extra)).flatten() {
+                Some(path) => self.stacks.add(hash, path),
+                None => {
+                    self.merged += 1;
+                    0
+                }
+            },
         };
         let live = Live::new(stack, block.size, block.class);
         self.change(live, Sums::add);
@@ -147,15 +172,23 @@ impl<P, E> Recorder<P, E> {
     pub fn freed(&mut self, address: usize) -> Option<Freed> {
         let live = self.live.remove(address)?;
         self.change(live, Sums::remove);
-        Some(Freed { live, epoch: self.epoch })
+        let serial = self.serial(live.stack());
+        Some(Freed { live, epoch: self.epoch, serial })
+    }
+
+    fn serial(&self, stack: u32) -> u64 {
+        self.stacks.all().get(stack as usize).map_or(0, |stack| stack.serial)
     }
 
     /// Puts an allocation back that was not freed after all.
     pub fn put_back(&mut self, address: usize, freed: Freed) {
-        if freed.epoch == self.epoch {
-            self.change(freed.live, Sums::add_back);
-            self.live.insert(address, freed.live, true);
+        if freed.epoch != self.epoch {
+            return;
         }
+        let is_there = self.serial(freed.live.stack()) == freed.serial;
+        let live = if is_there { freed.live } else { freed.live.moved_to(0) };
+        self.change(live, Sums::add_back);
+        self.live.insert(address, live, true);
     }
 
     /// Counts one more reading for every live sample, and gives for each path, by index, what was live at
@@ -254,6 +287,46 @@ impl<P, E> Recorder<P, E> {
             *live = live.moved_to(moved.get(live.stack() as usize).copied().unwrap_or(0));
         });
         true
+    }
+
+    /// Whether the path of `hash` is known.
+    #[inline]
+    pub fn knows(&self, hash: u64) -> bool {
+        self.stacks.find(hash).is_some()
+    }
+
+    /// Forgets the next path that holds nothing, and gives what was kept of it; `None`: there was none among the next
+    /// `steps`. Goes round: a path has as much time to be used again as the others take to be looked at.
+    pub fn forget_next(&mut self, steps: usize) -> Option<P>
+    where
+        P: Default,
+    {
+        for _ in 0..steps.min(self.stacks.len()) {
+            // The first one is shared, and stays.
+            self.hand = if self.hand + 1 < self.stacks.len() { self.hand + 1 } else { 1 };
+            let stack = self.stacks.all().get(self.hand)?;
+            if stack.serial != 0 && stack.sums.samples == 0 {
+                return self.stacks.forget(self.hand as u32);
+            }
+        }
+        None
+    }
+
+    /// Forgets all paths that hold nothing; `forgotten` is given what was kept of each.
+    pub fn forget_all(&mut self, forgotten: &mut dyn FnMut(P, &mut E))
+    where
+        P: Default,
+    {
+        for index in 1..self.stacks.len() {
+            let is_unused = self
+                .stacks
+                .all()
+                .get(index)
+                .is_some_and(|stack| stack.serial != 0 && stack.sums.samples == 0);
+            if is_unused && let Some(path) = self.stacks.forget(index as u32) {
+                forgotten(path, &mut self.extra);
+            }
+        }
     }
 
     #[inline]
@@ -369,6 +442,7 @@ mod tests {
         let held: Vec<(u64, u64)> =
             recorder.stacks.all().iter().map(|stack| (stack.path, stack.sums.samples)).collect();
         assert_eq!(held, [(u64::MAX, 8), (0, 1), (1, 1)]);
+        assert_eq!(recorder.merged, 8);
         no_fault(&mut recorder);
     }
 
@@ -445,6 +519,42 @@ mod tests {
             recorder.freed(address(path)).unwrap();
         }
         assert_eq!(live(&recorder), 0);
+        no_fault(&mut recorder);
+    }
+
+    #[test]
+    fn a_million_paths_that_hold_nothing_any_more_make_room_for_the_next() {
+        let mut recorder = recorder(0, 2_000, 1_000);
+        let address = |path: u64| 0x1000 + 16 * path as usize;
+        for path in 1..=1_000_000_u64 {
+            if !recorder.knows(path.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+                && recorder.stacks.kept() >= 1_000
+            {
+                assert!(recorder.forget_next(1_000).is_some(), "{path}");
+            }
+            assert_eq!(allocate(&mut recorder, address(path), 10, path), Recorded::Kept);
+            if path > 500 {
+                recorder.freed(address(path - 500)).unwrap();
+            }
+        }
+        assert_eq!((recorder.merged, recorder.stacks.len(), recorder.samples()), (0, 1_000, 500));
+        no_fault(&mut recorder);
+        let mut forgotten = 0;
+        recorder.forget_all(&mut |_, ()| forgotten += 1);
+        assert_eq!((forgotten, recorder.stacks.kept(), live(&recorder)), (499, 501, 5_000));
+        no_fault(&mut recorder);
+    }
+
+    #[test]
+    fn what_is_put_back_after_its_path_was_forgotten_is_not_another_paths() {
+        let mut recorder = recorder(0, 100, 100);
+        assert_eq!(allocate(&mut recorder, 0x1000, 600, 1), Recorded::Kept);
+        let freed = recorder.freed(0x1000).unwrap();
+        assert_eq!(recorder.forget_next(10), Some(1));
+        assert_eq!(allocate(&mut recorder, 0x2000, 50, 2), Recorded::Kept);
+        recorder.put_back(0x1000, freed);
+        let held: Vec<u64> = recorder.stacks.all().iter().map(|stack| stack.sums.live.bytes).collect();
+        assert_eq!(held, [600, 50]);
         no_fault(&mut recorder);
     }
 }

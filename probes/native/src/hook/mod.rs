@@ -5,52 +5,86 @@
 //! it, the relocations of every loaded object are written instead (`patch`); no code is changed. Once in front the hook
 //! stays: at rest it passes everything on.
 //!
-//! Never here: an allocation in the host's heap, a lock that the host may hold, code of the host's.
+//! What it knows lies in tables that another process may read (`table`). A child of the host has them too, and rests: the
+//! kernel empties a word in it, so no fork waits for anything, and nothing is done after one.
+//!
+//! Never here: an allocation in the host's heap, a lock that the host may hold, code of the host's, a system call but for
+//! a futex and, where a stack is not known yet, `rt_sigprocmask`.
 
+mod asking;
+#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod guests;
 mod maps;
 mod names;
 mod next;
+mod objects;
 mod patch;
 mod profile;
 mod record;
 pub mod shims;
+mod table;
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst,
+};
+use std::sync::{Mutex, PoisonError};
 
 use leakline_probing::sampler::lock::Lock;
-use leakline_probing::sampler::marks::Marks;
-use leakline_probing::sampler::recorder::{Bounds, Recorder};
+use leakline_probing::shared::{self, Sharing};
 
-use maps::Regions;
 use next::Functions;
-use record::Path;
+use table::Room;
+use table::write::Tables;
 
+pub(crate) use asking::{ask, host_is_asked_by_page, ready, share_page};
+#[cfg(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub use guests::become_guest;
+pub use names::pass_over;
 pub(crate) use next::behind;
-pub(crate) use patch::{Patched, come_in_front, is_unfinished, sees_mappings};
+pub(crate) use patch::{Patched, come_in_front, is_unfinished, needs_looks, sees_mappings};
 pub(crate) use profile::Reader;
 
-/// What the hook knows.
-pub(crate) struct Tables {
-    /// The samples that are live.
-    heap: Recorder<Path, ()>,
-    /// The mappings that are live.
-    maps: Regions,
-}
-
-/// Held for well under a microsecond by a thread that allocates, and around forks.
-static TABLES: Lock<Tables> = Lock::new(Tables { heap: Recorder::new(()), maps: Regions::new() });
-/// What is a sample, or was.
-static MARKS: Marks = Marks::new();
-/// What each malloc and each free looks at, in one place, so that only one address is looked up.
-static HOT: Hot = Hot { simple_below: AtomicUsize::new(0), next: Functions::first() };
+/// What the host's threads write. Held for well under a microsecond by a thread that allocates.
+static TABLES: Lock<Tables> = Lock::new(Tables::new());
+/// What each malloc and each free looks at first.
+static GATE: Gate = Gate::new();
+/// What is called in the end. Not in the gate: what stands there may be this process's only.
+static HOT: Hot = Hot { next: Functions::first() };
 
 struct Hot {
-    /// Allocations below this size need nothing but to be counted, as long as they are no samples: all sizes, and none
-    /// while the hook rests.
-    simple_below: AtomicUsize,
-    /// What is called in the end.
     next: Functions,
+}
+
+/// On a page of its own, so that a watcher can have the very same: it asks for malloc's numbers here.
+#[repr(C, align(4096))]
+struct Gate {
+    /// Allocations below this size need nothing but to be counted, as long as they are no samples: all sizes, [`ASKED`]
+    /// while somebody waits for the next call, and none while the hook rests.
+    simple_below: AtomicUsize,
+    asking: asking::Page,
+}
+
+impl Gate {
+    const fn new() -> Self {
+        Self { simple_below: AtomicUsize::new(0), asking: asking::Page::new() }
+    }
+}
+
+/// See [`Gate::simple_below`]: a call of malloc or free is to be noticed.
+const ASKED: usize = 1;
+
+/// Elsewhere the blocks of leakline's threads come from the host's malloc, as everybody's.
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+pub fn become_guest() {
+    leakline_probing::sampler::thread::Thread::current().leave_out();
 }
 
 /// Mean bytes between two samples, as the table has it.
@@ -69,6 +103,7 @@ pub(crate) struct Sampling {
     pub(crate) frames: u16,
     pub(crate) max_live: usize,
     pub(crate) max_paths: usize,
+    pub(crate) sharing: Sharing,
 }
 
 /// Comes in front of malloc, unless it is there, and begins to sample. The error is why it cannot be.
@@ -76,40 +111,53 @@ pub(crate) fn sample(sampling: Sampling) -> Result<Patched, String> {
     if FAILED.load(SeqCst) {
         return Err("the hook has failed before, and stays at rest".to_owned());
     }
-    if !MARKS.reserve() {
-        return Err("no address space for the marks of sampled pointers".to_owned());
-    }
     let patched = patch::come_in_front()?;
-    survive_forks();
+    // In a forked child that begins on its own: what was the parent's stays the parent's.
+    let is_child = !shared::is_first_process();
+    if is_child {
+        asking::take_back_page();
+        TABLES.after_fork();
+    }
+    rest_in_children();
     rest();
+    if sampling.sharing == Sharing::WithWatcher {
+        asking::share_page();
+    }
     FRAMES.store(sampling.frames.clamp(1, record::MAX_FRAMES as u16), SeqCst);
-    let bounds = Bounds {
-        mean: sampling.mean.max(1),
-        max_live: sampling.max_live,
-        max_stacks: sampling.max_paths.max(2),
-    };
-    record::with_tables(|tables| {
-        tables.heap.start(bounds, (), Path::shared());
-        tables.maps.start();
+    let room = Room { samples: sampling.max_live, paths: sampling.max_paths };
+    let mean = sampling.mean.max(1);
+    let is_there = record::with_tables(|tables| {
+        let is_there = tables.map(room, sampling.sharing, is_child);
+        tables.start(mean);
+        is_there
     });
-    MEAN.store(bounds.mean, SeqCst);
-    HOT.simple_below.store(usize::MAX, SeqCst);
+    if !is_there {
+        return Err("no address space for the tables of samples".to_owned());
+    }
+    MEAN.store(mean, SeqCst);
+    table::write::set_state(table::State::Samples);
+    GATE.simple_below.store(usize::MAX, SeqCst);
     Ok(patched)
 }
 
 /// Puts the hook to rest, and forgets what it knew.
 pub(crate) fn rest() {
-    HOT.simple_below.store(0, SeqCst);
-    record::with_tables(|tables| {
-        tables.heap.stop(());
-        tables.maps.stop();
-        MARKS.clear_all();
-    });
+    GATE.simple_below.store(0, SeqCst);
+    record::with_tables(Tables::stop);
 }
 
 /// Whether it samples.
 pub(crate) fn is_sampling() -> bool {
     !rests()
+}
+
+/// Why the hook of the process whose tables these are rests, as far as it stands in them; `None`: it does not.
+pub(crate) fn rests_because() -> Option<&'static str> {
+    match table::write::table().map(|table| table.header.state()) {
+        Some(table::State::Samples) => None,
+        Some(table::State::Failed) => Some("the hook failed and rests, please report this"),
+        Some(table::State::Rests) | None => Some("the hook rests"),
+    }
 }
 
 /// Comes in front in what was loaded since, and forgets what was unloaded.
@@ -118,8 +166,7 @@ pub(crate) fn look_again() {
     if let Ok(mut seen) = UNLOADED.lock() {
         let now = leakline_probing::loader::unloaded();
         if seen.replace(now) != Some(now) {
-            OBJECTS_EPOCH.fetch_add(1, SeqCst);
-            crate::unwind::forget();
+            unloaded();
         }
     }
     if is_sampling() {
@@ -127,37 +174,37 @@ pub(crate) fn look_again() {
     }
 }
 
-/// Whether it does nothing.
+/// An object may have been unloaded.
+fn unloaded() {
+    OBJECTS_EPOCH.fetch_add(1, SeqCst);
+    crate::unwind::forget();
+}
+
+/// Whether it does nothing: because it was told so, or because this is a child.
 #[inline]
 fn rests() -> bool {
-    HOT.simple_below.load(Relaxed) == 0
+    GATE.simple_below.load(Relaxed) == 0 || !shared::is_first_process()
 }
 
 /// From any thread, in any state.
 fn rest_for_good() {
     FAILED.store(true, SeqCst);
-    HOT.simple_below.store(0, SeqCst);
+    GATE.simple_below.store(0, SeqCst);
+    table::write::set_state(table::State::Failed);
 }
 
-/// Locks around forks, and rests in children: what a child does is not what is watched.
-fn survive_forks() {
+/// Rests in children from now on: what a child does is not what is watched. Where the kernel cannot tell them apart (before
+/// 4.14), a handler puts the hook to rest, which has its own page then.
+fn rest_in_children() {
     static DONE: Mutex<bool> = Mutex::new(false);
-    let Ok(mut done) = DONE.lock() else { return };
-    if !*done {
-        // SAFETY: the three are functions of a library that is never unloaded.
-        *done = unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) } == 0;
+    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !shared::tell_forks_apart() && !*done {
+        // SAFETY: a function of a library that is never unloaded.
+        *done = unsafe { libc::pthread_atfork(None, None, Some(in_child)) } == 0;
     }
 }
 
-extern "C" fn before_fork() {
-    record::before_fork(&TABLES);
-}
-
-extern "C" fn in_parent() {
-    record::after_fork(&TABLES);
-}
-
 extern "C" fn in_child() {
-    HOT.simple_below.store(0, SeqCst);
-    record::after_fork(&TABLES);
+    asking::take_back_page();
+    GATE.simple_below.store(0, Release);
 }

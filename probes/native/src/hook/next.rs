@@ -23,6 +23,7 @@ pub(super) type ReallocArray = unsafe extern "C" fn(*mut c_void, usize, usize) -
 pub(super) type Free = unsafe extern "C" fn(*mut c_void);
 pub(super) type Align = unsafe extern "C" fn(usize, usize) -> *mut c_void;
 pub(super) type PosixAlign = unsafe extern "C" fn(*mut *mut c_void, usize, usize) -> c_int;
+pub(super) type Close = unsafe extern "C" fn(*mut c_void) -> c_int;
 pub(super) type Map = unsafe extern "C" fn(*mut c_void, usize, c_int, c_int, c_int, i64) -> *mut c_void;
 pub(super) type Unmap = unsafe extern "C" fn(*mut c_void, usize) -> c_int;
 pub(super) type Remap = unsafe extern "C" fn(*mut c_void, usize, usize, c_int, *mut c_void) -> *mut c_void;
@@ -45,6 +46,11 @@ impl<F: Copy> Place<F> {
 
     pub(super) fn address(&self) -> usize {
         self.0.load(Relaxed) as usize
+    }
+
+    /// `function` is one of type `F`.
+    pub(super) fn replace(&self, function: *mut c_void) {
+        self.0.store(function, Release);
     }
 }
 
@@ -89,6 +95,7 @@ functions! {
     mmap64 c"mmap64" Map = system_mmap;
     munmap c"munmap" Unmap = system_munmap;
     mremap c"mremap" Remap = system_mremap;
+    dlclose c"dlclose" Close = first_dlclose;
 }
 
 static IS_PRELOADED: AtomicBool = AtomicBool::new(false);
@@ -98,6 +105,12 @@ static FOUND: AtomicBool = AtomicBool::new(false);
 /// For a library whose own `malloc` the process calls: the functions behind are those that come after it.
 pub(super) fn is_preloaded() -> bool {
     IS_PRELOADED.load(Relaxed)
+}
+
+/// Whether the process calls ours by name, and what is behind is known.
+#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(super) fn is_in_front() -> bool {
+    is_preloaded() && FOUND.load(Acquire)
 }
 
 /// The malloc that is behind a preloaded library's; `None` where the process does not call ours by name.
@@ -207,6 +220,14 @@ unsafe extern "C" fn first_posix_memalign(into: *mut *mut c_void, alignment: usi
     // SAFETY: the caller's own place for the answer.
     unsafe { into.write(block) };
     if block.is_null() { libc::ENOMEM } else { 0 }
+}
+
+unsafe extern "C" fn first_dlclose(object: *mut c_void) -> c_int {
+    if find() && HOT.next.dlclose.address() != first_dlclose as *const () as usize {
+        // SAFETY: the host's call, passed on.
+        return unsafe { HOT.next.dlclose.get()(object) };
+    }
+    -1
 }
 
 macro_rules! first {

@@ -57,6 +57,12 @@ pub(crate) fn is_unfinished() -> bool {
     IS_UNFINISHED.load(Relaxed)
 }
 
+/// Whether it has to be looked again and again: not where the process calls ours by name, and the loader tells what is
+/// loaded when it is asked in the hook.
+pub(crate) fn needs_looks() -> bool {
+    !next::is_preloaded() || !crate::unwind::objects::are_current()
+}
+
 /// Writes what is to be written in all objects that are loaded now; gives the number of relocations that are ours.
 pub(super) fn look_again() -> usize {
     static PATCHING: Mutex<Vec<usize>> = Mutex::new(Vec::new());

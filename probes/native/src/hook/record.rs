@@ -9,12 +9,11 @@ use std::panic::catch_unwind;
 use std::sync::atomic::Ordering::Relaxed;
 
 use leakline_probing::joined::{self, Joined, RawFrame};
-use leakline_probing::sampler::live::Class;
-use leakline_probing::sampler::lock::Lock;
-use leakline_probing::sampler::recorder::{Block, Freed};
 use leakline_probing::sampler::thread::Thread;
+use leakline_probing::shared::Sharing;
 
-use super::{FRAMES, MARKS, MEAN, OBJECTS_EPOCH, TABLES, Tables, rest_for_good};
+use super::table::write::{self, Freed, Tables, Walked};
+use super::{FRAMES, MEAN, OBJECTS_EPOCH, TABLES, rest_for_good};
 use crate::unwind::{self, End, Registers, ThreadStack};
 
 /// Most frames of a path: they are collected on the stack of the thread that allocates.
@@ -51,45 +50,28 @@ thread_local! {
     };
 }
 
-/// A call path, innermost frame first.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Path {
-    /// Return addresses.
-    pub(super) native: Box<[usize]>,
-    /// The frames of the runtime in whose code the native ones end: its place among those that joined, and its numbers.
-    pub(super) joined: Option<(u32, Box<[u64]>)>,
-    /// Whether outer frames are missing.
-    pub(super) truncated: bool,
-    /// Whether it stands for all paths that there was no room for.
-    pub(super) is_shared: bool,
-}
-
-impl Path {
-    /// The one for all paths that there is no room for.
-    pub(super) fn shared() -> Self {
-        Self { truncated: true, is_shared: true, ..Self::default() }
-    }
-}
-
 /// A stack that was walked.
 pub(super) struct Walk<'a> {
     native: &'a [usize],
     joined: Option<(u32, &'static Joined, &'a [RawFrame])>,
     truncated: bool,
-    pub(super) hash: u64,
+    hash: u64,
+    objects_epoch: u64,
 }
 
 impl Walk<'_> {
-    /// What is kept of it; on the thread and at the moment of the walk.
-    pub(super) fn path(&self) -> Path {
-        let joined = self.joined.as_ref().map(|(index, runtime, frames)| {
-            let mut numbers = vec![0; frames.len()].into_boxed_slice();
-            // SAFETY: the frames were just read by the same runtime's `walk` on this thread, and there is room for as many
-            // numbers.
-            unsafe { (runtime.keep)(frames.as_ptr(), frames.len(), numbers.as_mut_ptr()) };
-            (*index, numbers)
-        });
-        Path { native: self.native.into(), joined, truncated: self.truncated, is_shared: false }
+    /// What is kept of it, with the numbers of the runtime's frames.
+    fn walked<'a>(&'a self, numbers: &'a [u64], is_mapping: bool) -> Walked<'a> {
+        Walked {
+            // A path that maps and allocates is kept as two.
+            hash: if is_mapping { self.hash.rotate_left(32) } else { self.hash } | 1,
+            native: self.native,
+            numbers,
+            runtime: self.joined.map_or(0, |(index, _, _)| index),
+            is_truncated: self.truncated,
+            is_mapping,
+            objects_epoch: self.objects_epoch,
+        }
     }
 }
 
@@ -115,12 +97,19 @@ pub(super) fn walk<T>(from: Registers, work: impl FnOnce(Walk<'_>) -> T) -> T {
         }),
         _ => None,
     };
-    let mut hash = Hash::new(OBJECTS_EPOCH.load(Relaxed) << 1 | u64::from(truncated));
+    let objects_epoch = OBJECTS_EPOCH.load(Relaxed);
+    let mut hash = Hash::new(objects_epoch << 1 | u64::from(truncated));
     native.iter().for_each(|address| hash.add(*address as u64));
     joined.iter().flat_map(|(_, _, frames)| frames.iter()).for_each(|[one, other]| {
         hash.add(one.wrapping_mul(Hash::B).rotate_left(23) ^ other);
     });
-    work(Walk { native, joined, truncated, hash: hash.finish() })
+    work(Walk { native, joined, truncated, hash: hash.finish(), objects_epoch })
+}
+
+/// Whether the thread whose registers are `from` is in a signal handler, as far as its stack tells.
+pub(super) fn is_in_handler(from: Registers) -> bool {
+    let mut addresses = [0; MAX_FRAMES];
+    LOCAL.with(|local| unwind::walk(from, &local.stack, &mut addresses)).passed_signal
 }
 
 /// A block was allocated that is due for a sample.
@@ -129,6 +118,7 @@ pub(super) fn walk<T>(from: Registers, work: impl FnOnce(Walk<'_>) -> T) -> T {
 pub(super) fn allocated(address: usize, size: usize, from: Registers) {
     let thread = Thread::current();
     if is_busy() {
+        count_interrupted();
         return;
     }
     let Some(_inside) = thread.enter() else { return };
@@ -137,33 +127,41 @@ pub(super) fn allocated(address: usize, size: usize, from: Registers) {
     }
     guarded((), || {
         walk(from, |walk| {
-            keep(&walk, |tables, path| {
-                if path.is_none() && !tables.heap.needs_no_path(walk.hash) {
-                    return false;
-                }
-                let block = Block { address, size, class: Class::Large, was_marked: MARKS.has(address) };
-                if MARKS.set(address) {
-                    // Full: only when it cannot thin itself any more; then this sample is lost.
-                    let _ = tables.heap.allocated(block, walk.hash, |()| path.take().unwrap_or_default());
-                    MEAN.store(tables.heap.mean(), Relaxed);
-                }
-                true
+            keep(&walk, false, |tables, walked| {
+                tables.allocated(address, size, walked);
+                MEAN.store(tables.mean(), Relaxed);
             });
         });
     });
 }
 
-/// Has `add` add something to the tables, with the path of `walk` if it needs one: that is made without the lock, because
-/// a runtime is asked for it, whose own locks another thread may hold that forks.
-pub(super) fn keep(walk: &Walk<'_>, mut add: impl FnMut(&mut Tables, &mut Option<Path>) -> bool) {
-    let mut path = None;
-    if !with_tables(|tables| add(tables, &mut path)) {
-        path = Some(walk.path());
-        with_tables(|tables| add(tables, &mut path));
+/// Has `add` add something to the tables. The numbers of a runtime's frames are asked for without the lock: the runtime may
+/// take locks of its own for them.
+pub(super) fn keep(walk: &Walk<'_>, is_mapping: bool, mut add: impl FnMut(&mut Tables, Walked<'_>)) {
+    let without = walk.walked(&[], is_mapping);
+    let Some((_, runtime, frames)) = walk.joined else {
+        with_tables(|tables| add(tables, without));
+        return;
+    };
+    let is_kept = with_tables(|tables| {
+        let needs_none = tables.needs_no_path(without.hash);
+        if needs_none {
+            add(tables, without);
+        }
+        needs_none
+    });
+    if !is_kept {
+        let mut numbers = [0; MAX_JOINED];
+        let count = frames.len().min(MAX_JOINED);
+        // SAFETY: the frames were just read by the same runtime's `walk` on this thread, and there is room for as many
+        // numbers.
+        unsafe { (runtime.keep)(frames.as_ptr(), count, numbers.as_mut_ptr()) };
+        let numbers = numbers.get(..count).unwrap_or_default();
+        with_tables(|tables| add(tables, walk.walked(numbers, is_mapping)));
     }
 }
 
-/// A block that is marked is about to be freed.
+/// A block that may be a sample is about to be freed.
 #[cold]
 #[inline(never)]
 pub(super) fn freed(address: usize) -> Option<Freed> {
@@ -176,25 +174,20 @@ pub(super) fn freed(address: usize) -> Option<Freed> {
             note(address);
             return None;
         }
-        with_tables(|tables| tables.free(address))
+        with_tables(|tables| tables.freed(address))
     })
 }
 
 /// It was not freed after all.
 #[cold]
 pub(super) fn put_back(address: usize, taken: Option<Freed>) {
-    let Some(freed) = taken.filter(|_| !is_busy()) else { return };
-    with_tables(|tables| {
-        if MARKS.set(address) {
-            tables.heap.put_back(address, freed);
-        }
-    });
+    let Some(freed) = taken.filter(|_| !is_busy() && !super::rests()) else { return };
+    with_tables(|tables| tables.put_back(address, freed));
 }
 
-impl Tables {
-    fn free(&mut self, address: usize) -> Option<Freed> {
-        MARKS.clear(address);
-        self.heap.freed(address)
+fn count_interrupted() {
+    if let Some(table) = write::table().filter(|_| !super::rests()) {
+        table.header.counts.interrupted.fetch_add(1, Relaxed);
     }
 }
 
@@ -207,7 +200,7 @@ pub(super) fn with_tables<T>(work: impl FnOnce(&mut Tables) -> T) -> T {
             for pending in &local.pending {
                 let address = pending.take();
                 if address != 0 {
-                    tables.free(address);
+                    tables.freed(address);
                 }
             }
             outcome
@@ -215,18 +208,6 @@ pub(super) fn with_tables<T>(work: impl FnOnce(&mut Tables) -> T) -> T {
         local.holds.set(false);
         outcome
     })
-}
-
-/// Takes the lock before a fork. Until it is given back this thread is busy: other handlers of the fork may allocate.
-pub(super) fn before_fork(tables: &Lock<Tables>) {
-    LOCAL.with(|local| local.holds.set(true));
-    tables.before_fork();
-}
-
-/// Gives it back, in the parent or in the child.
-pub(super) fn after_fork(tables: &Lock<Tables>) {
-    tables.after_fork();
-    LOCAL.with(|local| local.holds.set(false));
 }
 
 /// Whether this thread holds the tables' lock: then this is a signal handler, or what leakline itself maps.
@@ -247,6 +228,11 @@ fn note(address: usize) {
 pub(super) fn is_own_thread() -> bool {
     LOCAL.with(|local| {
         if local.kind.get() == Kind::Unknown {
+            // Beside a watcher the few threads that leakline has in the host are left out by themselves.
+            if write::table().is_some_and(|table| table.sharing == Sharing::WithWatcher) {
+                local.kind.set(Kind::Host);
+                return false;
+            }
             let mut name = [0_u8; 16];
             // SAFETY: the kernel writes at most 16 bytes into ours.
             let outcome = unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };

@@ -1,6 +1,6 @@
 //! The functions that the process calls instead of malloc's own. At rest: a load, a comparison and two jumps. While
 //! sampling, an allocation that is no sample costs a subtraction and a jump, and the free of a block that was not sampled
-//! two or three loads.
+//! three or four loads.
 //!
 //! What is due goes to a function of its own by a jump, so that its frame is the only one between the host's and the
 //! unwinder's first.
@@ -10,19 +10,25 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use leakline_probing::sampler::thread::Thread;
 
-use super::{HOT, MARKS, maps, record};
+use super::table::write::may_be_sample;
+use super::{GATE, HOT, asking, maps, record, rests};
 use crate::unwind::Registers;
 
 /// Whether an allocation needs no more than this: it was counted, and is no sample.
 #[inline(always)]
 fn is_counted(size: usize) -> bool {
-    size < HOT.simple_below.load(Relaxed) && !Thread::current().spend(size)
+    size < GATE.simple_below.load(Relaxed) && !Thread::current().spend(size)
 }
 
-/// Whether the hook does nothing, so that a call that was not counted is just passed on.
+/// What is due: an allocation that may be a sample, or one that is noticed, and was not counted then.
 #[inline(always)]
-fn rests() -> bool {
-    HOT.simple_below.load(Relaxed) == 0
+fn due(size: usize, from: Registers, call: impl FnOnce() -> *mut c_void) -> *mut c_void {
+    if !asking::is_wanted() {
+        return allocate(size, from, call);
+    }
+    let block = if Thread::current().spend(size) { allocate(size, from, call) } else { call() };
+    asking::noticed(from);
+    block
 }
 
 /// An allocation that may be a sample. What is allocated inside `call` is part of it.
@@ -64,7 +70,7 @@ macro_rules! allocators {
                 return unsafe { HOT.next.$name.get()($($argument),*) };
             }
             // SAFETY: as above.
-            allocate($size, Registers::here(), || unsafe { HOT.next.$name.get()($($argument),*) })
+            due($size, Registers::here(), || unsafe { HOT.next.$name.get()($($argument),*) })
         }
     )*};
 }
@@ -112,7 +118,7 @@ unsafe extern "C" fn posix_memalign_due(into: *mut *mut c_void, alignment: usize
         let mut call = call;
         call();
     } else {
-        allocate(size, Registers::here(), call);
+        due(size, Registers::here(), call);
     }
     outcome
 }
@@ -123,7 +129,7 @@ unsafe extern "C" fn posix_memalign_due(into: *mut *mut c_void, alignment: usize
 /// As the C library's.
 #[inline(always)]
 pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
-    if !MARKS.has(block as usize) && is_counted(size) {
+    if !may_be_sample(block as usize) && is_counted(size) {
         // SAFETY: the host's call, passed on.
         return unsafe { HOT.next.realloc.get()(block, size) };
     }
@@ -145,7 +151,7 @@ unsafe extern "C" fn realloc_due(block: *mut c_void, size: usize) -> *mut c_void
 /// As the C library's.
 #[inline(always)]
 pub unsafe extern "C" fn reallocarray(block: *mut c_void, count: usize, each: usize) -> *mut c_void {
-    if !MARKS.has(block as usize) && is_counted(count.saturating_mul(each)) {
+    if !may_be_sample(block as usize) && is_counted(count.saturating_mul(each)) {
         // SAFETY: the host's call, passed on.
         return unsafe { HOT.next.reallocarray.get()(block, count, each) };
     }
@@ -170,8 +176,8 @@ fn reallocate(
     from: Registers,
     call: impl FnOnce() -> *mut c_void,
 ) -> *mut c_void {
-    if !MARKS.has(block as usize) {
-        return allocate(size, from, call);
+    if !may_be_sample(block as usize) {
+        return due(size, from, call);
     }
     // Before the call: as soon as it has freed the old block, another thread may get the same address.
     let taken = record::freed(block as usize);
@@ -190,9 +196,9 @@ fn reallocate(
 /// As the C library's.
 #[inline(always)]
 pub unsafe extern "C" fn free(block: *mut c_void) {
-    if MARKS.has(block as usize) {
+    if may_be_sample(block as usize) || asking::is_wanted() {
         // SAFETY: the host's call, passed on.
-        return unsafe { free_marked(block) };
+        return unsafe { free_due(block) };
     }
     // SAFETY: as above.
     unsafe { HOT.next.free.get()(block) }
@@ -200,10 +206,15 @@ pub unsafe extern "C" fn free(block: *mut c_void) {
 
 #[cold]
 #[inline(never)]
-unsafe extern "C" fn free_marked(block: *mut c_void) {
-    record::freed(block as usize);
+unsafe extern "C" fn free_due(block: *mut c_void) {
+    if may_be_sample(block as usize) {
+        record::freed(block as usize);
+    }
     // SAFETY: the host's call, passed on.
     unsafe { HOT.next.free.get()(block) }
+    if asking::is_wanted() && !rests() {
+        asking::noticed(Registers::here());
+    }
 }
 
 /// `mmap`, hooked.
@@ -256,4 +267,18 @@ pub unsafe extern "C" fn mremap(
         return call();
     }
     maps::remap((address as usize, length), new_length, Registers::here(), call)
+}
+
+/// `dlclose`, hooked: what was learned of addresses may not hold any more.
+///
+/// # Safety
+/// As the C library's.
+#[inline(never)]
+pub unsafe extern "C" fn dlclose(object: *mut c_void) -> c_int {
+    // SAFETY: the host's call, passed on.
+    let outcome = unsafe { HOT.next.dlclose.get()(object) };
+    if !rests() {
+        super::unloaded();
+    }
+    outcome
 }

@@ -18,8 +18,8 @@ mod tests;
 
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
+use leakline_probing::joined;
 use leakline_probing::sampler::lock::Lock;
-use leakline_probing::{joined, memory};
 
 use rule::{Context, HERE, Rule, Table};
 pub(crate) use stack::ThreadStack;
@@ -87,6 +87,8 @@ pub(crate) enum End {
 pub(crate) struct Walked {
     pub(crate) frames: usize,
     pub(crate) end: End,
+    /// Whether a signal's frame was among them.
+    pub(crate) passed_signal: bool,
 }
 
 const ENTRIES: usize = 8192;
@@ -109,6 +111,7 @@ static CONTEXTS: [Lock<Option<Box<Context>>>; 8] = [const { Lock::new(None) }; 8
 /// agent's, before the first walk, and whenever something was loaded or unloaded.
 pub(crate) fn refresh() {
     objects::refresh();
+    stack::note_main_thread();
     for context in &CONTEXTS {
         context.with(|context| {
             context.get_or_insert_with(|| Box::new(Context::new_in()));
@@ -137,7 +140,7 @@ pub(crate) fn walk(from: Registers, stack: &ThreadStack, into: &mut [usize]) -> 
     let memo = if reader.is_own() { memo::open(stack.end(), epoch) } else { None };
     // SAFETY: null, or entries that are never freed.
     let rules = unsafe { RULES.load(Acquire).as_ref() };
-    Walk { rules, epoch, reader, memo, frames: 0 }.run(from, stack, into)
+    Walk { rules, epoch, reader, memo, frames: 0, passed_signal: false }.run(from, stack, into)
 }
 
 /// A walk under way.
@@ -147,6 +150,7 @@ struct Walk<'a> {
     reader: Reader,
     memo: Option<memo::Open<'a>>,
     frames: usize,
+    passed_signal: bool,
 }
 
 /// The registers in a frame.
@@ -190,6 +194,7 @@ impl Walk<'_> {
                 },
                 Rule::Signal => {
                     is_exact = true;
+                    self.passed_signal = true;
                     self.memo = None;
                     match interrupted(&mut self.reader, at.sp) {
                         Some(caller) => (caller, (0, 0)),
@@ -248,7 +253,7 @@ impl Walk<'_> {
             if let Some(memo) = self.memo.take() {
                 memo.close(from + 1, end);
             }
-            return Some(Walked { frames: self.frames, end });
+            return Some(Walked { frames: self.frames, end, passed_signal: false });
         }
         let frame = *memo.frame(place)?;
         if from > place {
@@ -298,7 +303,7 @@ impl Walk<'_> {
         if let Some(memo) = self.memo.take().filter(|_| end != End::Unknown) {
             memo.close(0, end);
         }
-        Walked { frames: self.frames, end }
+        Walked { frames: self.frames, end, passed_signal: self.passed_signal }
     }
 }
 
@@ -373,12 +378,8 @@ fn by_table(address: usize) -> Option<Rule> {
 /// Where a handler of a signal returns to often has no table, and is known by what it does: it calls the kernel.
 fn without_table(call: usize) -> Rule {
     let code = call.wrapping_add(1);
-    let copied = memory::words::<1>(code as u64).map(|[word]| word);
-    // Some sandboxes do not let a process copy from itself.
-    let found = copied.or_else(|| {
-        // SAFETY: it could be read just now, and the call that is under way will return there.
-        can_be_read(code).then(|| unsafe { (code as *const u64).read_unaligned() })
-    });
+    // SAFETY: it could be read just now, and the call that is under way will return there.
+    let found = can_be_read(code).then(|| unsafe { (code as *const u64).read_unaligned() });
     if found == Some(TRAMPOLINE) { Rule::Signal } else { Rule::FramePointer }
 }
 

@@ -1,7 +1,7 @@
 //! The objects that are loaded: where they are, which file and which build each is, and where its unwind table is.
 //! Asked of the loader on a thread of the agent's; in the hook only what needs no lock.
 
-use std::ffi::{CStr, OsStr, c_int, c_void};
+use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +38,12 @@ impl Objects {
         unsafe { libc::dl_iterate_phdr(Some(step), (&raw mut found).cast()) };
         found.sort_unstable_by_key(|object| object.start);
         Self(found)
+    }
+
+    /// The object that begins at `start`.
+    pub(crate) fn starting_at(&self, start: usize) -> Option<&Object> {
+        let at = self.0.binary_search_by_key(&start, |object| object.start).ok()?;
+        self.0.get(at)
     }
 
     /// All of them, by address.
@@ -122,6 +128,16 @@ fn program() -> String {
 
 /// Of the notes of an object the one with the build id, in hexadecimal digits.
 fn build_id_of(notes: &[u8], alignment: usize) -> Option<String> {
+    build_id_in(notes, alignment).map(in_digits)
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn in_digits(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// As [`build_id_of`], the bytes.
+fn build_id_in(notes: &[u8], alignment: usize) -> Option<&[u8]> {
     const NT_GNU_BUILD_ID: u32 = 3;
     let mut rest = notes;
     loop {
@@ -131,7 +147,7 @@ fn build_id_of(notes: &[u8], alignment: usize) -> Option<String> {
         let at = 12_usize.checked_add(name_size)?.next_multiple_of(alignment);
         let content = rest.get(at..at.checked_add(size)?)?;
         if kind == NT_GNU_BUILD_ID && name == b"GNU\0" {
-            return Some(content.iter().map(|byte| format!("{byte:02x}")).collect());
+            return Some(content);
         }
         rest = rest.get(at.checked_add(size)?.next_multiple_of(alignment)..)?;
     }
@@ -181,19 +197,27 @@ pub(super) fn refresh() {
     PLACES.store(Box::into_raw(Box::new(places)), Release);
 }
 
+/// glibc's word for the object that `address` lies in; `None` also where it has no such function.
+fn ask_loader(address: usize) -> Option<Found> {
+    let find = FIND_OBJECT.load(Acquire);
+    if find == 0 {
+        return None;
+    }
+    // SAFETY: `refresh` stored the address of that function.
+    let find = unsafe { std::mem::transmute::<usize, FindObject>(find) };
+    let mut found = std::mem::MaybeUninit::<Found>::zeroed();
+    // SAFETY: it compares the address only, and `found` is ours to write, with room for newer versions.
+    if unsafe { find(address as *mut c_void, found.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: zeros are valid, and the function filled it in.
+    Some(unsafe { found.assume_init() })
+}
+
 /// The object that `address` lies in; from any thread, in any state.
 pub(super) fn place_of(address: usize) -> Option<Place> {
-    let find = FIND_OBJECT.load(Acquire);
-    if find != 0 {
-        // SAFETY: `refresh` stored the address of that function.
-        let find = unsafe { std::mem::transmute::<usize, FindObject>(find) };
-        let mut found = std::mem::MaybeUninit::<Found>::zeroed();
-        // SAFETY: it compares the address only, and `found` is ours to write, with room for newer versions.
-        if unsafe { find(address as *mut c_void, found.as_mut_ptr()) } != 0 {
-            return None;
-        }
-        // SAFETY: zeros are valid, and the function filled it in.
-        let found = unsafe { found.assume_init() };
+    if are_current() {
+        let found = ask_loader(address)?;
         return Some(Place {
             start: found.start as usize,
             end: found.end as usize,
@@ -207,8 +231,91 @@ pub(super) fn place_of(address: usize) -> Option<Place> {
 }
 
 /// Whether places are known by the loader's own word at the moment of the question.
-pub(super) fn are_current() -> bool {
+pub(crate) fn are_current() -> bool {
     FIND_OBJECT.load(Relaxed) != 0
+}
+
+/// An object that is loaded, as the loader and its own headers have it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loaded {
+    pub(crate) start: usize,
+    pub(crate) end: usize,
+    pub(crate) bias: usize,
+    name: *const c_char,
+}
+
+/// The beginning of glibc's `struct link_map`, which is public.
+#[repr(C)]
+struct LinkMap {
+    bias: usize,
+    name: *const c_char,
+}
+
+/// The object that `address` lies in, which is on this thread's own stack, so that the object is loaded for as long as the
+/// answer is used. Takes no lock; `None` also where the loader cannot be asked so.
+pub(crate) fn loaded_at(address: usize) -> Option<Loaded> {
+    let found = ask_loader(address)?;
+    // SAFETY: the loader's own entry for an object that is loaded, see above.
+    let map = unsafe { found.link_map.cast::<LinkMap>().as_ref() }?;
+    Some(Loaded { start: found.start as usize, end: found.end as usize, bias: map.bias, name: map.name })
+}
+
+impl Loaded {
+    /// Its file as the loader names it; empty for the program.
+    pub(crate) fn name(&self) -> &[u8] {
+        if self.name.is_null() {
+            return &[];
+        }
+        // SAFETY: a name of the loader ends with a NUL and lives as long as the object is loaded.
+        let name = unsafe { CStr::from_ptr(self.name) }.to_bytes();
+        // No path of a file is longer.
+        name.get(..4096).unwrap_or(name)
+    }
+
+    /// Its build id; empty where it has none, or where its headers are not at its beginning.
+    #[cfg(target_pointer_width = "64")]
+    pub(crate) fn build_id(&self) -> &[u8] {
+        const PT_NOTE: u32 = 4;
+        const FIRST_PAGE: usize = 4096;
+        if self.end.saturating_sub(self.start) < FIRST_PAGE {
+            return &[];
+        }
+        // SAFETY: the first page of an object that is loaded.
+        let page = unsafe { std::slice::from_raw_parts(self.start as *const u8, FIRST_PAGE) };
+        // Of the header: where those of the segments are (a long word at 32), and how many (a short one at 56).
+        let at =
+            page.get(32..40).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes) as usize;
+        let count = page.get(56..58).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_ne_bytes);
+        if !page.starts_with(b"\x7fELF") {
+            return &[];
+        }
+        let each = size_of::<libc::Elf64_Phdr>();
+        let headers = (0..usize::from(count)).filter_map(|index| {
+            let at = at.checked_add(index.checked_mul(each)?)?;
+            let bytes = page.get(at..at.checked_add(each)?)?;
+            // SAFETY: as long as that, and plain numbers.
+            Some(unsafe { bytes.as_ptr().cast::<libc::Elf64_Phdr>().read_unaligned() })
+        });
+        for note in headers.filter(|header| header.p_type == PT_NOTE) {
+            let from = self.bias.wrapping_add(note.p_vaddr as usize);
+            let end = from.saturating_add(note.p_memsz as usize);
+            if from < self.start || end > self.end {
+                continue;
+            }
+            // SAFETY: a segment of the object that is loaded, of that many bytes.
+            let notes = unsafe { std::slice::from_raw_parts(from as *const u8, end - from) };
+            if let Some(id) = build_id_in(notes, if note.p_align == 8 { 8 } else { 4 }) {
+                return id;
+            }
+        }
+        &[]
+    }
+
+    /// As above.
+    #[cfg(not(target_pointer_width = "64"))]
+    pub(crate) fn build_id(&self) -> &[u8] {
+        &[]
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! not the thread's own (a signal's, a coroutine's), after asking the kernel page by page.
 
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 const PAGE: usize = 4096;
 const WORD: usize = size_of::<usize>();
@@ -66,11 +67,9 @@ impl ThreadStack {
 
 /// One past the last byte of this thread's stack, and from where on it is known to be mapped.
 fn end_of_stack() -> (usize, usize) {
-    // SAFETY: takes no arguments.
-    let thread = unsafe { libc::gettid() };
-    // SAFETY: takes no arguments.
-    let process = unsafe { libc::getpid() };
-    if thread == process {
+    let main = MAIN_THREAD.load(Relaxed);
+    let is_main = if main == 0 { is_main_thread() } else { thread_pointer() == main };
+    if is_main {
         // The kernel put these bytes above the first frame. What lies below, down to where the stack has come, is mapped; no
         // more than that is ever read.
         // SAFETY: takes a number.
@@ -80,6 +79,23 @@ fn end_of_stack() -> (usize, usize) {
     // C libraries keep what belongs to a thread at the end of its stack.
     let end = thread_pointer() & !(WORD - 1);
     (end, end)
+}
+
+/// The main thread's pointer to itself, where it is known: then no thread has to ask the kernel who it is.
+static MAIN_THREAD: AtomicUsize = AtomicUsize::new(0);
+
+/// On the main thread: keeps what it can be known by.
+pub(super) fn note_main_thread() {
+    if is_main_thread() {
+        MAIN_THREAD.store(thread_pointer(), Relaxed);
+    }
+}
+
+fn is_main_thread() -> bool {
+    // SAFETY: takes no arguments.
+    let thread = unsafe { libc::gettid() };
+    // SAFETY: takes no arguments.
+    thread == unsafe { libc::getpid() }
 }
 
 fn thread_pointer() -> usize {

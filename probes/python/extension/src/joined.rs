@@ -2,18 +2,28 @@
 //! Called by the native probe's hook, from inside malloc, on whatever thread allocates, with the GIL or without; only while
 //! this part's own hook is at work, which ends when Python does.
 //!
+//! The native probe keeps the numbers that stand for frames, and does not say when it drops one. So code objects are kept
+//! within a bound in bytes, those that were met longest ago are forgotten first, and no number is given twice: a number
+//! whose code object is forgotten is told as just that. The native probe asks for a path's frames at the first reading
+//! after it was met, and remembers what it was told.
+//!
 //! Never takes another lock while it holds its own, and never calls Python.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use leakline_probing::joined::RawFrame as JoinedFrame;
 use leakline_probing::sampler::lock::Lock;
+use leakline_python::kept::numbered::Codes;
 use leakline_python::wire::{Answer, ToldFrame};
 
 use crate::frames::{Layout, RawFrame, this_thread_state};
 use crate::hook;
-use crate::paths::Codes;
 
-/// Most code objects whose frames are told; a program has some thousands.
-const MAX_CODES: usize = 100_000;
+/// What the code objects may take until somebody says: a program has some thousands, at 300 bytes each.
+const DEFAULT_BYTES: usize = 512 << 10;
+/// Stands where a code object was forgotten.
+const FORGOTTEN: &str = "<more code than leakline keeps>";
 /// The number of a frame that is not told.
 const NO_NUMBER: u64 = u64::MAX;
 
@@ -25,6 +35,12 @@ const _: () = assert!(align_of::<RawFrame>() <= align_of::<JoinedFrame>());
 
 /// The code objects of frames that were kept. Not taken around forks: a child's hooks rest.
 static CODES: Lock<Codes> = Lock::new(Codes::new());
+static MOST_BYTES: AtomicUsize = AtomicUsize::new(DEFAULT_BYTES);
+
+/// What the code objects may take from now on.
+pub(crate) fn keep_within(bytes: usize) {
+    MOST_BYTES.store(bytes, Relaxed);
+}
 
 /// See [`leakline_probing::joined::Joined::walk`].
 ///
@@ -71,11 +87,13 @@ pub(crate) unsafe extern "C" fn keep(frames: *const JoinedFrame, count: usize, n
     let Some(layout) = layout() else { return };
     // SAFETY: the caller's promise; they were written as such frames.
     let frames = unsafe { std::slice::from_raw_parts(frames.cast::<RawFrame>(), count) };
+    // SAFETY: the caller's promise: the frames run as long as this call does.
+    let info = |frame: &RawFrame| unsafe { layout.code(frame.code) };
+    let most = MOST_BYTES.load(Relaxed);
     CODES.with(|codes| {
         for (frame, number) in frames.iter().zip(numbers) {
-            if codes.len() < MAX_CODES {
-                *number = u64::from(codes.index(layout, frame)) << 32 | u64::from(frame.instruction);
-            }
+            *number = u64::from(codes.number((frame.code, frame.stamp), most, || info(frame))) << 32
+                | u64::from(frame.instruction);
         }
     });
 }
@@ -93,8 +111,14 @@ pub(crate) unsafe extern "C" fn tell(numbers: *const u64, count: usize) -> Answe
 }
 
 fn tell_one(number: u64) -> Option<ToldFrame> {
-    let (code, instruction) = ((number >> 32) as usize, number as u32);
-    let info = CODES.with(|codes| codes.since(code).next().cloned())?;
+    if number == NO_NUMBER {
+        return None;
+    }
+    let (code, instruction) = ((number >> 32) as u32, number as u32);
+    let info = CODES.with(|codes| codes.get(code).map(Arc::clone));
+    let Some(info) = info else {
+        return Some(ToldFrame { function: String::new(), file: FORGOTTEN.to_owned(), line: 0 });
+    };
     Some(ToldFrame {
         function: info.function.to_string(),
         file: info.file.to_string(),

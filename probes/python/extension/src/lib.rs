@@ -12,9 +12,7 @@ mod frames;
 mod gate;
 mod hook;
 mod host;
-mod intern;
 mod joined;
-mod paths;
 mod profile;
 mod raw;
 mod runtime;
@@ -161,6 +159,7 @@ fn respond(request: &Request, attached: bool) -> Response {
                     frames: usize::from(sampling.frames),
                     max_live: sampling.max_samples as usize,
                     max_paths: sampling.max_paths as usize,
+                    max_path_bytes: usize::try_from(sampling.max_path_bytes).unwrap_or(usize::MAX),
                 },
             )
         }),
@@ -171,6 +170,7 @@ fn respond(request: &Request, attached: bool) -> Response {
                     frames: usize::from(window.frames),
                     max_traces: usize::try_from(window.max_traces).unwrap_or(usize::MAX),
                     max_paths: window.max_paths as usize,
+                    max_path_bytes: usize::try_from(window.max_path_bytes).unwrap_or(usize::MAX),
                     duration: Duration::from_micros(window.duration_micros),
                     max_percent: window.max_percent,
                     go_on: window.go_on,

@@ -6,13 +6,13 @@
 
 use std::time::{Duration, Instant};
 
+use leakline_python::kept::names::{Interner, Room};
 use leakline_python::wire::{Outcome, ProfileAnswer, ProfileRequest};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 use rustc_hash::FxHashMap;
 
 use crate::gate::{GATE, Inside};
-use crate::intern::Interner;
 use crate::raw::{self, Address};
 use crate::runtime::{Runtime, is_finalizing};
 use crate::stretch::Stretches;
@@ -50,7 +50,7 @@ pub(crate) fn take(
         }
         Copied::All(traces, took) => (traces, took),
     };
-    runtime.interner.prepare(&request.filters, request.max_sites as usize);
+    runtime.interner.prepare(&request.filters, Room::of(request.max_sites, request.max_name_bytes));
     let mut work = Work::new(traces, &mut runtime.interner);
     let stretch = Duration::from_micros(u64::from(request.max_stretch_micros.max(100)));
     let pause = Duration::from_micros(u64::from(request.pause_micros));
@@ -70,6 +70,7 @@ pub(crate) fn take(
         }
     }
     answer.outcome = Outcome::Taken;
+    answer.merged_names = runtime.interner.merged();
     answer.additions = runtime.interner.additions(request.known);
     answer.stats = work.sites.into_iter().map(|(site, (bytes, blocks))| (site, bytes, blocks)).collect();
     answer.cost = stretches.cost(copy_took);
@@ -128,14 +129,20 @@ fn untrack(traces: &Bound<'_, PyList>) {
     }
 }
 
+/// Of a call path.
+enum Found {
+    Path(u32),
+    LeftOut,
+}
+
 /// What is still to be done, and what came out of it so far.
 struct Work {
     traces: Option<Py<PyList>>,
     groups: Vec<Group>,
     by_address: FxHashMap<Address, usize>,
-    files: FxHashMap<Address, (Py<PyAny>, u32)>,
+    files: FxHashMap<Address, (Py<PyAny>, Option<u32>)>,
     /// tracemalloc does not tell functions.
-    no_function: u32,
+    no_function: Option<u32>,
     path: Vec<u32>,
     sites: FxHashMap<u32, (u64, u64)>,
 }
@@ -233,21 +240,41 @@ impl Work {
     /// Decodes a call path, innermost frame first, and frees it.
     fn decode(&mut self, py: Python<'_>, group: Group, interner: &mut Interner, answer: &mut ProfileAnswer) {
         let call_path = group.call_path.into_bound(py);
-        let frames = raw::tuple_size(py, call_path.as_ptr());
-        self.path.clear();
-        self.path.push(u32::from(group.depth > frames));
-        for index in 0..frames {
-            let Some((file, line)) = self.frame(py, call_path.as_ptr(), index, interner) else { continue };
-            if index == 0 && interner.leaves_out(file) {
+        let found = self.find_path(py, &call_path, group.depth, interner);
+        let site = match found {
+            Some(Found::Path(site)) => site,
+            Some(Found::LeftOut) => {
                 answer.filtered.0 += group.bytes;
                 answer.filtered.1 += group.blocks;
                 return;
             }
-            self.path.push(interner.frame(self.no_function, file, line));
-        }
-        let live = self.sites.entry(interner.path(&self.path)).or_default();
+            None => interner.shared(),
+        };
+        let live = self.sites.entry(site).or_default();
         live.0 += group.bytes;
         live.1 += group.blocks;
+    }
+
+    /// `None`: there is no room for its names.
+    fn find_path(
+        &mut self,
+        py: Python<'_>,
+        call_path: &Bound<'_, PyTuple>,
+        depth: usize,
+        interner: &mut Interner,
+    ) -> Option<Found> {
+        let frames = raw::tuple_size(py, call_path.as_ptr());
+        self.path.clear();
+        self.path.push(u32::from(depth > frames));
+        for index in 0..frames {
+            let Some((file, line)) = self.frame(py, call_path.as_ptr(), index, interner) else { continue };
+            let file = file?;
+            if index == 0 && interner.leaves_out(file) {
+                return Some(Found::LeftOut);
+            }
+            self.path.push(interner.frame(self.no_function?, file, line)?);
+        }
+        interner.path(&self.path).map(Found::Path)
     }
 
     fn frame(
@@ -256,7 +283,7 @@ impl Work {
         call_path: Address,
         index: usize,
         interner: &mut Interner,
-    ) -> Option<(u32, u32)> {
+    ) -> Option<(Option<u32>, u32)> {
         let frame = raw::tuple_item(py, call_path, index)?;
         let name = raw::tuple_item(py, frame, 0)?;
         let line = raw::tuple_item(py, frame, 1).and_then(|line| raw::size(py, line)).unwrap_or(0);
@@ -265,6 +292,7 @@ impl Work {
             return Some((*file, line));
         }
         let name = raw::own(py, name)?;
+        // Without room for its name, no path through it is told of; it is asked about once all the same.
         let file = interner.text(&name.cast::<PyString>().ok()?.to_string_lossy());
         // Held until the end, so that no other text can come to lie at the same address.
         self.files.insert(name.as_ptr(), (name.unbind(), file));

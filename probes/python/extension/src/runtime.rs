@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_int};
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
+use leakline_python::kept::names::Interner;
 use leakline_python::wire::{GaugeValues, Interpreter, SlowGaugeValues, Traced, Tracing};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -16,7 +17,6 @@ use crate::fork;
 use crate::gate::GATE;
 use crate::hook::{self, Standing};
 use crate::host;
-use crate::intern::Interner;
 use crate::sites::Reader;
 
 /// Frames with which tracing was started here; 0 while it was not. Outside [`Runtime`], for the child of a fork.

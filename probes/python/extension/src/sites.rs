@@ -1,126 +1,156 @@
-//! What the hook knows, as sites: sums per call path, copied under the recorder's lock, and lines told afterwards.
+//! What the hook knows, as sites: sums per call path, copied under the recorder's lock, and lines told afterwards, of
+//! paths that hold something: of the many that a program has only passed through, nothing is kept here.
 //! Never asks Python, never needs the GIL.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use leakline_probing::sampler::estimate::Sums;
+use leakline_python::kept::names::{Interner, Room};
+use leakline_python::kept::paths::{Path, held_bytes};
 use leakline_python::wire::{SiteNumbers, SitesAnswer, SitesRequest, Source, WindowClosed, WindowState};
+use rustc_hash::FxHashMap;
 
 use crate::frames::CodeInfo;
 use crate::hook::{self, TABLES};
-use crate::intern::Interner;
-use crate::paths::{Codes, Path};
 
-/// When there are more paths, those that hold nothing are forgotten at the next reading, so that there is room for new
-/// ones. In the recorder's own bound.
-const COMPACT_AT: f64 = 0.5;
+/// When the paths take more than this part of what they may, or are more of their number, those that hold nothing are
+/// forgotten at a reading: so there is room for new ones until the next, without a search for each.
+const FORGET_AT: f64 = 0.5;
 
 /// The name that stands where there is no Python frame: the allocation was made by a thread without the GIL, or before
 /// there was any Python code. tracemalloc calls it the same.
 const UNKNOWN: &str = "<unknown>";
-/// And for paths that there was no room for.
-const TOO_MANY: &str = "<more call paths than leakline keeps>";
-
 /// What was read of a recorder so far.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     epoch: u64,
     interner_epoch: u64,
-    codes: Vec<Arc<CodeInfo>>,
-    /// Texts of the code objects' functions and files, once they were needed.
-    texts: Vec<Option<(u32, u32)>>,
-    /// The site of each path, by the path's index.
-    sites: Vec<SiteOf>,
+    /// By the path's index: its serial, and its site.
+    sites: Vec<(u64, SiteOf)>,
     sums: Vec<Sums>,
     /// Per site: where its numbers stand in the answer, plus one.
     places: Vec<u32>,
     /// Sums of the sites, while they are added up.
     found: Vec<(u32, Sums)>,
     path: Vec<u32>,
+    /// Texts of the code objects' functions and files, while paths are told of.
+    texts: FxHashMap<*const CodeInfo, Option<(u32, u32)>>,
+}
+
+// SAFETY: the addresses are only compared, and none is kept from one reading to the next.
+unsafe impl Send for Reader {}
+
+/// A path that was not told of before.
+struct New {
+    index: usize,
+    serial: u64,
+    path: Path,
+    codes: Vec<Arc<CodeInfo>>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum SiteOf {
     Site(u32),
     LeftOut,
+    /// Nobody has asked so far: it held nothing.
+    NotTold,
 }
 
 /// Reads the sites of one source.
 pub(crate) fn read(reader: &mut Reader, interner: &mut Interner, request: &SitesRequest) -> SitesAnswer {
     let window = if request.source == Source::Exact { hook::window().map(window_state) } else { None };
-    interner.prepare(&request.filters, request.max_sites as usize);
+    interner.prepare(&request.filters, Room::of(request.max_sites, request.max_name_bytes));
     let mut answer = SitesAnswer { window, ..SitesAnswer::default() };
     let new_paths = reader.copy(request, interner.epoch(), &mut answer);
-    for path in &new_paths {
-        let site = reader.site(path, interner);
-        reader.sites.push(site);
+    for new in &new_paths {
+        let site = reader.site(new, interner);
+        if let Some(place) = reader.sites.get_mut(new.index) {
+            *place = (new.serial, site);
+        }
     }
+    // They are addresses, which mean nothing once `new_paths` are gone.
+    reader.texts = FxHashMap::default();
     reader.add_up(&mut answer);
+    answer.merged_names = interner.merged();
     answer.additions = interner.additions(request.known);
     answer
 }
 
 impl Reader {
     /// Copies what changed, and gives the paths that are new.
-    fn copy(&mut self, request: &SitesRequest, interner_epoch: u64, answer: &mut SitesAnswer) -> Vec<Path> {
+    fn copy(&mut self, request: &SitesRequest, interner_epoch: u64, answer: &mut SitesAnswer) -> Vec<New> {
         let begun = Instant::now();
         let new = TABLES.with(|tables| {
             let state = match request.source {
                 Source::Sampled => &mut tables.sampled,
                 Source::Exact => &mut tables.exact,
             };
-            let most = (state.bounds().max_stacks as f64 * COMPACT_AT) as usize;
-            let mut after = Codes::new();
-            let before = std::mem::take(&mut state.extra);
-            let compacted = state.compact(most, &mut |path, _| path.go_over(&before, &mut after));
-            state.extra = if compacted { after } else { before };
-            if compacted || self.epoch != state.epoch || self.interner_epoch != interner_epoch {
+            if self.epoch != state.epoch || self.interner_epoch != interner_epoch {
                 let sums = std::mem::take(&mut self.sums);
                 *self = Self { epoch: state.epoch, interner_epoch, sums, ..Self::default() };
             }
             answer.epoch = state.epoch;
             answer.mean = state.mean();
             answer.samples = state.samples() as u64;
+            answer.merged_samples = state.merged;
             answer.large_bytes = state.large.live.bytes;
             answer.missed_frees = state.missed_frees;
             answer.fault = if request.check_all { state.check_all() } else { state.check() };
+            let most_paths = state.bounds().max_stacks as f64 * FORGET_AT;
+            let most_bytes = state.extra.most() as f64 * FORGET_AT;
+            if state.stacks.kept() as f64 > most_paths || held_bytes(state) as f64 > most_bytes {
+                state.forget_all(&mut |path, codes| codes.release(&path));
+            }
+            let all = state.stacks.all();
             self.sums.clear();
-            self.sums.extend(state.stacks.all().iter().map(|stack| stack.sums));
-            self.codes.extend(state.extra.since(self.codes.len()).cloned());
-            state.stacks.all().iter().skip(self.sites.len()).map(|stack| stack.path.clone()).collect()
+            self.sums.extend(all.iter().map(|stack| stack.sums));
+            self.sites.resize(all.len(), (0, SiteOf::NotTold));
+            let told = all.iter().enumerate().zip(&self.sites);
+            let new =
+                told.filter(|((_, stack), (serial, _))| stack.sums.samples > 0 && stack.serial != *serial);
+            let new = new.map(|((index, stack), _)| {
+                let codes = stack.path.frames.iter().filter_map(|(code, _)| state.extra.get(*code).cloned());
+                New { index, serial: stack.serial, path: stack.path.clone(), codes: codes.collect() }
+            });
+            new.collect::<Vec<New>>()
         });
         answer.held_nanos = begun.elapsed().as_nanos() as u64;
         new
     }
 
-    /// The site of a path.
-    fn site(&mut self, path: &Path, interner: &mut Interner) -> SiteOf {
+    /// The site of a path; the one for all that there is no room for, where its names have no room.
+    fn site(&mut self, new: &New, interner: &mut Interner) -> SiteOf {
+        match self.try_site(new, interner) {
+            Some(site) => site,
+            None => SiteOf::Site(interner.shared()),
+        }
+    }
+
+    fn try_site(&mut self, New { path, codes, .. }: &New, interner: &mut Interner) -> Option<SiteOf> {
+        if path.is_shared {
+            return Some(SiteOf::Site(interner.shared_path()));
+        }
         self.path.clear();
         self.path.push(u32::from(path.truncated));
-        self.texts.resize(self.codes.len(), None);
-        for (index, (code, instruction)) in path.frames.iter().enumerate() {
-            let Some(info) = self.codes.get(*code as usize) else { continue };
-            let texts = self.texts.get_mut(*code as usize);
-            let (function, file) = match texts {
-                Some(Some(texts)) => *texts,
-                Some(unknown) => *unknown.insert((interner.text(&info.function), interner.text(&info.file))),
-                None => continue,
-            };
+        for (index, ((_, instruction), info)) in path.frames.iter().zip(codes).enumerate() {
+            let texts = self.texts.entry(Arc::as_ptr(info));
+            let texts =
+                texts.or_insert_with(|| Some((interner.text(&info.function)?, interner.text(&info.file)?)));
+            let (function, file) = (*texts)?;
             if index == 0 && interner.leaves_out(file) {
-                return SiteOf::LeftOut;
+                return Some(SiteOf::LeftOut);
             }
-            self.path.push(interner.frame(function, file, info.line(*instruction)));
+            self.path.push(interner.frame(function, file, info.line(*instruction))?);
         }
         if path.frames.is_empty() {
-            let (nothing, name) = (interner.text(""), if path.is_shared { TOO_MANY } else { UNKNOWN });
-            let file = interner.text(name);
+            let (nothing, file) = (interner.text("")?, interner.text(UNKNOWN)?);
             if interner.leaves_out(file) {
-                return SiteOf::LeftOut;
+                return Some(SiteOf::LeftOut);
             }
-            self.path.push(interner.frame(nothing, file, 0));
+            self.path.push(interner.frame(nothing, file, 0)?);
         }
-        SiteOf::Site(interner.path(&self.path))
+        Some(SiteOf::Site(interner.path(&self.path)?))
     }
 
     /// Paths may have the same lines: then they are one site.
@@ -128,12 +158,13 @@ impl Reader {
         let found = &mut self.found;
         found.clear();
         self.places.fill(0);
-        for (sums, site) in self.sums.iter().zip(&self.sites) {
+        for (sums, (_, site)) in self.sums.iter().zip(&self.sites) {
             answer.live_bytes += sums.live.bytes;
             if sums.samples == 0 {
                 continue;
             }
             match *site {
+                SiteOf::NotTold => {}
                 SiteOf::LeftOut => {
                     answer.filtered.0 += sums.live.bytes;
                     answer.filtered.1 += sums.live_blocks();

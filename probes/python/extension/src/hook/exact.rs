@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use leakline_probing::sampler::recorder::{Bounds, Recorded};
 
+use leakline_python::kept::paths::{Codes, Path};
+
 use super::{DOES, RECORDING, TABLES, does};
-use crate::paths::{Codes, Path};
 
 /// What a window is opened with.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,7 @@ pub(crate) struct Window {
     pub(crate) frames: usize,
     pub(crate) max_traces: usize,
     pub(crate) max_paths: usize,
+    pub(crate) max_path_bytes: usize,
     /// Zero: until it is closed.
     pub(crate) duration: Duration,
     /// Most percent of a core that recording may take, on average since the opening; 0: any.
@@ -69,7 +71,8 @@ pub(crate) fn open(window: Window) {
     }
     does(DOES.load(SeqCst) & !RECORDING);
     let bounds = Bounds { mean: 0, max_live: window.max_traces, max_stacks: window.max_paths.max(2) };
-    TABLES.with(|tables| tables.exact.start(bounds, Codes::new(), Path::shared()));
+    let codes = Codes::within(window.max_path_bytes);
+    TABLES.with(|tables| tables.exact.start(bounds, codes, Path::shared()));
     FRAMES.store(window.frames.clamp(1, super::record::MAX_FRAMES), Relaxed);
     LASTS.store(window.duration.as_nanos() as u64, Relaxed);
     MAX_PERCENT.store(window.max_percent, Relaxed);

@@ -22,16 +22,14 @@ use leakline_probing::sampler::lock::Lock;
 use leakline_probing::sampler::marks::Marks;
 use leakline_probing::sampler::recorder::{Bounds, Recorder};
 use leakline_probing::sampler::thread::Thread;
+use leakline_python::kept::paths::{Codes, Path, PythonRecorder};
 use pyo3::Python;
 
 use crate::frames::Layout;
 use crate::host;
-use crate::paths::{Codes, Path};
+use crate::joined;
 
 pub(crate) use exact::{Closed, State, Window, close, window};
-
-/// Samples, or all allocations.
-pub(crate) type PythonRecorder = Recorder<Path, Codes>;
 
 /// What the hook knows.
 pub(crate) struct Tables {
@@ -53,6 +51,10 @@ static MEAN: AtomicU64 = AtomicU64::new(0);
 const RAW: usize = 0;
 /// Larger requests are passed on to it by pymalloc.
 const SMALL: usize = 512;
+
+/// What code objects in call paths of the native heap may take, as a part of what those of Python's own paths may: there
+/// are fewer of them, as malloc is sampled more rarely.
+const JOINED_PART: usize = 5;
 
 const SAMPLING: u8 = 1;
 const RECORDING: u8 = 2;
@@ -122,12 +124,14 @@ pub(crate) struct Sampling {
     pub(crate) frames: usize,
     pub(crate) max_live: usize,
     pub(crate) max_paths: usize,
+    pub(crate) max_path_bytes: usize,
 }
 
 /// Sets the hook, unless it is there, and begins to sample, unless it does so already with this mean. Says what is
 /// degraded; the error is why it cannot be.
 pub(crate) fn sample(py: Python<'_>, sampling: Sampling) -> Result<Option<String>, String> {
     let degraded = install(py)?;
+    joined::keep_within(sampling.max_path_bytes / JOINED_PART);
     FRAMES.store(sampling.frames.clamp(1, record::MAX_FRAMES) as u8, Relaxed);
     let bounds = Bounds {
         mean: sampling.mean.max(1),
@@ -143,7 +147,8 @@ pub(crate) fn sample(py: Python<'_>, sampling: Sampling) -> Result<Option<String
     if !MARKS.reserve() {
         return Err("no address space for the marks of sampled pointers".to_owned());
     }
-    TABLES.with(|tables| tables.sampled.start(bounds, Codes::new(), Path::shared()));
+    let codes = Codes::within(sampling.max_path_bytes);
+    TABLES.with(|tables| tables.sampled.start(bounds, codes, Path::shared()));
     MEAN.store(bounds.mean, SeqCst);
     does(DOES.load(SeqCst) | SAMPLING);
     Ok(degraded)
@@ -155,6 +160,7 @@ pub(crate) fn open(py: Python<'_>, window: Window) -> Result<Option<String>, Str
     if !MARKS.reserve() {
         return Err("no address space for the marks of recorded pointers".to_owned());
     }
+    joined::keep_within(window.max_path_bytes / JOINED_PART);
     exact::open(window);
     Ok(degraded)
 }
@@ -221,8 +227,8 @@ fn begin_anew() {
         exact::stop(Closed::Unhooked);
     }
     TABLES.with(|tables| {
-        let bounds = tables.sampled.bounds();
-        tables.sampled.start(bounds, Codes::new(), Path::shared());
+        let (bounds, codes) = (tables.sampled.bounds(), Codes::within(tables.sampled.extra.most()));
+        tables.sampled.start(bounds, codes, Path::shared());
     });
     does(did & SAMPLING);
 }

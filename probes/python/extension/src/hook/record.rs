@@ -8,13 +8,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use leakline_probing::sampler::live::Class;
 use leakline_probing::sampler::recorder::{Block, Freed, Recorded};
 use leakline_probing::sampler::thread::Thread;
+use leakline_python::kept::paths::{self, Codes, Path, PythonRecorder};
 
 use super::{
-    DOES, FRAMES, LAYOUT, MARKS, MEAN, PythonRecorder, RAW, RECORDING, SAMPLING, SMALL, TABLES, does_nothing,
-    exact,
+    DOES, FRAMES, LAYOUT, MARKS, MEAN, RAW, RECORDING, SAMPLING, SMALL, TABLES, does_nothing, exact,
 };
 use crate::frames::{RawFrame, this_thread_state};
-use crate::paths::{Codes, Path};
 
 /// Most frames of a path: they are collected on the stack of the thread that allocates.
 pub(super) const MAX_FRAMES: usize = 128;
@@ -141,8 +140,13 @@ fn hand_over(
     block: Block,
     (frames, truncated, hash): (&[RawFrame], bool, u64),
 ) -> Recorded {
-    recorder.allocated(block, hash, |codes: &mut Codes| match LAYOUT.get() {
-        Some(layout) => Path::new(layout, codes, frames, truncated),
+    paths::allocated(recorder, block, hash, |codes: &mut Codes| match LAYOUT.get() {
+        Some(layout) => {
+            let key = |frame: &RawFrame| ((frame.code, frame.stamp), frame.instruction);
+            // SAFETY: the frames were just found by `walk` on this thread, and run as long as this call does.
+            let info = |frame: &RawFrame| unsafe { layout.code(frame.code) };
+            Path::new(codes, frames, truncated, key, info)
+        }
         None => Path::shared(),
     })
 }

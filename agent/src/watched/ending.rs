@@ -1,0 +1,49 @@
+//! The host's end, as the host sees it: before the first destructor and exit handler it has the last snapshot taken, and
+//! waits for it at most `final_wait`.
+//!
+//! Called where `main` has returned, and in front of `exit`, `quick_exit` and `_exit`: the last also in signal handlers and
+//! in children of `vfork`, so nothing here allocates, takes a lock, or believes that this is the process it began in.
+//! A host that dies by a signal is not held up: its watcher sees it go.
+
+use super::WATCHED;
+use super::line::Want;
+use crate::preload;
+
+/// How the host is about to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// With its exit handlers.
+    Exit,
+    /// Without them; perhaps in a signal handler.
+    AtOnce,
+}
+
+/// The host is about to end. Returns at once in a child, and where that is known already.
+pub fn ends(way: Way) {
+    match WATCHED.get() {
+        Some(watched) if !is_host(watched.host) => {}
+        Some(watched) if !watched.line.is_stopped() => {
+            watched.line.ask(Want::End, watched.final_wait);
+        }
+        // An agent inside takes locks and allocates: not for a signal handler.
+        _ if way == Way::Exit => preload::ends_inside(),
+        _ => {}
+    }
+}
+
+/// A runtime is about to end, with the host or before it. Called on the host's thread, which holds no lock of the
+/// runtime's.
+pub(crate) fn runtime_is_closing(host_ends_with_it: bool) {
+    let Some(watched) = WATCHED.get().filter(|watched| is_host(watched.host)) else { return };
+    if host_ends_with_it {
+        watched.line.ask(Want::Last, watched.final_wait);
+    } else {
+        // Whether it comes in time or not, the runtime goes.
+        let _ = super::commands::snapshot(watched.final_wait);
+    }
+}
+
+/// Whether this is the host itself: no forked child, and none of `vfork`, whose memory is the host's.
+fn is_host(host: u32) -> bool {
+    std::process::id() == host
+}
