@@ -1,5 +1,5 @@
-//! What the agent says of the process that it runs in.
-//! Reads `/proc/self` and `/etc/os-release` once, at start; what cannot be read is left out.
+//! What the agent says of the process that it watches: its own, or another one.
+//! Reads `/proc` and `/etc/os-release` once, at start; what cannot be read is left out.
 
 use std::fs;
 use std::time::Duration;
@@ -12,25 +12,39 @@ const MAX_NAME_CHARS: usize = 120;
 
 /// A new session of this process.
 pub(crate) fn new_session(interval: Duration) -> Session {
+    session_of(std::process::id(), interval)
+}
+
+/// A new session of the process `pid`. Its name is what its command line says now: ask before it may change that.
+pub(crate) fn session_of(pid: u32, interval: Duration) -> Session {
     let started = SystemClock.now();
     Session {
         id: random_id(started.unix_nanos ^ started.boot_nanos.rotate_left(32)),
         started,
         interval,
         host: Host {
-            name: name(),
-            pid: std::process::id(),
-            started_boot_nanos: started_boot_nanos().unwrap_or(0),
+            name: name(pid),
+            pid,
+            started_boot_nanos: started_boot_nanos(pid).unwrap_or(0),
             platform: platform(),
-            limit: leakline_native::limit(),
+            limit: if pid == std::process::id() {
+                leakline_native::limit()
+            } else {
+                leakline_native::limit_of(pid)
+            },
         },
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }
 
+/// Where /proc has the process. In a namespace whose /proc is another's, only `self` is right.
+fn folder(pid: u32) -> String {
+    if pid == std::process::id() { "/proc/self".to_owned() } else { format!("/proc/{pid}") }
+}
+
 /// The command line with folders left out of its first words, or the Android process name.
-fn name() -> String {
-    let line = fs::read("/proc/self/cmdline").unwrap_or_default();
+fn name(pid: u32) -> String {
+    let line = fs::read(folder(pid) + "/cmdline").unwrap_or_default();
     let words: Vec<String> = line
         .split(|byte| *byte == 0)
         .map(|word| String::from_utf8_lossy(word).into_owned())
@@ -60,8 +74,9 @@ fn short_command(words: &[String]) -> String {
 }
 
 /// Boot-time nanoseconds at which the process was forked; an exec keeps it.
-fn started_boot_nanos() -> Option<u64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+fn started_boot_nanos(pid: u32) -> Option<u64> {
+    // The program's name may be anything.
+    let stat = String::from_utf8_lossy(&fs::read(folder(pid) + "/stat").ok()?).into_owned();
     // The second field is the program's name in parentheses and may hold anything, so count from its end.
     let after_name = stat.rsplit_once(')')?.1;
     let ticks: u64 = after_name.split_whitespace().nth(19)?.parse().ok()?;
@@ -113,8 +128,26 @@ mod tests {
 
     #[test]
     fn this_process_started_before_now() {
-        let started = started_boot_nanos().unwrap();
+        let started = started_boot_nanos(std::process::id()).unwrap();
         assert!(started > 0 && started < SystemClock.now().boot_nanos);
+    }
+
+    #[test]
+    fn another_process_has_its_own_name_and_start() {
+        let mut child = std::process::Command::new("/bin/sleep").arg("100").spawn().unwrap();
+        // Until it has become its program, the command line is this one's.
+        let session = (0..500).find_map(|_| {
+            std::thread::sleep(Duration::from_millis(2));
+            let session = session_of(child.id(), Duration::from_secs(1));
+            (session.host.name == "sleep 100").then_some(session)
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (host, own) = (session.unwrap().host, new_session(Duration::from_secs(1)).host);
+        assert_eq!((host.pid, &host.platform, &host.limit), (child.id(), &own.platform, &own.limit));
+        assert!(host.started_boot_nanos >= own.started_boot_nanos);
+        let gone = session_of(child.id(), Duration::from_secs(1)).host;
+        assert_eq!((gone.name.as_str(), gone.started_boot_nanos), ("", 0));
     }
 
     #[test]

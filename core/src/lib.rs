@@ -5,6 +5,7 @@
 
 mod clock;
 mod command;
+mod descriptors;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod fanout;
@@ -24,6 +25,7 @@ mod verdict;
 
 pub use clock::{Clock, Timestamp};
 pub use command::{Command, CommandReceiver, CommandSender, command_channel};
+pub use descriptors::{OwnDescriptor, own_descriptors};
 pub use growth::{Growth, GrowthTracker, ProfileGrowth, SiteGrowth};
 pub use interval::interval_95;
 pub use ledger::{Ledger, LedgerPart, PartSource};

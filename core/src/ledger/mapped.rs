@@ -43,9 +43,10 @@ impl<'a> Map<'a> {
         bytes
     }
 
-    /// The parts of the kernel's shared memory that are Java's.
-    pub(super) fn shared_java(&self, shared: &mut f64) -> SharedJava {
-        SharedJava {
+    /// The parts of the kernel's shared memory that are Java's and leakline's.
+    pub(super) fn cut_shared(&self, shared: &mut f64) -> SharedParts {
+        SharedParts {
+            leakline: self.cut(names::MAP_LEAKLINE_SHARED, shared),
             heap: self.cut(names::MAP_JAVA_HEAP_SHARED, shared),
             code: self.cut(names::MAP_JAVA_CODE_SHARED, shared),
             other: self.cut(names::MAP_JAVA_OTHER_SHARED, shared),
@@ -69,18 +70,14 @@ impl<'a> Map<'a> {
     }
 
     /// What is in use comes first: what is free in a heap or an allocator is known only as far as the map is fresh.
-    pub(super) fn fill(&mut self, shared: &SharedJava, rest: &mut Rest) {
+    pub(super) fn fill(&mut self, shared: &SharedParts, rest: &mut Rest) {
         rest.part("library data", self.get(names::MAP_LIBRARIES), self.source);
         rest.part("thread stacks", self.get(names::MAP_STACKS), self.source);
         rest.part("other mappings", self.get(names::MAP_OTHER), self.source);
         let heap_free = self.java(shared, rest);
         let arenas_free = self.python(rest);
         let malloc_free = self.malloc(rest);
-        match (self.get(names::MAP_LEAKLINE), self.gauges.own_bytes()) {
-            (Some(known), _) => rest.part("leakline", Some(known), self.source),
-            (None, Some(held)) => self.claim_unnamed("leakline", held, rest),
-            (None, None) => {}
-        }
+        self.leakline(shared, rest);
         for free in [malloc_free, arenas_free, heap_free] {
             match free {
                 Free::Nothing => {}
@@ -88,6 +85,18 @@ impl<'a> Map<'a> {
                 Free::Unnamed(name, bytes) => self.claim_unnamed(name, bytes, rest),
             }
         }
+    }
+
+    /// What lies where leakline mapped it, and what it holds in a heap of its own; a watcher's heap is none of the process's.
+    fn leakline(&mut self, shared: &SharedParts, rest: &mut Rest) {
+        let known = self.or_none(names::MAP_LEAKLINE) + shared.leakline;
+        let is_outside = self.gauges.get(names::MAP_LEAKLINE_SHARED).is_some();
+        let held = self.gauges.own_bytes().filter(|_| !is_outside).unwrap_or(0.0);
+        let within = held.min(self.unnamed + self.grown);
+        self.unnamed = (self.unnamed - within).max(0.0);
+        let is_there = known > 0.0 || self.gauges.own_bytes().is_some() && !is_outside;
+        let source = source_of(within < held, if known > 0.0 { self.source } else { PartSource::Measured });
+        rest.part("leakline", is_there.then_some(known + within), source);
     }
 
     /// What is in use of something whose resident bytes are known; the answer is what may be free of it, of at most
@@ -106,7 +115,7 @@ impl<'a> Map<'a> {
         rest.part(name, Some(within), source_of(within < claim, PartSource::Measured));
     }
 
-    fn java(&mut self, shared: &SharedJava, rest: &mut Rest) -> Free {
+    fn java(&mut self, shared: &SharedParts, rest: &mut Rest) -> Free {
         let shared_heap = shared.heap;
         let used = self.gauges.get(names::JVM_HEAP_USED);
         let committed = self.gauges.get(names::JVM_HEAP_COMMITTED);
@@ -205,17 +214,18 @@ impl<'a> Map<'a> {
     }
 }
 
-/// Java's parts of the kernel's shared memory, bytes.
+/// Java's and leakline's parts of the kernel's shared memory, bytes.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct SharedJava {
+pub(super) struct SharedParts {
     heap: f64,
     code: f64,
     other: f64,
+    leakline: f64,
 }
 
-impl SharedJava {
+impl SharedParts {
     pub(super) fn sum(&self) -> f64 {
-        self.heap + self.code + self.other
+        self.heap + self.code + self.other + self.leakline
     }
 }
 

@@ -23,7 +23,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use self::mapped::{Map, SharedJava};
+use self::mapped::{Map, SharedParts};
 use self::rest::Rest;
 use crate::model::{Snapshot, names};
 
@@ -69,7 +69,7 @@ impl Ledger {
         let mut map = Map::of(&gauges);
 
         let anonymous = gauges.get(names::ANONYMOUS);
-        let mut javas = SharedJava::default();
+        let mut ours = SharedParts::default();
         match (gauges.get(names::FILE_BACKED), gauges.get(names::SHARED), anonymous) {
             (None, None, Some(anonymous)) => {
                 rest.take_derived("files and shared memory", Some((resident - anonymous).max(0.0)));
@@ -77,7 +77,7 @@ impl Ledger {
             (mut files, mut shared, _) => {
                 let mut graphics = 0.0;
                 if let (Some(map), Some(shared)) = (&map, &mut shared) {
-                    javas = map.shared_java(shared);
+                    ours = map.cut_shared(shared);
                     graphics += map.cut(names::MAP_GRAPHICS, shared);
                 }
                 match (&map, &mut files) {
@@ -93,11 +93,11 @@ impl Ledger {
         }
         // Nobody can claim more than the kernel counts as anonymous; the kernel's figures of one instant differ by a
         // few pages, and that difference is nobody's.
-        let beyond = anonymous.map_or(0.0, |anonymous| (rest.left - javas.sum() - anonymous).max(0.0));
+        let beyond = anonymous.map_or(0.0, |anonymous| (rest.left - ours.sum() - anonymous).max(0.0));
         rest.left -= beyond;
 
         match &mut map {
-            Some(map) => map.fill(&javas, &mut rest),
+            Some(map) => map.fill(&ours, &mut rest),
             None => claimed::fill(&gauges, &mut rest),
         }
 

@@ -138,8 +138,11 @@ pub mod names {
     pub const MAP_FILES_PACKAGES: &str = "process.map.package_files_bytes";
     /// Mapped fonts, resident bytes.
     pub const MAP_FILES_FONTS: &str = "process.map.font_files_bytes";
-    /// Leakline's own, where it is known, resident bytes.
+    /// Leakline's own in the process, where it is known, resident bytes. There at every reading of a process that is watched
+    /// from outside, and 0 where it has none.
     pub const MAP_LEAKLINE: &str = "process.map.leakline_bytes";
+    /// Leakline's own that is shared memory, which the process and its watcher have in common, resident bytes beside those.
+    pub const MAP_LEAKLINE_SHARED: &str = "process.map.leakline_shared_bytes";
     /// What has a name, or was seen to be mapped, and is none of the others, resident bytes.
     pub const MAP_OTHER: &str = "process.map.other_bytes";
     /// Anonymous memory without a name, resident bytes: others may claim it, and what nobody claims is unexplained.

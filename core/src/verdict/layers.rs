@@ -5,7 +5,7 @@
 //! | python | traced bytes; without tracemalloc, what of its arenas is used, and sampled large objects; without either, sampled bytes | |
 //! | jvm | used heap after a collection (what of it is live, until one has looked at all of it: `reached`), direct buffers, and what is committed of metaspace | |
 //! | native | malloc's live bytes, less Python's requests above 512 bytes (traced or sampled), tracemalloc's tables, and direct buffers | 1.5 times what tracemalloc says of its tables, a quarter of the rest that was subtracted; a quarter of Python's arenas where nobody tells of its large requests |
-//! | process | anonymous and shared memory, swapped out or not, less Python's arenas as far as they were touched, malloc's live and free bytes, the Java heap as often as it is mapped, and the JVM's other memory | a quarter of what was subtracted, the arenas apart; where those are not counted, small objects stand for them, and three times those |
+//! | process | anonymous and shared memory, swapped out or not, less leakline's own, Python's arenas as far as they were touched, malloc's live and free bytes, the Java heap as often as it is mapped, and the JVM's other memory | a quarter of what was subtracted, the arenas apart; where those are not counted, small objects stand for them, and three times those |
 //!
 //! The last column is there because nobody counts what an allocator adds: headers, rounding up to 16 bytes (a float of
 //! 24 bytes takes 32), and, for tracemalloc, 48 bytes for each traced block beside the 40 to 53 that it tells of (seen
@@ -178,9 +178,22 @@ fn process(
         let left = sum.bytes.max(0.0);
         sum.explain(java_touched.min(left), 0.25);
     }
+    // Leakline's own growth is none of the host's: the ledger has a row for it.
+    sum.subtract_value(own(snapshot), 0.0);
     let is_told = arenas != Some(None) && (again.is_none() || is_fresh(snapshot));
     let level = sum.level(Layer::Process, names::RESIDENT);
     Some(Level { bytes: level.bytes.filter(|_| is_told), ..level })
+}
+
+/// What leakline holds in the process: where it mapped memory, by the map, and what it counts of a heap of its own. A watcher's
+/// heap, whose process is told from outside, is none of the process's.
+fn own(snapshot: &Snapshot) -> Option<f64> {
+    let mapped = snapshot.gauge(names::MAP_LEAKLINE);
+    let held = snapshot.own.held_bytes.map(|bytes| bytes as f64);
+    match snapshot.gauge(names::MAP_LEAKLINE_SHARED) {
+        Some(shared) => Some(mapped.unwrap_or(0.0) + shared),
+        None => mapped.into_iter().chain(held).reduce(|one, other| one + other),
+    }
 }
 
 /// A Java heap that is mapped at several places at once (ZGC's, up to Java 22): the kernel counts a page once for each of them, and

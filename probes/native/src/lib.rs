@@ -4,7 +4,9 @@
 //!   `mallinfo2` with many free chunks) is timed and asked less often the slower it is.
 //! - A number that was not read at a tick is absent at that tick, with a note; it is never repeated as if fresh.
 //!
-//! Never here: an allocation in the host's malloc during a reading, a signal, or anything of another process.
+//! - `process` reads the host from inside or, in a watcher beside it, from outside (`target`).
+//!
+//! Never here: an allocation in the host's malloc during a reading, or a signal.
 
 mod allocator;
 mod error;
@@ -20,11 +22,13 @@ mod process;
 mod procfs;
 mod resources;
 mod room;
+mod target;
 mod unwind;
 
 #[doc(hidden)]
 pub use hook::shims;
 pub use hooked::begin_early;
-pub use limit::limit;
+pub use limit::{limit, limit_of};
 pub use malloc::{NativeMode, NativeOptions, NativeProbe};
 pub use process::{ProcessOptions, ProcessProbe, SWAPPED_PROPORTIONAL};
+pub use target::{Image, Other as OtherProcess};

@@ -10,20 +10,31 @@ use crate::parse::{self, MemoryGroup};
 ///
 /// Reads a handful of small files: for the start of a session, not for each tick.
 pub fn limit() -> Option<(u64, String)> {
-    let address_space = address_space().map(|bytes| (bytes, "RLIMIT_AS (address space)".to_owned()));
+    smallest_of(address_space(), "self")
+}
+
+/// As [`limit`], for the process `pid`. A process that is gone has the machine's memory as its limit.
+pub fn limit_of(pid: u32) -> Option<(u64, String)> {
+    let limits = std::fs::read(format!("/proc/{pid}/limits")).unwrap_or_default();
+    smallest_of(parse::address_space_limit(&limits), &pid.to_string())
+}
+
+fn smallest_of(address_space: Option<u64>, process: &str) -> Option<(u64, String)> {
+    let address_space = address_space.map(|bytes| (bytes, "RLIMIT_AS (address space)".to_owned()));
     let physical = physical().map(|bytes| (bytes, "physical memory".to_owned()));
     // The most specific source comes last, so that it wins where two are equal.
-    [physical, address_space, control_group(Path::new("/"))]
+    [physical, address_space, control_group(Path::new("/"), process)]
         .into_iter()
         .flatten()
         .rev()
         .min_by_key(|(bytes, _)| *bytes)
 }
 
-/// The smallest limit of the host's group and all groups around it. `root` is where `/proc` and `/sys` are.
-fn control_group(root: &Path) -> Option<(u64, String)> {
+/// The smallest limit of the process's group and all groups around it. `root` is where `/proc` and `/sys` are; the mounts are
+/// this process's, because it is this process that looks.
+fn control_group(root: &Path, process: &str) -> Option<(u64, String)> {
     let mountinfo = std::fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
-    let cgroup = std::fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    let cgroup = std::fs::read_to_string(root.join("proc").join(process).join("cgroup")).ok()?;
     let groups = parse::memory_groups(&mountinfo, &cgroup);
     groups.iter().filter_map(|group| smallest(root, group)).min_by_key(|(bytes, _)| *bytes)
 }
@@ -76,7 +87,7 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let found = control_group(root.path());
+        let found = control_group(root.path(), "self");
         assert_eq!(found.as_ref().map(|(bytes, name)| (*bytes, name.as_str())), expected);
     }
 
@@ -111,5 +122,25 @@ mod tests {
     fn this_machine_has_a_limit_no_larger_than_its_memory() {
         let (bytes, name) = limit().unwrap();
         assert!(bytes > 0 && bytes <= physical().unwrap(), "{bytes} {name}");
+    }
+
+    #[test]
+    fn another_process_has_its_own_limit() {
+        let sleeping = |limit: &str| {
+            let script = format!("ulimit -v {limit}; exec sleep 100");
+            std::process::Command::new("sh").args(["-c", &script]).spawn().unwrap()
+        };
+        let (mut limited, mut free) = (sleeping("70000"), sleeping("unlimited"));
+        let found = |pid| (0..500).find_map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            let is_there = std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
+            is_there.then(|| limit_of(pid))
+        });
+        assert_eq!(found(limited.id()), Some(Some((70_000 << 10, "RLIMIT_AS (address space)".to_owned()))));
+        assert_eq!(found(free.id()), Some(limit()));
+        for child in [&mut limited, &mut free] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 }

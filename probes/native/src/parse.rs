@@ -133,22 +133,6 @@ impl SmapsSum {
     }
 }
 
-/// Entries in the answer of `getdents64`, without `.` and `..`.
-pub(crate) fn directory_entries(mut answer: &[u8]) -> u64 {
-    const NAME: usize = 19;
-    let mut entries = 0;
-    while let (Some(length), Some(name)) = (answer.get(16..18), answer.get(NAME..)) {
-        let length = usize::from(u16::from_ne_bytes([length[0], length[1]]));
-        if length < NAME {
-            break;
-        }
-        let dots = matches!(name, [b'.', 0, ..] | [b'.', b'.', 0, ..]);
-        entries += u64::from(!dots);
-        answer = answer.get(length..).unwrap_or_default();
-    }
-    entries
-}
-
 /// The first name in the answer of `getdents64`, and what follows it.
 pub(crate) fn directory_entry(answer: &[u8]) -> Option<(&[u8], &[u8])> {
     const NAME: usize = 19;
@@ -158,6 +142,12 @@ pub(crate) fn directory_entry(answer: &[u8]) -> Option<(&[u8], &[u8])> {
     let name = entry.get(NAME..)?;
     let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
     Some((name.get(..end)?, after))
+}
+
+/// The soft limit of the address space in `/proc/PID/limits`; `None` where there is none.
+pub(crate) fn address_space_limit(text: &[u8]) -> Option<u64> {
+    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Max address space"))?;
+    number(line.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?)
 }
 
 /// A limit as a control group writes it: a number of bytes; `None` for `max` and for what is not a number.

@@ -3,22 +3,23 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::io::{self, Seek};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use leakline_core::{
-    Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, names,
+    Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, RuntimeInfo, Tick, names, own_descriptors,
 };
 
 use crate::error::NativeError;
 use crate::map::{Map, Size};
 use crate::pace::Pace;
 use crate::parse::{self, Proportional, SmapsSum};
-use crate::procfs::ProcFile;
+use crate::procfs::{ProcFile, each_entry};
 use crate::resources::Resources;
 use crate::room;
+use crate::target::{Other as OtherProcess, Target};
 
 /// Name of the gauge for swapped memory with shared pages divided by their users, in bytes.
 pub const SWAPPED_PROPORTIONAL: &str = "process.swapped_proportional_bytes";
@@ -61,6 +62,7 @@ impl Default for ProcessOptions {
 /// The resident size is `statm`'s. Its parts are read microseconds later, from `status`; both are exact to some pages
 /// per thread (before Linux 6.2) or per processor (up to 6.15), so parts and whole may differ by that.
 pub struct ProcessProbe {
+    target: Target,
     clock: Arc<dyn Clock>,
     options: ProcessOptions,
     page_bytes: u64,
@@ -82,21 +84,46 @@ enum ProportionalSource {
 }
 
 impl ProcessProbe {
-    /// A probe that has read nothing yet.
+    /// A probe of the process that this code runs in, which has read nothing yet.
     pub fn new(clock: Arc<dyn Clock>, options: ProcessOptions) -> Self {
+        Self::reading(Target::Own, clock, options)
+    }
+
+    /// A probe of the process `pid`, such as a watcher has.
+    ///
+    /// # Errors
+    ///
+    /// As [`OtherProcess::open`].
+    pub fn of(clock: Arc<dyn Clock>, options: ProcessOptions, pid: u32) -> io::Result<Self> {
+        Ok(Self::watching(clock, options, OtherProcess::open(pid)?))
+    }
+
+    /// A probe of a process that was opened already.
+    pub fn watching(clock: Arc<dyn Clock>, options: ProcessOptions, process: Arc<OtherProcess>) -> Self {
+        Self::reading(Target::Other(process), clock, options)
+    }
+
+    fn reading(target: Target, clock: Arc<dyn Clock>, options: ProcessOptions) -> Self {
         Self {
             clock,
             page_bytes: page_bytes(),
-            statm: ProcFile::new("statm"),
-            status: ProcFile::new("status"),
-            proportional: ProportionalSource::Rollup(ProcFile::new("smaps_rollup")),
+            statm: ProcFile::of(&target, "statm"),
+            status: ProcFile::of(&target, "status"),
+            proportional: ProportionalSource::Rollup(ProcFile::of(&target, "smaps_rollup")),
             proportional_pace: Pace::new(options.quick, options.rest_factor),
             descriptors_pace: Pace::new(options.quick, options.rest_factor),
-            map: Map::new(options.quick, options.rest_factor, options.map_budget),
+            map: Map::new(&target, options.quick, options.rest_factor, options.map_budget),
             size: Size::default(),
-            resources: Resources::new(&options),
+            resources: Resources::new(target.clone(), &options),
             options,
+            target,
         }
+    }
+
+    /// Fails for another process that has ended. Where only its first thread has, another one's files are read from now on.
+    fn look_for_it(&self) -> Result<(), NativeError> {
+        let Target::Other(other) = &self.target else { return Ok(()) };
+        other.find_living_thread().map_err(|source| NativeError::Read { source, path: self.target.path("stat") })
     }
 
     fn read_statm(&mut self) -> Result<parse::Statm, NativeError> {
@@ -111,7 +138,7 @@ impl ProcessProbe {
                 .push(format!("proportional size not asked this tick: the last answer took {took:.1?}"));
             return;
         }
-        let outcome = self.proportional.read(&*self.clock, self.options.smaps_budget);
+        let outcome = self.proportional.read(&self.target, &*self.clock, self.options.smaps_budget);
         let (ended, cost) = started.cost(&*self.clock);
         self.proportional_pace.took(ended.boot_nanos, cost);
         if holds_the_map_lock() {
@@ -136,7 +163,7 @@ impl ProcessProbe {
             details.notes.push(format!("descriptors not counted this tick: the last count took {took:.1?}"));
             return;
         }
-        let outcome = descriptors(self.options.max_descriptors);
+        let outcome = descriptors(&self.target, self.options.max_descriptors);
         let (ended, cost) = started.cost(&*self.clock);
         self.descriptors_pace.took(ended.boot_nanos, cost);
         match outcome {
@@ -160,13 +187,14 @@ impl Probe for ProcessProbe {
     }
 
     async fn attach(&mut self) -> Result<Attachment, ProbeError> {
-        Ok(match self.read_statm() {
+        Ok(match self.look_for_it().and_then(|()| self.read_statm()) {
             Ok(_) => Attachment::Attached(RuntimeInfo { name: kernel_name(), source_roots: Vec::new() }),
             Err(error) => Attachment::Absent { reason: error.to_string().into() },
         })
     }
 
     async fn gauges(&mut self, _: &Tick) -> Result<GaugeReading, ProbeError> {
+        self.look_for_it()?;
         let taken = self.clock.now();
         let statm = self.read_statm()?;
         let status = parse::status(self.status.read()?);
@@ -208,7 +236,12 @@ impl Probe for ProcessProbe {
 
 impl ProportionalSource {
     /// `None` when it took longer than `budget`, which only the sum over `smaps` can tell.
-    fn read(&mut self, clock: &dyn Clock, budget: Duration) -> Result<Option<Proportional>, NativeError> {
+    fn read(
+        &mut self,
+        target: &Target,
+        clock: &dyn Clock,
+        budget: Duration,
+    ) -> Result<Option<Proportional>, NativeError> {
         if let Self::Rollup(file) = self {
             match file.read() {
                 Ok(text) => {
@@ -217,7 +250,7 @@ impl ProportionalSource {
                     return Ok(Some(sum.finish()));
                 }
                 Err(NativeError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-                    *self = Self::Smaps(ProcFile::new("smaps"));
+                    *self = Self::Smaps(ProcFile::of(target, "smaps"));
                 }
                 Err(error) => return Err(error),
             }
@@ -260,50 +293,34 @@ impl Instants {
     }
 }
 
-/// `None` for more than `most`. Counts leakline's own descriptors too.
-fn descriptors(most: u32) -> std::io::Result<Option<u64>> {
-    let (folder, meta) = match std::fs::metadata("/proc/thread-self/fd") {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            ("/proc/self/fd", std::fs::metadata("/proc/self/fd")?)
-        }
-        outcome => ("/proc/thread-self/fd", outcome?),
-    };
+/// `None` for more than `most`. Without leakline's own.
+fn descriptors(target: &Target, most: u32) -> Result<Option<u64>, NativeError> {
+    let folder = target.descriptors()?;
+    let counted = count_descriptors(&folder, most)
+        .map_err(|source| NativeError::Read { source, path: target.path("fd") })?;
+    // The open folder is one of them.
+    let own = if matches!(target, Target::Own) { own_descriptors().count() as u64 + 1 } else { 0 };
+    Ok(counted.map(|count| count.saturating_sub(own)))
+}
+
+fn count_descriptors(folder: &File, most: u32) -> io::Result<Option<u64>> {
     // Since Linux 6.2 the folder's size is the count.
-    match meta.len() {
+    match folder.metadata()?.len() {
         0 => count_entries(folder, most),
         counted => Ok(Some(counted)),
     }
 }
 
-fn count_entries(folder: &str, most: u32) -> std::io::Result<Option<u64>> {
-    // Not `read_dir`: libc's opendir would allocate in the host's malloc.
-    let folder = File::open(folder)?;
-    // Aligned as the kernel's records are.
-    let mut buffer = [0_u64; 1024];
+/// Entries of an open folder, `.` and `..` left out; `None` for more than `most`.
+fn count_entries(mut folder: &File, most: u32) -> io::Result<Option<u64>> {
+    // It may have been read before.
+    folder.rewind()?;
     let mut entries = 0;
-    loop {
-        // SAFETY: the descriptor is open for as long as `folder` lives, and the kernel writes at most the given
-        // length into the buffer, which is this function's own.
-        let bytes = unsafe {
-            libc::syscall(
-                libc::SYS_getdents64,
-                folder.as_raw_fd(),
-                buffer.as_mut_ptr(),
-                std::mem::size_of_val(&buffer),
-            )
-        };
-        match usize::try_from(bytes) {
-            // One of them is `folder` itself.
-            Ok(0) => return Ok(Some(u64::saturating_sub(entries, 1))),
-            Ok(bytes) => {
-                entries += parse::directory_entries(as_bytes(&buffer).get(..bytes).unwrap_or_default())
-            }
-            Err(_) => return Err(std::io::Error::last_os_error()),
-        }
-        if entries > u64::from(most) {
-            return Ok(None);
-        }
-    }
+    each_entry(folder, |name| {
+        entries += u64::from(!matches!(name, b"." | b".."));
+        entries <= u64::from(most)
+    })?;
+    Ok((entries <= u64::from(most)).then_some(entries))
 }
 
 pub(crate) fn as_bytes(words: &[u64; 1024]) -> &[u8] {
@@ -356,15 +373,14 @@ mod tests {
 
     #[test]
     fn counting_one_by_one_agrees_with_the_standard_library() {
-        let dir = std::env::temp_dir().join(format!("leakline-entries-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
+        let dir = tempfile::tempdir().unwrap();
         for number in 0..700 {
-            File::create(dir.join(format!("a-longer-name-so-that-one-buffer-is-not-enough-{number}")))
-                .unwrap();
+            let name = format!("a-longer-name-so-that-one-buffer-is-not-enough-{number}");
+            File::create(dir.path().join(name)).unwrap();
         }
-        // Without the one that stands for the open folder.
-        assert_eq!(count_entries(dir.to_str().unwrap(), 1000).unwrap(), Some(699));
-        assert_eq!(count_entries(dir.to_str().unwrap(), 100).unwrap(), None);
-        std::fs::remove_dir_all(&dir).unwrap();
+        let folder = File::open(dir.path()).unwrap();
+        for (most, expected) in [(1000, Some(700)), (700, Some(700)), (699, None), (100, None)] {
+            assert_eq!(count_entries(&folder, most).unwrap(), expected);
+        }
     }
 }

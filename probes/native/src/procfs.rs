@@ -1,36 +1,68 @@
 //! Files of /proc that stay open and are read again in place.
-//! Never touches another process, and allocates only in this library's own allocator.
+//! Which process they are about is `target`'s to say. Allocates only in this library's own allocator.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 
+use leakline_core::OwnDescriptor;
+
 use crate::error::NativeError;
 use crate::parse;
+use crate::target::Target;
 
 /// More than any of these files has; a longer one is cut here.
 const MOST_BYTES: usize = 1 << 20;
 
+/// These keep showing the memory that they were opened of, whatever becomes of the thread or of the rights to open them.
+const KEPT: [&str; 4] = ["maps", "smaps", "smaps_rollup", "pagemap"];
+
+/// An open file and the entry that it was opened through. One of this process is leakline's own descriptor.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    entry: i64,
+    _own: Option<OwnDescriptor>,
+}
+
+impl Open {
+    fn new(target: &Target, name: &str) -> io::Result<Self> {
+        let (file, entry) = (target.open(name)?, target.entry());
+        // Another process is read by a watcher, whose descriptors nobody counts.
+        let _own = matches!(target, Target::Own).then(|| OwnDescriptor::new(file.as_raw_fd()));
+        Ok(Self { file, entry, _own })
+    }
+}
+
 /// One file of /proc about the host, kept open.
-///
-/// It is opened through the calling thread's own entry: the process's main entry shows nothing of memory once the
-/// main thread has ended (`pthread_exit` in main) while others go on.
 #[derive(Debug)]
 pub(crate) struct ProcFile {
+    target: Target,
     name: &'static str,
-    open: Option<(File, i64)>,
+    open: Option<Open>,
     text: Vec<u8>,
 }
 
 impl ProcFile {
+    /// One of another process is opened at once, so that it is there when the process's rights change.
+    pub(crate) fn of(target: &Target, name: &'static str) -> Self {
+        let open = match target {
+            Target::Own => None,
+            Target::Other(_) => Open::new(target, name).ok(),
+        };
+        Self { target: target.clone(), name, open, text: Vec::new() }
+    }
+
+    /// One of this process.
+    #[cfg(test)]
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, open: None, text: Vec::new() }
+        Self::of(&Target::Own, name)
     }
 
     /// Where it is, for messages.
     pub(crate) fn path(&self) -> String {
-        format!("/proc/thread-self/{}", self.name)
+        self.target.path(self.name)
     }
 
     pub(crate) fn malformed(&self) -> NativeError {
@@ -61,7 +93,25 @@ impl ProcFile {
         });
         self.text = text;
         outcome.map_err(|source| NativeError::Read { source, path: self.path() })?;
+        if end == 0 && self.is_others() {
+            return Err(self.shows_nothing());
+        }
         Ok(self.text.get(..end).unwrap_or_default())
+    }
+
+    fn is_others(&self) -> bool {
+        matches!(self.target, Target::Other(_))
+    }
+
+    /// A file of another process that is empty is of a program that is no more. What is there now is opened next time.
+    fn shows_nothing(&mut self) -> NativeError {
+        self.open = None;
+        let source = match &self.target {
+            Target::Other(other) => other.find_living_thread().err(),
+            Target::Own => None,
+        };
+        let source = source.unwrap_or_else(|| io::Error::other("the process has replaced its program"));
+        NativeError::Read { source, path: self.path() }
     }
 
     /// Gives the text from byte `at` on, piece by piece, to `each` until it answers `false`; `at` is then where to go
@@ -73,6 +123,7 @@ impl ProcFile {
     ) -> Result<bool, NativeError> {
         let mut buffer = std::mem::take(&mut self.text);
         buffer.resize(64 * 1024, 0);
+        let begun = *at;
         let outcome = self.read_pieces(|file| {
             loop {
                 match file.read_at(&mut buffer, *at) {
@@ -89,7 +140,11 @@ impl ProcFile {
             }
         });
         self.text = buffer;
-        outcome.map_err(|source| NativeError::Read { source, path: self.path() })
+        let outcome = outcome.map_err(|source| NativeError::Read { source, path: self.path() })?;
+        if begun == 0 && *at == 0 && self.is_others() {
+            return Err(self.shows_nothing());
+        }
+        Ok(outcome)
     }
 
     /// As `read_on`, from the beginning.
@@ -105,27 +160,19 @@ impl ProcFile {
         self.read_pieces(action).map_err(|source| NativeError::Read { source, path: self.path() })
     }
 
-    /// Opens where needed: at first, on another thread than before (which a fork is, too), and after a failure.
+    /// Opens where needed: at first, through another entry than before (a fork has another one, too), and after a failure.
     fn read_pieces<T>(&mut self, read: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
-        // SAFETY: takes no arguments, touches no memory, and cannot fail.
-        let thread = i64::from(unsafe { libc::gettid() });
-        let file = match self.open.take() {
-            Some((file, opener)) if opener == thread => file,
-            _ => open(self.name)?,
+        let entry = self.target.entry();
+        let is_kept = self.is_others() && KEPT.contains(&self.name);
+        let open = match self.open.take() {
+            Some(open) if open.entry == entry || is_kept => open,
+            _ => Open::new(&self.target, self.name)?,
         };
-        let outcome = read(&file);
+        let outcome = read(&open.file);
         if outcome.is_ok() {
-            self.open = Some((file, thread));
+            self.open = Some(open);
         }
         outcome
-    }
-}
-
-fn open(name: &str) -> io::Result<File> {
-    match File::open(format!("/proc/thread-self/{name}")) {
-        // Before Linux 3.17 there is no such entry; the path is remembered nowhere, so this costs nothing later.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => File::open(format!("/proc/self/{name}")),
-        outcome => outcome,
     }
 }
 

@@ -20,9 +20,12 @@ use crate::error::NativeError;
 use crate::pace::Pace;
 use crate::process::Instants;
 use crate::procfs::ProcFile;
+use crate::target::Target;
 
 /// More mappings than this are not counted. Twice what the kernel allows unless told otherwise; 40 bytes each.
 const MOST_MAPPINGS: usize = 131_072;
+/// More objects than this are not asked for their zeroed data.
+const MOST_OBJECTS: usize = 8192;
 /// By this much less does a map rest while memory moves: at most 1 % of the time instead of 0.1 %.
 const MOVING: u32 = 10;
 /// A map that is older than so many ticks is read again even where nothing moved.
@@ -46,6 +49,7 @@ impl Size {
 /// Reads maps.
 #[derive(Debug)]
 pub(crate) struct Map {
+    target: Target,
     maps: ProcFile,
     pagemap: ProcFile,
     smaps: ProcFile,
@@ -65,7 +69,7 @@ pub(crate) struct Map {
 #[derive(Debug)]
 enum State {
     Idle,
-    Lines { at: u64, begun: Size, lines: text::Lines, mappings: Vec<Mapping>, has_jvm: bool },
+    Lines { at: u64, begun: Size, lines: text::Lines, mappings: Vec<Mapping>, has_jvm: bool, objects: Vec<u64> },
     Pages { begun: Size, mappings: u64, malloc: Malloc, count: Box<Count> },
 }
 
@@ -88,11 +92,12 @@ pub(crate) struct Seen {
 }
 
 impl Map {
-    pub(crate) fn new(quick: Duration, rest_factor: u32, budget: Duration) -> Self {
+    pub(crate) fn new(target: &Target, quick: Duration, rest_factor: u32, budget: Duration) -> Self {
         Self {
-            maps: ProcFile::new("maps"),
-            pagemap: ProcFile::new("pagemap"),
-            smaps: ProcFile::new("smaps"),
+            target: target.clone(),
+            maps: ProcFile::of(target, "maps"),
+            pagemap: ProcFile::of(target, "pagemap"),
+            smaps: ProcFile::of(target, "smaps"),
             has_scan: None,
             pace: Pace::new(quick, rest_factor),
             moving_pace: Pace::new(quick, rest_factor / MOVING),
@@ -111,12 +116,29 @@ impl Map {
         }
         let mut seen = Seen::default();
         if self.is_due(clock, now) {
-            seen.note = self.work(clock, now);
+            seen.note = self.work(clock, now).or_else(|| self.is_blind());
         }
+        let is_others = matches!(self.target, Target::Other(_));
         if let Some(last) = &self.last {
             seen.gauges = last.gauges(clock.now().boot_nanos);
         }
+        // What another process holds of leakline's is what the map says, and never what this process holds: even none is told.
+        for name in [names::MAP_LEAKLINE, names::MAP_LEAKLINE_SHARED] {
+            if is_others && !seen.gauges.iter().any(|gauge| gauge.name == name) {
+                seen.gauges.push(Gauge::bytes(name, 0));
+            }
+        }
         seen
+    }
+
+    /// Why places without a name are not looked at.
+    fn is_blind(&self) -> Option<String> {
+        let Target::Other(other) = &self.target else { return None };
+        let why = other.memory_refused()?;
+        Some(format!(
+            "malloc's further heaps, its mapped blocks and libraries' zeroed data are not told apart: the program's memory may not \
+             be read ({why}); allow it with kernel.yama.ptrace_scope=0, or run leakline as root"
+        ))
     }
 
     fn is_due(&self, clock: &dyn Clock, now: Size) -> bool {
@@ -165,13 +187,17 @@ impl Map {
                 lines: text::Lines::default(),
                 mappings: Vec::new(),
                 has_jvm: false,
+                objects: Vec::new(),
             };
         }
-        if let State::Lines { at, begun, lines, mappings, has_jvm } = &mut self.state {
+        if let State::Lines { at, begun, lines, mappings, has_jvm, objects } = &mut self.state {
             let whole = self.maps.read_on(at, |piece| {
                 lines.feed(piece, |line| {
                     let Some(line) = text::line(line) else { return };
                     *has_jvm |= named::is_jvm(line.name);
+                    if objects.len() < MOST_OBJECTS && may_be_object(&line) {
+                        objects.push(line.start);
+                    }
                     let mapping = Mapping::of(&line);
                     if !mappings.last_mut().is_some_and(|last| last.take_in(&mapping))
                         && mappings.len() <= MOST_MAPPINGS
@@ -194,7 +220,8 @@ impl Map {
             let (begun, has_jvm) = (*begun, *has_jvm);
             let has_scan = *self.has_scan.get_or_insert_with(|| scan::has_scan(&mut self.pagemap));
             let all = mappings.iter().map(|mapping| u64::from(mapping.count)).sum();
-            let (claims, malloc) = claims(&mut mappings, has_jvm, &mut self.pagemap);
+            let objects = std::mem::take(objects);
+            let (claims, malloc) = claims(&self.target, &mut mappings, &objects, has_jvm, &mut self.pagemap);
             let count = Box::new(Count::new(class::segments(&mappings, &claims), has_scan));
             self.state = State::Pages { begun, mappings: all, malloc, count };
             if !goes_on() {
@@ -215,15 +242,26 @@ impl Map {
     }
 }
 
+/// Whether a program or library may begin there, whose headers say more.
+fn may_be_object(line: &text::Line<'_>) -> bool {
+    line.offset == 0 && line.name.starts_with(b"/") && !line.access.is_none() && !line.access.is_shared()
+}
+
 /// Who has what: runtimes and libraries that say so first, then what can be seen, then who mapped it.
-fn claims(mappings: &mut [Mapping], has_jvm: bool, pagemap: &mut ProcFile) -> (Claims, Malloc) {
+fn claims(
+    target: &Target,
+    mappings: &mut [Mapping],
+    objects: &[u64],
+    has_jvm: bool,
+    pagemap: &mut ProcFile,
+) -> (Claims, Malloc) {
     let mut claims = Claims::default();
     let (named, mapped): (Vec<_>, Vec<_>) =
         regions::all().into_iter().partition(|region| kind_of(region.kind) != Class::Other);
     for region in named {
         claims.add(region.start, region.end, kind_of(region.kind));
     }
-    let malloc = places::find(mappings, &mut claims, pagemap);
+    let malloc = places::find(target, mappings, objects, &mut claims, pagemap);
     if has_jvm {
         class::jvm_reservations(mappings);
     }
@@ -270,6 +308,7 @@ impl Picture {
             (names::MAP_GRAPHICS, shared(Class::Graphics)),
             (names::MAP_GRAPHICS_DEVICE, shared(Class::GraphicsDevice)),
             (names::MAP_LEAKLINE, anonymous(Class::Leakline)),
+            (names::MAP_LEAKLINE_SHARED, shared(Class::Leakline)),
             // A device's memory has no anonymous pages; where a driver is odd, they are not shared memory's.
             (
                 names::MAP_OTHER,

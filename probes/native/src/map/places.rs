@@ -7,10 +7,11 @@ use std::ffi::{c_int, c_void};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use leakline_probing::memory;
+use leakline_probing::memory::Memory;
 
 use super::class::{Claims, Class, Mapping};
 use crate::procfs::ProcFile;
+use crate::target::Target;
 
 /// Threads whose stacks are looked for: some 2 ms.
 const MOST_THREADS: usize = 4096;
@@ -26,18 +27,34 @@ pub(crate) struct Malloc {
     pub(crate) arenas: u64,
 }
 
-/// Adds what is found.
-pub(crate) fn find(mappings: &[Mapping], claims: &mut Claims, pagemap: &mut ProcFile) -> Malloc {
-    stacks(mappings, claims);
-    let mut looks = MOST_LOOKS;
+/// Adds what is found. `objects` is where programs and libraries of another process begin.
+pub(crate) fn find(
+    target: &Target,
+    mappings: &[Mapping],
+    objects: &[u64],
+    claims: &mut Claims,
+    pagemap: &mut ProcFile,
+) -> Malloc {
+    stacks(target, mappings, claims);
+    let zeroed = match target {
+        Target::Own => own_zeroed_data(),
+        Target::Other(_) => objects.iter().flat_map(|start| zeroed_data_of(target.memory(), *start)).collect(),
+    };
+    let mut looks = Looks { left: MOST_LOOKS, memory: target.memory() };
     // Nothing is lost but names where the file cannot be read.
     pagemap
         .with_file(|pagemap| {
             let arenas = heaps(mappings, claims, pagemap, &mut looks);
-            zeroed_data(mappings, claims);
+            claim_zeroed_data(&zeroed, mappings, claims);
             Ok(Malloc { blocks: blocks(mappings, claims, pagemap, &mut looks), arenas })
         })
         .unwrap_or_default()
+}
+
+/// Looks at memory, each of which counts.
+struct Looks<'a> {
+    left: usize,
+    memory: &'a Memory,
 }
 
 /// The mapping that holds `address`.
@@ -48,13 +65,9 @@ fn mapping_at(mappings: &[Mapping], address: u64) -> Option<&Mapping> {
 
 /// glibc keeps a thread's own data at the top of its stack, and the kernel knows one place in there: the list of its
 /// robust mutexes. The first thread's stack has a name.
-fn stacks(mappings: &[Mapping], claims: &mut Claims) {
+fn stacks(target: &Target, mappings: &[Mapping], claims: &mut Claims) {
     let mut threads = Vec::new();
-    let folder = match File::open("/proc/thread-self/..") {
-        Err(_) => File::open("/proc/self/task"),
-        folder => folder,
-    };
-    let Ok(folder) = folder else { return };
+    let Ok(folder) = target.threads() else { return };
     let _ = crate::procfs::each_entry(&folder, |name| {
         threads.extend(crate::parse::number(name).and_then(|id| c_int::try_from(id).ok()));
         threads.len() < MOST_THREADS
@@ -62,7 +75,7 @@ fn stacks(mappings: &[Mapping], claims: &mut Claims) {
     for id in threads {
         if let Some(place) = robust_list(id)
             && let Some(mapping) = mapping_at(mappings, place).filter(|mapping| mapping.may_hold_blocks())
-            && u32::try_from(id) != Ok(std::process::id())
+            && u32::try_from(id) != Ok(target.pid())
         {
             // The rest of its page is the thread's own data, too; on processors where the thread's variables follow
             // it, so are some more.
@@ -84,15 +97,15 @@ const HEAP: u64 = 64 << 20;
 
 /// glibc's heaps beside the first begin at a multiple of their largest size, with a header that tells how much of them
 /// is in use. Gives the number of arenas.
-fn heaps(mappings: &[Mapping], claims: &mut Claims, pagemap: &File, looks: &mut usize) -> u64 {
+fn heaps(mappings: &[Mapping], claims: &mut Claims, pagemap: &File, looks: &mut Looks<'_>) -> u64 {
     let mut others = 0;
     for mapping in mappings.iter().filter(|mapping| mapping.may_hold_blocks()) {
         let mut at = mapping.start.next_multiple_of(HEAP);
-        while at < mapping.end && *looks > 0 {
-            *looks -= 1;
+        while at < mapping.end && looks.left > 0 {
+            looks.left -= 1;
             // `ar_ptr`, `prev`, `size`, `mprotect_size`
             if claims.end_at(at).is_none()
-                && let Some([arena, before, size, open]) = words::<4>(pagemap, at)
+                && let Some([arena, before, size, open]) = words::<4>(looks.memory, pagemap, at)
                 && is_heap(arena, before, size, open)
                 && mapping_at(mappings, arena).is_some_and(|mapping| mapping.access.can_write())
             {
@@ -116,8 +129,8 @@ fn is_heap(arena: u64, before: u64, size: u64, open: u64) -> bool {
         && open.is_multiple_of(4096)
 }
 
-/// The zeroed data behind what a library's file initialises is anonymous memory without a name.
-fn zeroed_data(mappings: &[Mapping], claims: &mut Claims) {
+/// The zeroed data of this process's objects, as the loader says.
+fn own_zeroed_data() -> Vec<(u64, u64)> {
     let mut found: Vec<(u64, u64)> = Vec::new();
     unsafe extern "C" fn step(info: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
         // SAFETY: `found` is the pointer that is passed below, valid during the walk.
@@ -141,7 +154,47 @@ fn zeroed_data(mappings: &[Mapping], claims: &mut Claims) {
     }
     // SAFETY: `step` matches the signature, pushes and compares only, and `found` outlives the walk.
     unsafe { libc::dl_iterate_phdr(Some(step), (&raw mut found).cast()) };
-    for (start, end) in found {
+    found
+}
+
+/// More program headers than this have no object that a compiler made.
+const MOST_HEADERS: usize = 64;
+
+/// The zeroed data of the object whose file is mapped at `start` from its beginning: what its program headers say, which lie
+/// in that mapping. Nothing where it is no object of 64 bits.
+fn zeroed_data_of(memory: &Memory, start: u64) -> Vec<(u64, u64)> {
+    const MAGIC: &[u8] = b"\x7fELF\x02\x01";
+    let mut header = [0; size_of::<libc::Elf64_Ehdr>()];
+    if memory.read(start, &mut header) != header.len() || !header.starts_with(MAGIC) {
+        return Vec::new();
+    }
+    let (Some(offset), Some(count)) = (number_at(&header, 32, 8), number_at(&header, 56, 2)) else { return Vec::new() };
+    let count = usize::try_from(count).unwrap_or(0).min(MOST_HEADERS);
+    let mut headers = vec![0; count * size_of::<libc::Elf64_Phdr>()];
+    if memory.read(start.wrapping_add(offset), &mut headers) != headers.len() {
+        return Vec::new();
+    }
+    let loaded = headers.chunks_exact(size_of::<libc::Elf64_Phdr>()).filter_map(|header| {
+        let is_loaded = number_at(header, 0, 4)? == u64::from(libc::PT_LOAD);
+        let [at_address, in_file, in_memory] =
+            [number_at(header, 16, 8)?, number_at(header, 32, 8)?, number_at(header, 40, 8)?];
+        is_loaded.then_some((at_address, in_file, in_memory))
+    });
+    let loaded: Vec<(u64, u64, u64)> = loaded.collect();
+    let Some(first) = loaded.iter().map(|(address, ..)| *address & !0xfff).min() else { return Vec::new() };
+    let moved = start.wrapping_sub(first);
+    let zeroed = loaded.into_iter().filter(|(_, in_file, in_memory)| in_memory > in_file);
+    zeroed.map(|(address, _, size)| (moved.wrapping_add(address), moved.wrapping_add(address).saturating_add(size))).collect()
+}
+
+/// A little-endian number in a table.
+fn number_at(table: &[u8], at: usize, bytes: usize) -> Option<u64> {
+    Some(table.get(at..at + bytes)?.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+}
+
+/// The zeroed data behind what a library's file initialises is anonymous memory without a name.
+fn claim_zeroed_data(found: &[(u64, u64)], mappings: &[Mapping], claims: &mut Claims) {
+    for (start, end) in found.iter().copied() {
         // What has a name is classified by it.
         let first = mappings.partition_point(|mapping| mapping.end <= start);
         let inside = mappings.iter().skip(first).take_while(|mapping| mapping.start < end);
@@ -161,7 +214,7 @@ const SMALLEST: u64 = 64 * 1024;
 
 /// Blocks that glibc mapped one by one have a header: their size, and the bit that says so. They lie in a row, as the
 /// kernel places new mappings below older ones.
-fn blocks(mappings: &[Mapping], claims: &mut Claims, pagemap: &File, looks: &mut usize) -> u64 {
+fn blocks(mappings: &[Mapping], claims: &mut Claims, pagemap: &File, looks: &mut Looks<'_>) -> u64 {
     let mut found = 0;
     let mut rest = mappings;
     while let Some((first, after)) = rest.split_first() {
@@ -183,17 +236,17 @@ fn blocks(mappings: &[Mapping], claims: &mut Claims, pagemap: &File, looks: &mut
     found
 }
 
-fn row(start: u64, end: u64, claims: &mut Claims, pagemap: &File, looks: &mut usize) -> u64 {
+fn row(start: u64, end: u64, claims: &mut Claims, pagemap: &File, looks: &mut Looks<'_>) -> u64 {
     let mut found = 0;
     let mut at = start;
     let mut close_looks = CLOSE_LOOKS;
-    while *looks > 0 && end.saturating_sub(at) >= SMALLEST {
+    while looks.left > 0 && end.saturating_sub(at) >= SMALLEST {
         if let Some(after) = claims.end_at(at) {
             at = after;
             continue;
         }
-        *looks -= 1;
-        match words::<2>(pagemap, at).and_then(|[before, size]| block_bytes(before, size)) {
+        looks.left -= 1;
+        match words::<2>(looks.memory, pagemap, at).and_then(|[before, size]| block_bytes(before, size)) {
             Some(bytes) if bytes <= end - at => {
                 claims.add(at, at + bytes, Class::MallocMapped);
                 at += bytes;
@@ -217,14 +270,14 @@ fn block_bytes(before: u64, size: u64) -> Option<u64> {
 }
 
 /// The first words at `address`; `None` where they are not resident.
-fn words<const COUNT: usize>(pagemap: &File, address: u64) -> Option<[u64; COUNT]> {
+fn words<const COUNT: usize>(memory: &Memory, pagemap: &File, address: u64) -> Option<[u64; COUNT]> {
     const PRESENT: u64 = 1 << 63;
     let mut entry = [0; 8];
     pagemap.read_exact_at(&mut entry, address / crate::process::page_bytes() * 8).ok()?;
     if u64::from_ne_bytes(entry) & PRESENT == 0 {
         return None;
     }
-    memory::words(address)
+    memory.words(address)
 }
 
 #[cfg(test)]

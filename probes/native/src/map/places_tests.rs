@@ -9,7 +9,7 @@ fn mappings() -> Vec<Mapping> {
 fn found() -> Vec<(u64, u64, Class)> {
     let mut claims = Claims::default();
     let mappings = mappings();
-    find(&mappings, &mut claims, &mut ProcFile::new("pagemap"));
+    find(&Target::Own, &mappings, &[], &mut claims, &mut ProcFile::new("pagemap"));
     class::segments(&mappings, &claims).iter().map(|s| (s.start, s.end, s.class)).collect()
 }
 
@@ -89,7 +89,7 @@ fn arenas_are_as_many_as_malloc_says() {
         // Other tests may begin a thread in between.
         let agree = (0..100).any(|_| {
             let (mut claims, before) = (Claims::default(), said());
-            let found = find(&mappings(), &mut claims, &mut ProcFile::new("pagemap")).arenas;
+            let found = find(&Target::Own, &mappings(), &[], &mut claims, &mut ProcFile::new("pagemap")).arenas;
             before > 1 && found == before
         });
         barrier.wait();

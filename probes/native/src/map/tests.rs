@@ -30,7 +30,7 @@ const MS: Duration = Duration::from_millis(1);
 const SIZE: Size = Size { resident: 100 << 20, unbacked: 50 << 20 };
 
 fn map() -> Map {
-    Map::new(MS, 1000, 20 * MS)
+    Map::new(&Target::Own, MS, 1000, 20 * MS)
 }
 
 fn value(seen: &Seen, name: &str) -> f64 {

@@ -7,6 +7,8 @@ pub(crate) struct Line<'a> {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) access: Access,
+    /// Where in its file it begins.
+    pub(crate) offset: u64,
     /// Empty where it has none; ends with ` (deleted)` where its file is gone.
     pub(crate) name: &'a [u8],
 }
@@ -66,8 +68,8 @@ pub(crate) fn line(text: &[u8]) -> Option<Line<'_>> {
     let start = hexadecimal(range.get(..dash)?)?;
     let end = hexadecimal(range.get(dash + 1..)?)?;
     let access = Access::parse(word(&mut rest)?)?;
-    let (_offset, _device, _inode) = (word(&mut rest)?, word(&mut rest)?, word(&mut rest)?);
-    (start < end).then_some(Line { start, end, access, name: rest.trim_ascii() })
+    let (offset, _device, _inode) = (hexadecimal(word(&mut rest)?)?, word(&mut rest)?, word(&mut rest)?);
+    (start < end).then_some(Line { start, end, access, offset, name: rest.trim_ascii() })
 }
 
 /// Cuts a text that comes in pieces into lines. What is longer than `MOST` loses its end.

@@ -103,7 +103,8 @@ proptest! {
         status(&bytes);
         meminfo(&bytes);
         sum(&[&bytes]);
-        directory_entries(&bytes);
+        directory_entry(&bytes);
+        address_space_limit(&bytes);
         cgroup_limit(&bytes);
         memory_groups(&text, &text);
     }
@@ -132,4 +133,13 @@ proptest! {
     fn numbers_come_back(value in any::<u64>()) {
         prop_assert_eq!(number(value.to_string().as_bytes()), Some(value));
     }
+}
+
+#[test]
+fn the_limit_of_the_address_space_is_the_soft_one() {
+    let line = |soft: &str| format!("Limit  Soft Limit  Hard Limit  Units\nMax address space         {soft}   unlimited   bytes\nMax file locks  1 2\n");
+    for (soft, expected) in [("71680000", Some(71_680_000)), ("unlimited", None), ("", None)] {
+        assert_eq!(address_space_limit(line(soft).as_bytes()), expected, "{soft}");
+    }
+    assert_eq!(address_space_limit(b""), None);
 }

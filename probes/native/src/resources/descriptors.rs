@@ -4,14 +4,24 @@
 
 use std::ffi::{CStr, c_int};
 use std::fs::File;
+use std::io::{self, Seek};
 use std::os::fd::AsRawFd;
 
-use leakline_core::{Gauge, names};
+use leakline_core::{Gauge, names, own_descriptors};
 
 use super::entries;
 use crate::error::NativeError;
+use crate::target::Target;
 
-const FD: [&str; 2] = ["/proc/thread-self/fd", "/proc/self/fd"];
+/// Protocols as the kernel names the sockets of another process, by how they begin.
+const PROTOCOLS: &[(&[u8], &str)] = &[
+    (b"TCP", "socket_tcp"),
+    (b"MPTCP", "socket_tcp"),
+    (b"UDP", "socket_udp"),
+    (b"PING", "socket_udp"),
+    (b"UNIX", "socket_unix"),
+    (b"", "socket_other"),
+];
 
 /// What a link in `/proc/self/fd` begins with; the first that fits counts.
 const LINKS: &[(&[u8], &str)] = &[
@@ -37,37 +47,70 @@ const LINKS: &[(&[u8], &str)] = &[
 ];
 
 /// One gauge for each kind that there is; `None` for more than `most` descriptors.
-pub(super) fn by_kind(most: u32) -> Result<Option<Vec<Gauge>>, NativeError> {
-    let folder = entries::open(FD)?;
+pub(super) fn by_kind(target: &Target, most: u32) -> Result<Option<Vec<Gauge>>, NativeError> {
+    let mut folder = target.descriptors()?;
+    // One that was kept open may have been read before.
+    let begun = folder.rewind();
+    let is_own = matches!(target, Target::Own);
     let mut counts: Vec<(&'static str, u64)> = Vec::with_capacity(24);
-    let whole = entries::each(&folder, most, |name| {
-        let Some(kind) = kind(&folder, name) else { return };
-        match counts.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((kind, 1)),
-        }
+    let mut refused = None;
+    let whole = begun.and_then(|()| {
+        entries::each(&folder, most, |name| {
+            let kind = match kind(&folder, name, is_own) {
+                Ok(Some(kind)) => kind,
+                Ok(None) => return,
+                Err(error) => return refused = Some(error),
+            };
+            match counts.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((kind, 1)),
+            }
+        })
     });
-    let whole = whole.map_err(|source| NativeError::Read { source, path: FD[0].to_owned() })?;
+    let whole = refused.map_or(whole, Err);
+    let whole = whole.map_err(|source| NativeError::Read { source, path: target.path("fd") })?;
     let gauge = |(kind, count)| Gauge::count(format!("{}.{kind}", names::DESCRIPTORS), count);
     Ok(whole.then(|| counts.into_iter().map(gauge).collect()))
 }
 
-/// `None` for one that was closed meanwhile, and for the folder that is being read.
-fn kind(folder: &File, name: &CStr) -> Option<&'static str> {
-    let descriptor: c_int = name.to_str().ok()?.parse().ok()?;
-    if descriptor == folder.as_raw_fd() {
-        return None;
+/// `None` for one that was closed meanwhile, and for leakline's own, the folder that is being read among them. An error where
+/// this process may not look.
+fn kind(folder: &File, name: &CStr, is_own: bool) -> io::Result<Option<&'static str>> {
+    let Some(descriptor) = name.to_str().ok().and_then(|number| number.parse::<c_int>().ok()) else { return Ok(None) };
+    if is_own && (descriptor == folder.as_raw_fd() || own_descriptors().any(|own| own == descriptor)) {
+        return Ok(None);
     }
     let mut link = [0_u8; 64];
     // SAFETY: `name` ends with a NUL, `folder` is open, and the kernel writes at most the length given into `link`.
     let bytes =
         unsafe { libc::readlinkat(folder.as_raw_fd(), name.as_ptr(), link.as_mut_ptr().cast(), link.len()) };
-    let kind = kind_of_link(link.get(..usize::try_from(bytes).ok()?)?);
-    Some(match kind {
-        "socket" => socket(descriptor),
-        "file" if is_folder(descriptor) => "directory",
+    let Some(link) = usize::try_from(bytes).ok().and_then(|bytes| link.get(..bytes)) else {
+        let error = io::Error::last_os_error();
+        return if error.kind() == io::ErrorKind::PermissionDenied { Err(error) } else { Ok(None) };
+    };
+    Ok(Some(match kind_of_link(link) {
+        "socket" if is_own => socket(descriptor),
+        "socket" => socket_of_other(folder, name),
+        "file" if is_folder(folder, name) => "directory",
         other => other,
-    })
+    }))
+}
+
+/// The kernel names a socket's protocol to whoever may look at the process's descriptors; nothing else is asked of it.
+fn socket_of_other(folder: &File, name: &CStr) -> &'static str {
+    let path = [format!("/proc/self/fd/{}/", folder.as_raw_fd()).as_bytes(), name.to_bytes_with_nul()].concat();
+    let mut protocol = [0_u8; 32];
+    // SAFETY: path and name end with a NUL, and the kernel writes at most the length given into `protocol`.
+    let bytes = unsafe {
+        libc::getxattr(
+            path.as_ptr().cast(),
+            c"system.sockprotoname".as_ptr(),
+            protocol.as_mut_ptr().cast(),
+            protocol.len(),
+        )
+    };
+    let protocol = usize::try_from(bytes).ok().and_then(|bytes| protocol.get(..bytes)).unwrap_or_default();
+    PROTOCOLS.iter().find(|(begin, _)| protocol.starts_with(begin)).map_or("socket_other", |(_, kind)| kind)
 }
 
 fn kind_of_link(link: &[u8]) -> &'static str {
@@ -100,15 +143,15 @@ fn option(descriptor: c_int, name: c_int) -> Option<c_int> {
 
 /// From what the kernel has in its cache: a network file system is not asked.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn is_folder(descriptor: c_int) -> bool {
+fn is_folder(folder: &File, name: &CStr) -> bool {
     let mut status = std::mem::MaybeUninit::<libc::statx>::zeroed();
-    // SAFETY: the path is empty and ends with a NUL, and the kernel writes one `statx` into ours.
+    // SAFETY: the name ends with a NUL, the folder is open, and the kernel writes one `statx` into ours.
     let outcome = unsafe {
         libc::syscall(
             libc::SYS_statx,
-            descriptor,
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC,
+            folder.as_raw_fd(),
+            name.as_ptr(),
+            libc::AT_STATX_DONT_SYNC,
             libc::STATX_TYPE,
             status.as_mut_ptr(),
         )
@@ -120,7 +163,7 @@ fn is_folder(descriptor: c_int) -> bool {
 
 /// Some systems' filters end a process that asks: there a folder is a file.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn is_folder(_: c_int) -> bool {
+fn is_folder(_: &File, _: &CStr) -> bool {
     false
 }
 
@@ -156,17 +199,17 @@ mod tests {
 
     #[test]
     fn what_is_opened_is_counted_under_its_kind() {
-        let before = by_kind(20_000).unwrap().unwrap();
+        let before = by_kind(&Target::Own, 20_000).unwrap().unwrap();
         let udp: Vec<_> = (0..50).map(|_| std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
         let unix: Vec<_> = (0..30).map(|_| std::os::unix::net::UnixDatagram::unbound().unwrap()).collect();
         let folders: Vec<_> = (0..20).map(|_| File::open("/").unwrap()).collect();
-        let after = by_kind(20_000).unwrap().unwrap();
+        let after = by_kind(&Target::Own, 20_000).unwrap().unwrap();
         for (kind, opened) in [("socket_udp", 50.0), ("socket_unix", 30.0), ("directory", 20.0)] {
             let grown = count(&after, kind) - count(&before, kind);
             // Other tests open files meanwhile.
             assert!((grown - opened).abs() <= 5.0, "{kind}: {grown}");
         }
         drop((udp, unix, folders));
-        assert_eq!(by_kind(2).unwrap(), None);
+        assert_eq!(by_kind(&Target::Own, 2).unwrap(), None);
     }
 }

@@ -6,21 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
-use crate::error::NativeError;
 use crate::process::as_bytes;
-
-/// The first of `paths` that exists, opened.
-pub(super) fn open(paths: [&str; 2]) -> Result<File, NativeError> {
-    let [first, second] = paths;
-    let failed = |path: &str| {
-        let path = path.to_owned();
-        move |source| NativeError::Read { source, path }
-    };
-    match File::open(first) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => File::open(second).map_err(failed(second)),
-        outcome => outcome.map_err(failed(first)),
-    }
-}
 
 /// Gives each entry's name to `each`, without `.` and `..`. `Ok(false)` when there are more than `most`.
 pub(super) fn each(folder: &File, most: u32, mut each: impl FnMut(&CStr)) -> io::Result<bool> {

@@ -10,12 +10,14 @@ use leakline_core::{Clock, Details, Gauge};
 use crate::error::NativeError;
 use crate::pace::Pace;
 use crate::process::{Instants, ProcessOptions};
+use crate::target::Target;
 
 /// More threads are not asked for their names: some 25 ms.
 const MOST_THREADS: u32 = 5_000;
 
 /// Reads each resource, and less often when that is slow.
 pub(crate) struct Resources {
+    target: Target,
     kinds: Pace,
     threads: Pace,
     most_descriptors: u32,
@@ -23,16 +25,16 @@ pub(crate) struct Resources {
 
 impl Resources {
     /// Has read nothing yet.
-    pub(crate) fn new(options: &ProcessOptions) -> Self {
+    pub(crate) fn new(target: Target, options: &ProcessOptions) -> Self {
         let pace = || Pace::new(options.quick, options.rest_factor);
-        Self { kinds: pace(), threads: pace(), most_descriptors: options.max_descriptors }
+        Self { target, kinds: pace(), threads: pace(), most_descriptors: options.max_descriptors }
     }
 
     /// Adds the gauges that are due, and a note for each that could not be read.
     pub(crate) fn read(&mut self, clock: &dyn Clock, details: &mut Details) {
-        let most = self.most_descriptors;
-        paced(&mut self.kinds, clock, details, "descriptors' kinds", || descriptors::by_kind(most));
-        paced(&mut self.threads, clock, details, "threads' names", || threads::by_name(MOST_THREADS));
+        let (most, target) = (self.most_descriptors, &self.target);
+        paced(&mut self.kinds, clock, details, "descriptors' kinds", || descriptors::by_kind(target, most));
+        paced(&mut self.threads, clock, details, "threads' names", || threads::by_name(target, MOST_THREADS));
     }
 }
 

@@ -11,14 +11,13 @@ use leakline_core::{Gauge, names};
 
 use super::entries;
 use crate::error::NativeError;
+use crate::target::Target;
 
-/// `..` of a thread's own folder is its process's list, which outlives the main thread.
-const TASKS: [&str; 2] = ["/proc/thread-self/..", "/proc/self/task"];
 const MOST_NAMES: usize = 20;
 
 /// One gauge for each of the most frequent names; `None` for more than `most` threads.
-pub(super) fn by_name(most: u32) -> Result<Option<Vec<Gauge>>, NativeError> {
-    let folder = entries::open(TASKS)?;
+pub(super) fn by_name(target: &Target, most: u32) -> Result<Option<Vec<Gauge>>, NativeError> {
+    let folder = target.threads()?;
     let mut counts = BTreeMap::<String, u64>::new();
     let whole = entries::each(&folder, most, |thread| {
         let Some(name) = comm(&folder, thread) else { return };
@@ -26,7 +25,7 @@ pub(super) fn by_name(most: u32) -> Result<Option<Vec<Gauge>>, NativeError> {
             *counts.entry(pattern(&name)).or_default() += 1;
         }
     });
-    let whole = whole.map_err(|source| NativeError::Read { source, path: TASKS[0].to_owned() })?;
+    let whole = whole.map_err(|source| NativeError::Read { source, path: target.path("..") })?;
     let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     counts.truncate(MOST_NAMES);
@@ -105,7 +104,7 @@ mod tests {
         // A thread names itself after it was started.
         let gauges = (0..1000).find_map(|_| {
             std::thread::yield_now();
-            let gauges = by_name(5_000).unwrap().unwrap();
+            let gauges = by_name(&Target::Own, 5_000).unwrap().unwrap();
             gauges
                 .iter()
                 .any(|gauge| gauge.name == "process.threads.crowd_n" && gauge.value == 7.0)

@@ -72,6 +72,13 @@ impl<P: Probe> Driven<P> {
         self.runtime.block_on(self.probe.gauges(&tick)).unwrap()
     }
 
+    /// The gauges, or why there are none.
+    #[allow(dead_code, clippy::allow_attributes, reason = "each test file uses a part of this")]
+    pub(crate) fn try_gauges(&mut self) -> Result<GaugeReading, String> {
+        let tick = self.tick();
+        self.runtime.block_on(self.probe.gauges(&tick)).map_err(|error| error.to_string())
+    }
+
     pub(crate) fn details(&mut self) -> Details {
         let tick = self.tick();
         self.runtime.block_on(self.probe.details(&tick)).unwrap()
