@@ -3,8 +3,8 @@
 //! - Cheap enough for every tick: files of /proc stay open and are read in place; what can be slow (`smaps_rollup`,
 //!   `mallinfo2` with many free chunks) is timed and asked less often the slower it is.
 //! - A number that was not read at a tick is absent at that tick, with a note; it is never repeated as if fresh.
-//!
-//! In a watcher the same probes read another process: the one that they were forked from (`target`).
+//! - In a watcher the same probes read another process, the one that it was forked from: `process` from outside (`target`),
+//!   `native` in the tables that the hook in the host writes (`hook::table`).
 //!
 //! Never here: an allocation in the host's malloc during a reading, or a signal.
 
