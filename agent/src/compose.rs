@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use leakline_bridge::BridgeProbe;
 use leakline_core::{
-    Clock, Ending, Own, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Session, Sink, StartError, Window,
-    WindowSource, command_channel,
+    Clock, Ending, Own, Probe, Scheduler, SchedulerHandle, SchedulerOptions, Session, Sink, StartError,
+    Window, WindowSource, command_channel,
 };
 use leakline_file::{FileOptions, FileSink};
 #[cfg(feature = "grpc")]
@@ -149,7 +149,9 @@ const TRACE_BYTES: u64 = 48;
 /// What the agent may hold. Whoever has every allocation recorded all the time has asked for what that takes.
 fn own_bytes(config: &Config) -> u64 {
     let recorded = match config.python_mode {
-        PythonMode::Exact | PythonMode::Tracemalloc => config.python_window_traces.saturating_mul(TRACE_BYTES),
+        PythonMode::Exact | PythonMode::Tracemalloc => {
+            config.python_window_traces.saturating_mul(TRACE_BYTES)
+        }
         PythonMode::Sampling | PythonMode::Gauges | PythonMode::Off => 0,
     };
     config.max_own_bytes.saturating_add(recorded)

@@ -70,9 +70,7 @@ pub(crate) fn snapshot(wait: Duration) -> Result<Arc<Snapshot>, AgentError> {
 /// The last snapshot, and the peaks.
 pub(crate) fn stats() -> Result<Stats, AgentError> {
     match call(&Asked::Latest, SNAPSHOT_WAIT)? {
-        Answer::Snapshot(snapshot, peaks) => {
-            Ok(Stats::new(decode(&snapshot)?, &peaks.into_iter().collect()))
-        }
+        Answer::Snapshot(snapshot, peaks) => Ok(Stats::new(decode(&snapshot)?, &peaks.into_iter().collect())),
         other => Err(error(&other, SNAPSHOT_WAIT)),
     }
 }

@@ -27,12 +27,7 @@ pub(crate) struct Host {
 
 impl Inside {
     /// What `config` asks for, of the process `host`.
-    pub(crate) fn probes(
-        &self,
-        config: &Config,
-        clock: &Arc<dyn Clock>,
-        host: Host,
-    ) -> Vec<Box<dyn Probe>> {
+    pub(crate) fn probes(&self, config: &Config, clock: &Arc<dyn Clock>, host: Host) -> Vec<Box<dyn Probe>> {
         let mut probes: Vec<Box<dyn Probe>> = Vec::new();
         let python = config.python_mode != PythonMode::Off;
         if python {

@@ -27,9 +27,9 @@ mod room;
 mod target;
 mod unwind;
 
-pub use hook::{become_guest, pass_over};
 #[doc(hidden)]
 pub use hook::shims;
+pub use hook::{become_guest, pass_over};
 pub use hooked::{begin_early, is_this_process};
 pub use limit::{limit, limit_of};
 pub use malloc::{NativeMode, NativeOptions, NativeProbe, Tell, Watching};

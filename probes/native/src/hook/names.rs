@@ -1,12 +1,12 @@
 //! Names of functions where they are cheap: those that objects export, by the loader's own look-up, so many at a reading.
 //! All others are told from the objects' files, by whoever shows a recording.
 
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::unwind::objects::Objects;
