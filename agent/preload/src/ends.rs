@@ -146,7 +146,9 @@ fn pass_over() {
         static __start_leakline_pass: u8;
         static __stop_leakline_pass: u8;
     }
-    leakline::preload::pass_over((&raw const __start_leakline_pass).addr()..(&raw const __stop_leakline_pass).addr());
+    leakline::preload::pass_over(
+        (&raw const __start_leakline_pass).addr()..(&raw const __stop_leakline_pass).addr(),
+    );
 }
 
 fn end_now(status: c_int) -> ! {

@@ -21,3 +21,4 @@ mod native_heap;
 mod pytest_marker;
 mod python_interface;
 mod surviving;
+mod watcher;

@@ -36,6 +36,7 @@ use next::Functions;
 use table::Room;
 use table::write::Tables;
 
+pub use asking::answer_now;
 pub(crate) use asking::{ask, host_is_asked_by_page, ready, share_page};
 #[cfg(all(
     target_os = "linux",
