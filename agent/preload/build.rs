@@ -6,4 +6,10 @@ fn main() {
     if ["android", "linux"].contains(&system.as_str()) {
         println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libleakline_agent.so");
     }
+    if system == "linux" {
+        // For std in this library alone; see `thread_ends`.
+        println!("cargo::rustc-cdylib-link-arg=-Wl,--defsym=__cxa_thread_atexit_impl=leakline_thread_atexit");
+        // It is called when a thread ends, whenever that is.
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    }
 }

@@ -21,7 +21,7 @@ use leakline_probing::shared::Lane;
 use leakline_python::{Mode, PythonOptions, PythonProbe, WindowBounds};
 
 use crate::clock::SystemClock;
-use crate::config::{Config, NativeMode, PythonMode};
+use crate::config::{Config, NativeMode, PythonMode, Shares};
 use crate::custom::{self, CustomProbe};
 use crate::host::new_session;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -96,6 +96,7 @@ fn start_with(
     (probes, sinks): Plugged,
     must_end: fn() -> Option<Ending>,
 ) -> Result<SchedulerHandle, StartError> {
+    let shares = shares(config);
     let (sender, receiver) = command_channel();
     let mut all_sinks = own_sinks(config);
     #[cfg(not(feature = "grpc"))]
@@ -106,7 +107,8 @@ fn start_with(
     if let Some(collector) = &config.collector {
         let options = GrpcOptions {
             collector: collector.clone(),
-            max_held_bytes: config.collector_max_held_bytes,
+            max_held_bytes: config.collector_max_held_bytes.min(shares.collector),
+            max_encoder_bytes: shares.encoder,
             ..GrpcOptions::default()
         };
         all_sinks.push(Box::new(GrpcSink::new(options, sender.clone())));
@@ -116,9 +118,10 @@ fn start_with(
     let options = SchedulerOptions {
         interval: config.interval,
         max_queue_snapshots: config.queue_snapshots,
-        max_queue_bytes: config.queue_bytes,
+        max_queue_bytes: config.queue_bytes.min(shares.queues),
         max_own_bytes: own_bytes(config),
         max_window_bytes: config.python_window_traces.saturating_mul(TRACE_BYTES),
+        max_verdict_bytes: shares.verdict,
         // Python is attached to while it starts, and is in the first snapshot when that waits for its first imports.
         first_attach_wait: Duration::from_millis(100),
         window_when_leaking: config.python_window_when_leaking.then_some(Window {
@@ -151,11 +154,18 @@ fn own_bytes(config: &Config) -> u64 {
         }
         PythonMode::Sampling | PythonMode::Gauges | PythonMode::Off => 0,
     };
-    config.own_memory_bytes.saturating_add(recorded)
+    config.max_own_bytes.saturating_add(recorded)
+}
+
+/// What each part may hold.
+pub(crate) fn shares(config: &Config) -> Shares {
+    let is_sent = cfg!(feature = "grpc") && config.collector.is_some();
+    Shares::of(config.max_own_bytes, u64::from(config.file.is_some()) + u64::from(is_sent))
 }
 
 /// What the Python probe is told; the preloaded library needs it before there is a probe.
 pub(crate) fn python_options(config: &Config) -> PythonOptions {
+    let shares = shares(config);
     PythonOptions {
         mode: match config.python_mode {
             PythonMode::Sampling => Mode::Sampling,
@@ -167,6 +177,9 @@ pub(crate) fn python_options(config: &Config) -> PythonOptions {
         mean_sample_bytes: config.python_sample_bytes,
         max_frames: config.python_frames,
         census_every: config.python_census,
+        max_samples: leakline_python::samples_within(shares.python_samples),
+        max_path_bytes: shares.python_paths,
+        max_name_bytes: shares.python_names,
         window: WindowBounds { max_traces: config.python_window_traces, ..WindowBounds::default() },
         library: config.python_library.clone(),
         ..PythonOptions::default()
@@ -198,6 +211,7 @@ pub(crate) fn jvm_options(config: &Config) -> JvmOptions {
     let sites = SitesOptions {
         mean_sample_bytes: config.jvm_sample_bytes,
         max_frames: config.jvm_frames,
+        max_bytes: shares(config).jvm,
         ..SitesOptions::default()
     };
     given_vm().with_histogram(histogram).with_sites(sites)
@@ -261,8 +275,12 @@ fn own_sinks(config: &Config) -> Vec<Box<dyn Sink>> {
         sinks.push(Box::new(LogcatSink::new(options)));
     }
     if let Some(path) = &config.file {
-        let options =
-            FileOptions { path: path.clone(), max_bytes: config.file_max_bytes, keep: config.file_keep };
+        let options = FileOptions {
+            path: path.clone(),
+            max_bytes: config.file_max_bytes,
+            keep: config.file_keep,
+            max_encoder_bytes: shares(config).encoder,
+        };
         sinks.push(Box::new(FileSink::new(options)));
     }
     sinks

@@ -32,6 +32,7 @@ pub use growth::{Growth, GrowthTracker, ProfileGrowth, SiteGrowth};
 pub use interval::interval_95;
 #[cfg(unix)]
 pub use kept::KeptFile;
+pub use lane::room_for_a_thread;
 pub use ledger::{Ledger, LedgerPart, PartSource};
 pub use model::{
     Amount, Cause, Cycle, Fingerprint, Frame, Gauge, GaugeKind, HOLDERS_OF_PYTHON, Holder, Host, Layer, Loss,

@@ -81,6 +81,30 @@ pub fn site(site: &Site, roots: &[String], max_frames: usize) -> String {
     }
 }
 
+/// Notes that say that figures are incomplete for longer than a tick, by how they begin: a hook rests, an allocator cannot be
+/// asked.
+const INCOMPLETE_FROM: [&str; 4] =
+    ["no call paths", "no Java call paths", "malloc not asked: ", "no memory map: "];
+
+/// The same, by words in them: a table is full, leakline failed, sampling does not account for what malloc says.
+const INCOMPLETE_WITH: [&str; 6] = [
+    "than leakline keeps",
+    "for want of room",
+    "there was no room",
+    "please report this",
+    "call paths do not account for",
+    "are not told apart",
+];
+
+/// Whether a reading's note says that its figures are incomplete, so that a reader must see it before them.
+///
+/// The words are an interface between the probes and the report: whoever adds such a note begins it, or words it, as one of
+/// these.
+pub fn is_incomplete(note: &str) -> bool {
+    INCOMPLETE_FROM.iter().any(|from| note.starts_with(from))
+        || INCOMPLETE_WITH.iter().any(|with| note.contains(with))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

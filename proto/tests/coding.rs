@@ -375,3 +375,55 @@ fn more_sources_than_the_bounds_are_left_out_and_long_names_are_cut() {
     assert!(read.readings[0].profiles.iter().all(|profile| profile.source().name.len() <= 64));
     assert!(read.readings[0].notes[1].ends_with("is left out: there are too many"));
 }
+
+/// The profile of `sites` call paths that were never there before and never will be again, and one that always is.
+fn passing(number: u64, sites: u64) -> Record {
+    let path = |name: String, bytes: u64| {
+        let frames = vec![frame(&name, &format!("<template {name}>"), 1), frame("main", "app.py", 7)];
+        stat(Site::call_path(frames, false), bytes, 1)
+    };
+    let fresh = (0..sites).map(|site| path(format!("render_{number}_{site}"), 3_000));
+    let stats = fresh.chain([path("keep".to_owned(), 1_000_000 + number)]).collect();
+    of(snapshot(number, vec![reading(Some(stats))]), Vec::new())
+}
+
+#[test]
+fn a_million_sites_that_come_and_go_take_no_more_than_the_bound_and_are_read_as_they_were() {
+    const MOST: u64 = 3 << 19;
+    let mut encoder = Encoder::new(&session()).within(MOST);
+    let mut decoder = Decoder::new();
+    for number in 0..1_000 {
+        let record = passing(number, 1_000);
+        let entries = encoder.record(&record);
+        assert!(encoder.held_bytes() <= MOST, "{number}: {}", encoder.held_bytes());
+        // Eight epochs of them: reading takes longer than writing.
+        if number < 100 {
+            let events: Vec<Event> =
+                entries.into_iter().flat_map(|entry| decoder.push(entry).unwrap()).collect();
+            let Record::Snapshot { snapshot, .. } = &record else { unreachable!("it is one") };
+            assert_eq!(snapshots(&events), [Arc::clone(snapshot)], "{number}");
+        }
+    }
+}
+
+#[test]
+fn of_more_sites_than_there_is_room_for_the_largest_are_told_and_a_note_says_how_many_are_not() {
+    const MOST: u64 = 3 << 19;
+    let mut encoder = Encoder::new(&session()).within(MOST);
+    let mut decoder = Decoder::new();
+    for number in 0..5 {
+        let entries = encoder.record(&passing(number, 100_000));
+        assert!(encoder.held_bytes() <= MOST, "{}", encoder.held_bytes());
+        let events: Vec<Event> = entries.into_iter().flat_map(|entry| decoder.push(entry).unwrap()).collect();
+        let told = snapshots(&events).pop().unwrap();
+        let sites = told.readings[0].profiles[0].sites();
+        assert!((1_000..10_000).contains(&sites.len()), "{}", sites.len());
+        assert!(sites.iter().any(|stat| stat.live.bytes == 1_000_000 + number));
+        let left_out = format!("{} small sites are left out", 100_001 - sites.len());
+        assert!(
+            told.readings[0].notes.iter().any(|note| note.starts_with(&left_out)),
+            "{:?}",
+            told.readings[0].notes
+        );
+    }
+}

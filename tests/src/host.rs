@@ -151,8 +151,22 @@ impl Running {
             }
             std::thread::sleep(Duration::from_millis(2));
         };
+        self.wait_for_the_watcher(status);
         let text = |thread: std::thread::JoinHandle<String>| thread.join().expect("a drained pipe");
         Outcome { status, stdout: text(stdout), stderr: text(stderr), folder: self.folder }
+    }
+}
+
+impl Running {
+    /// A host that was killed waits for nobody: its watcher writes the end of the recording after it.
+    fn wait_for_the_watcher(&self, status: ExitStatus) {
+        use std::os::unix::process::ExitStatusExt as _;
+        let (recording, begun) = (self.recording(), Instant::now());
+        let is_open =
+            || recording.exists() && !matches!(read_recording(&recording).last(), Some(Event::End(_)));
+        while status.signal().is_some() && begun.elapsed() < Duration::from_secs(3) && is_open() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

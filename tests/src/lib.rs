@@ -3,6 +3,8 @@
 
 mod host;
 mod machine;
+mod twice;
 
 pub use host::{Host, Outcome, Running, read_recording};
 pub use machine::{Dist, Python, built_host, dist, jdks, pythons, venv_python, workspace};
+pub use twice::{Same, Twice};

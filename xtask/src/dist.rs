@@ -24,6 +24,14 @@ pub(crate) fn folder() -> PathBuf {
     target().join("leakline")
 }
 
+/// Names an installation that benchmarks use instead of [`folder`]. Not one of leakline's own variables: it would warn.
+pub(crate) const INSTALLATION: &str = "XTASK_INSTALLATION";
+
+/// The installation that is measured.
+pub(crate) fn installed() -> PathBuf {
+    env::var_os(INSTALLATION).map_or_else(folder, PathBuf::from)
+}
+
 /// The files of an installation, below its prefix.
 pub(crate) fn files() -> impl Iterator<Item = &'static str> {
     PARTS.iter().map(|(_, _, place)| *place)

@@ -21,6 +21,15 @@ const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("native/planted.c", "planted", &[]),
     ("native/many_sites.c", "many_sites", &[]),
     ("native/own_malloc.c", "own_malloc", &[]),
+    ("twice/ends.c", "ends", &["-fno-builtin"]),
+    ("twice/ends.c", "ends_static", &["-static", "-fno-builtin"]),
+    ("twice/closing.c", "closing", &["-fno-builtin"]),
+    ("twice/room.c", "room", &["-fno-builtin"]),
+    ("twice/children.c", "children", &["-fno-builtin"]),
+    ("twice/counts.c", "counts", &["-fno-builtin"]),
+    ("twice/rights.c", "rights", &["-fno-builtin"]),
+    ("twice/paths.c", "paths", &["-fno-builtin", "-fno-optimize-sibling-calls"]),
+    ("twice/statics.cpp", "statics", &["-Wl,--no-as-needed", "-lstdc++"]),
     ("relay/codec.c", "libcodec.so", &["-shared", "-fPIC"]),
     ("jni/bridge.c", "libbridge.so", &["-shared", "-fPIC"]),
     ("android/python.c", "libpython_host.so", &["-shared", "-fPIC"]),
@@ -88,6 +97,7 @@ fn compile_java(hosts: &Hosts) -> anyhow::Result<()> {
     let both = std::env::join_paths([&jep, &folder().join("leakline")]).context("a path with a colon")?;
     for (from, to, class_path) in [
         ("java", "java", None),
+        ("twice", "twice", None),
         ("jni", "jni", None),
         ("relay/java", "relay", Some(gson()?)),
         ("jep_host", "jep_host", Some(jep.clone())),
@@ -197,7 +207,9 @@ fn sources_hash() -> anyhow::Result<u64> {
     let mut hasher = DefaultHasher::new();
     include_str!("hosts.rs").hash(&mut hasher);
     let mut files: Vec<PathBuf> = C_PROGRAMS.iter().map(|(file, ..)| source(file)).collect();
-    for folder in ["java", "jni", "relay/java", "jep_host", "jep_app", "android", "android/os", "chaquopy"] {
+    for folder in
+        ["java", "twice", "jni", "relay/java", "jep_host", "jep_app", "android", "android/os", "chaquopy"]
+    {
         files.extend(files_in(&source(folder), "java")?);
     }
     files.extend(java_library::sources()?);

@@ -11,6 +11,7 @@ mod corpus;
 mod cpython_tests;
 mod demo;
 mod dist;
+mod faults;
 mod gradle;
 mod hosts;
 mod java_library;
@@ -82,9 +83,17 @@ enum Task {
         /// Of `python`: with this version of Python only, such as 3.11
         #[arg(long, value_name = "VERSION")]
         python: Option<String>,
+        /// Measure in turns with the installation at PREFIX, and show both
+        #[arg(long, value_name = "PREFIX")]
+        against: Option<PathBuf>,
+        /// Only show: figures over their limits are no error
+        #[arg(long)]
+        no_judgement: bool,
     },
     /// Run the leaking and the innocent programs of tests/leaks, and hold what leakline says against the truth
     Corpus(corpus::Options),
+    /// Let faults happen to real programs, bare and watched, and compare; 100,000 take an hour or so
+    Faults(faults::Options),
     /// Run CPython's own tests with and without leakline, with every Python that has them; takes half an hour
     CpythonTests {
         /// Only some, with one Python
@@ -121,13 +130,22 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
         Task::Demo => demo::run_all(),
-        Task::Bench { name, smoke, only, python } => {
-            dist::build(None)?;
-            bench::run(name.as_deref(), &bench::Scope { smoke, only, python })
+        Task::Bench { name, smoke, only, python, against, no_judgement } => {
+            // Where another one is measured, whoever asks for it has built ours.
+            if std::env::var_os(dist::INSTALLATION).is_none() {
+                dist::build(None)?;
+            }
+            bench::run(name.as_deref(), &bench::Scope { smoke, only, python, against, no_judgement })
         }
         Task::Corpus(options) => {
             dist::build(None)?;
             corpus::run(&options)
+        }
+        Task::Faults(options) => {
+            if std::env::var_os(dist::INSTALLATION).is_none() {
+                dist::build(None)?;
+            }
+            faults::run(&options)
         }
         Task::CpythonTests { few } => {
             dist::build(None)?;

@@ -6,7 +6,8 @@ use anyhow::{Context as _, ensure};
 
 use crate::process::{cargo, run};
 use crate::{
-    aar, android, bench, check_libs, corpus, cpython_tests, dist, hosts, layers, proto, run_tests, style,
+    aar, android, bench, check_libs, corpus, cpython_tests, dist, faults, hosts, layers, proto, run_tests,
+    style,
 };
 
 type Step = (&'static str, fn() -> anyhow::Result<()>);
@@ -25,6 +26,7 @@ const STEPS: &[Step] = &[
     ("aar", aar::test),
     ("tests", run_tests::run),
     ("corpus", || corpus::run(&corpus::Options::smoke())),
+    ("faults", || faults::run(&faults::Options::smoke())),
     ("cpython-tests", || cpython_tests::run(true)),
     ("bench", || bench::run(None, &bench::Scope { smoke: true, ..bench::Scope::default() })),
 ];

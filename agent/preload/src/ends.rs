@@ -46,6 +46,7 @@ fn before_the_end(way: Way) {
 ///
 /// # Safety
 /// As the C library's.
+#[unsafe(link_section = "leakline_pass")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn __libc_start_main(
     main: Option<Main>,
@@ -70,6 +71,7 @@ pub unsafe extern "C-unwind" fn __libc_start_main(
     unsafe { next(ours, argc, argv, init, fini, rtld_fini, stack_end) }
 }
 
+#[unsafe(link_section = "leakline_pass")]
 unsafe extern "C-unwind" fn run_main(
     argc: c_int,
     argv: *mut *mut c_char,
@@ -92,6 +94,7 @@ macro_rules! with_handlers {
             ///
             /// # Safety
             /// As the C library's.
+            #[unsafe(link_section = "leakline_pass")]
             #[unsafe(no_mangle)]
             pub unsafe extern "C-unwind" fn $name(status: c_int) -> ! {
                 before_the_end(Way::Exit);
@@ -109,6 +112,7 @@ macro_rules! with_handlers {
 
         /// Looks the functions up before `main`: where they are called, somebody may hold the loader's lock for good.
         pub(crate) fn prepare() {
+            pass_over();
             $($kept.store(next($text), Ordering::Release);)*
         }
     };
@@ -134,6 +138,18 @@ macro_rules! at_once {
 }
 
 at_once! { _exit _Exit }
+
+/// Call paths of the host's go through `run_main`, and are the host's all the same.
+fn pass_over() {
+    unsafe extern "C" {
+        /// The linker gives these for every section whose name is one of C.
+        static __start_leakline_pass: u8;
+        static __stop_leakline_pass: u8;
+    }
+    leakline::preload::pass_over(
+        (&raw const __start_leakline_pass).addr()..(&raw const __stop_leakline_pass).addr(),
+    );
+}
 
 fn end_now(status: c_int) -> ! {
     loop {

@@ -4,9 +4,13 @@
 //! Never here: a decision. A panic is caught at each of these edges.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod children;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod ends;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod malloc;
+#[cfg(target_os = "linux")]
+mod thread_ends;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod threads;
 
@@ -29,11 +33,16 @@ static ON_UNLOAD: extern "C" fn() = on_unload;
 
 /// glibc tells what `main` is told; another C library tells nothing, and what would be read is not arguments then.
 extern "C" fn on_load(argc: c_int, argv: *mut *mut c_char) {
+    #[cfg(target_os = "linux")]
+    thread_ends::begin();
     let _ = catch_unwind(|| {
         if cfg!(all(target_os = "linux", target_env = "gnu")) {
             leakline::preload::remember_arguments(argc, argv);
             #[cfg(all(target_os = "linux", target_env = "gnu"))]
-            ends::prepare();
+            {
+                children::prepare();
+                ends::prepare();
+            }
         }
         leakline::preload::on_load();
     });

@@ -13,6 +13,7 @@ use leakline::preload::moments::{self, Routine};
 ///
 /// # Safety
 /// As the C library's.
+#[unsafe(link_section = "leakline_pass")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pthread_create(
     thread: *mut c_void,

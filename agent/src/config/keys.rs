@@ -49,6 +49,9 @@ keys! {
     "interval" "LEAKLINE_INTERVAL" "5m"
         "time between snapshots; a leak of 1.4 MB/min shows as 7 MB in 5 minutes, and reading costs next to nothing"
         => |config, text| config.interval = duration(text, "100ms", "1day")?;
+    "own.max_bytes" "LEAKLINE_OWN_MAX_BYTES" "16MiB"
+        "what leakline itself may hold, in the host and beside it together, from 4MiB to 1GiB; where that is full, call paths that hold nothing make room, further ones are counted as one, and a note says so"
+        => |config, text| config.max_own_bytes = size_within(text, "16MiB", ("4MiB", 4 << 20), ("1GiB", 1 << 30))?;
     "python.mode" "LEAKLINE_PYTHON_MODE" "sampling"
         "sampling: call paths of a few allocations, cheap enough to leave on; exact: of every one; tracemalloc: the same by the standard library's tracer; gauges: numbers only; off: no Python probe"
         => |config, text| config.python_mode = one_of(text, &[
@@ -139,9 +142,6 @@ keys! {
     "queue.bytes" "LEAKLINE_QUEUE_BYTES" "16MiB"
         "estimated bytes that may wait in front of each sink"
         => |config, text| config.queue_bytes = at_least(size(text)?, 64 << 10)?;
-    "own.memory" "LEAKLINE_OWN_MEMORY" "16MiB"
-        "what leakline itself may hold; beyond it drops what waits for sinks, and when it holds half as much again for 10 s it ends and says so; a window has its own bound"
-        => |config, text| config.own_memory_bytes = at_least(size(text)?, 1 << 20)?;
     "final_wait" "LEAKLINE_FINAL_WAIT" "1s"
         "how long the host's end is held up at most for the last snapshot and for getting it out; Python's end, which has the snapshot of Python, as long once more"
         => |config, text| config.final_wait = duration(text, "0s", "1m")?;

@@ -3,6 +3,7 @@
 //! Never guesses: an unknown key, a wrong unit or a value out of bounds is refused with what to write instead.
 
 mod keys;
+mod shares;
 mod values;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ pub use keys::{KEYS, Key};
 pub use leakline_logcat::LogcatTarget;
 
 use keys::nearest;
+pub(crate) use shares::Shares;
 
 /// What the Python probe does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,10 @@ pub enum NativeMode {
 /// The agent's settings. Start from [`Config::load`] (file and environment) or [`Config::default`], then set fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// What leakline itself may hold, in the host and beside it together, bytes; each part has its share. An exact window
+    /// comes on top while it is open: at most another share of call paths, and [`Config::python_window_traces`] at some 40
+    /// bytes each.
+    pub max_own_bytes: u64,
     /// Snapshots are taken at multiples of this since the Unix epoch.
     pub interval: Duration,
     /// What the Python probe does.
@@ -94,14 +100,13 @@ pub struct Config {
     pub file_keep: u32,
     /// `HOST:PORT` of a collector; `None`: nothing is sent.
     pub collector: Option<String>,
-    /// What the collector has not acknowledged is kept up to this many bytes, then the oldest is dropped and counted.
+    /// What the collector has not acknowledged is kept up to this many bytes, or its share of
+    /// [`Config::max_own_bytes`] where that is less; then the oldest is dropped and counted.
     pub collector_max_held_bytes: u64,
     /// Snapshots that may wait in front of each sink before its oldest is dropped and counted.
     pub queue_snapshots: usize,
-    /// Estimated bytes that may wait in front of each sink.
+    /// Estimated bytes that may wait in front of each sink, or the queues' share of [`Config::max_own_bytes`].
     pub queue_bytes: u64,
-    /// What the agent may hold in all, bytes, but for an open window. Far beyond, it ends by itself.
-    pub own_memory_bytes: u64,
     /// How long the host's end is held up, at most, for the last snapshot and for getting it out. Python's end, which has
     /// the snapshot of Python, is held up for as long once more.
     pub final_wait: Duration,
@@ -115,6 +120,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            max_own_bytes: 16 << 20,
             interval: Duration::from_secs(300),
             python_mode: PythonMode::Sampling,
             python_sample_bytes: 64 << 10,
@@ -144,7 +150,6 @@ impl Default for Config {
             collector_max_held_bytes: 8 << 20,
             queue_snapshots: 64,
             queue_bytes: 16 << 20,
-            own_memory_bytes: 16 << 20,
             final_wait: Duration::from_secs(1),
             settle: Duration::from_millis(250),
             watcher: true,

@@ -46,7 +46,8 @@ enum Answer {
     Busy,
     TimedOut,
     NotRunning,
-    Snapshot(Box<Snapshot>, Vec<(String, f64)>),
+    /// As JSON: not all of a snapshot's fields are there at all times, which other forms cannot say.
+    Snapshot(Vec<u8>, Vec<(String, f64)>),
 }
 
 /// Asks for something that has no answer but that it was taken.
@@ -61,7 +62,7 @@ pub(crate) fn tell(asked: &Asked) -> Result<(), AgentError> {
 /// Asks for a snapshot that is taken now.
 pub(crate) fn snapshot(wait: Duration) -> Result<Arc<Snapshot>, AgentError> {
     match call(&Asked::Snapshot(wait), wait)? {
-        Answer::Snapshot(snapshot, _) => Ok(Arc::from(snapshot)),
+        Answer::Snapshot(snapshot, _) => decode(&snapshot),
         other => Err(error(&other, wait)),
     }
 }
@@ -69,9 +70,7 @@ pub(crate) fn snapshot(wait: Duration) -> Result<Arc<Snapshot>, AgentError> {
 /// The last snapshot, and the peaks.
 pub(crate) fn stats() -> Result<Stats, AgentError> {
     match call(&Asked::Latest, SNAPSHOT_WAIT)? {
-        Answer::Snapshot(snapshot, peaks) => {
-            Ok(Stats::new(Arc::from(snapshot), &peaks.into_iter().collect()))
-        }
+        Answer::Snapshot(snapshot, peaks) => Ok(Stats::new(decode(&snapshot)?, &peaks.into_iter().collect())),
         other => Err(error(&other, SNAPSHOT_WAIT)),
     }
 }
@@ -95,6 +94,13 @@ fn call(asked: &Asked, timeout: Duration) -> Result<Answer, AgentError> {
         Err(CallError::NotServed | CallError::Gone) => Err(AgentError::NotRunning),
         Err(CallError::Dropped | CallError::TooLarge | CallError::Damaged) => Err(AgentError::Busy),
     }
+}
+
+fn decode(snapshot: &[u8]) -> Result<Arc<Snapshot>, AgentError> {
+    serde_json::from_slice(snapshot).map(Arc::new).map_err(|error| {
+        tracing::error!("the watcher's snapshot cannot be read: {error}");
+        AgentError::Busy
+    })
 }
 
 fn error(answer: &Answer, waited: Duration) -> AgentError {
@@ -124,7 +130,8 @@ fn answer(watcher: &Arc<Watcher>, asked: Asked) -> Answer {
     let Some(handle) = watcher.handle() else { return Answer::NotRunning };
     let with_peaks = |snapshot: Option<Arc<Snapshot>>| match snapshot {
         Some(snapshot) => {
-            Answer::Snapshot(Box::new((*snapshot).clone()), handle.peaks().into_iter().collect())
+            let text = serde_json::to_vec(&*snapshot).unwrap_or_default();
+            Answer::Snapshot(text, handle.peaks().into_iter().collect())
         }
         None => Answer::TimedOut,
     };

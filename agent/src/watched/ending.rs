@@ -23,7 +23,11 @@ pub fn ends(way: Way) {
     match WATCHED.get() {
         Some(watched) if !is_host(watched.host) => {}
         Some(watched) if !watched.line.is_stopped() => {
-            watched.line.ask(Want::End, watched.watcher, watched.final_wait);
+            if way == Way::Exit {
+                // Of malloc's numbers the last snapshot is to have those of the end, which nobody else can ask for.
+                leakline_native::answer_now();
+            }
+            watched.line.ask(Want::End, watched.final_wait);
         }
         // An agent inside takes locks and allocates: not for a signal handler.
         _ if way == Way::Exit => preload::ends_inside(),
@@ -36,7 +40,7 @@ pub fn ends(way: Way) {
 pub(crate) fn runtime_is_closing(host_ends_with_it: bool) {
     let Some(watched) = WATCHED.get().filter(|watched| is_host(watched.host)) else { return };
     if host_ends_with_it {
-        watched.line.ask(Want::Last, watched.watcher, watched.final_wait);
+        watched.line.ask(Want::Last, watched.final_wait);
     } else {
         // Whether it comes in time or not, the runtime goes.
         let _ = super::commands::snapshot(watched.final_wait);

@@ -1,6 +1,8 @@
 //! The few words that a host and its watcher exchange about the host's end, in memory that both have.
 //! Plain words: zeroes are a valid value, and nothing that is read here is trusted further than a comparison.
 
+use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -29,9 +31,10 @@ impl Want {
 }
 
 /// See the module.
-#[derive(Debug)]
 #[repr(C)]
 pub(super) struct Line {
+    /// Held by the watcher's first thread as long as it lives: see [`Life`].
+    life: Life,
     /// The watcher's process; 0: it has not come up yet.
     watcher: AtomicU32,
     /// Bits of [`Want`]: set by the host, a futex of the watcher.
@@ -42,6 +45,47 @@ pub(super) struct Line {
     stopped: AtomicU32,
 }
 
+/// A robust mutex that a watcher locks and never unlocks. When its owner ends, however that comes, the kernel says so in the
+/// mutex's first word: so the host knows without a system call, and before anybody has reaped the watcher.
+#[repr(C)]
+struct Life(UnsafeCell<MaybeUninit<libc::pthread_mutex_t>>);
+
+// SAFETY: only the watcher's first thread uses it as a mutex; everybody else reads its first word, atomically.
+unsafe impl Sync for Life {}
+
+/// As in linux/futex.h.
+const OWNER_DIED: u32 = 0x4000_0000;
+const OWNER: u32 = 0x3fff_ffff;
+
+impl Life {
+    /// Elsewhere there are no watchers.
+    #[cfg(not(target_env = "gnu"))]
+    fn begin(&self) {}
+
+    /// Called once, on the watcher's first thread.
+    #[cfg(target_env = "gnu")]
+    fn begin(&self) {
+        let mut kind = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        let mutex = self.0.get().cast::<libc::pthread_mutex_t>();
+        // SAFETY: it initialises what it is given.
+        unsafe { libc::pthread_mutexattr_init(kind.as_mut_ptr()) };
+        // SAFETY: initialised above.
+        unsafe { libc::pthread_mutexattr_setpshared(kind.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED) };
+        // SAFETY: as above.
+        unsafe { libc::pthread_mutexattr_setrobust(kind.as_mut_ptr(), libc::PTHREAD_MUTEX_ROBUST) };
+        // SAFETY: zeroed shared memory that nobody else uses as a mutex.
+        unsafe { libc::pthread_mutex_init(mutex, kind.as_ptr()) };
+        // SAFETY: initialised above, and never moved: it is mapped for good.
+        unsafe { libc::pthread_mutex_lock(mutex) };
+    }
+
+    fn has_ended(&self) -> bool {
+        // SAFETY: glibc's mutex begins with the futex's word, and it is mapped for good.
+        let word = unsafe { AtomicU32::from_ptr(self.0.get().cast()) }.load(Ordering::Acquire);
+        word & OWNER_DIED != 0 || word & OWNER == 0
+    }
+}
+
 impl Line {
     /// Maps one, for good. To be called before the watcher is made.
     pub(super) fn map() -> Option<&'static Self> {
@@ -50,8 +94,9 @@ impl Line {
         Some(unsafe { memory.as_ref() })
     }
 
-    /// The watcher is up.
+    /// The watcher is up. Called on its first thread.
     pub(super) fn come_up(&self) {
+        self.life.begin();
         self.watcher.store(std::process::id(), Ordering::Release);
         futex::wake(&self.watcher);
     }
@@ -71,14 +116,14 @@ impl Line {
 
     /// The host wants `want`, and waits until it is done, at most for `timeout`, and no longer than the watcher lives.
     /// Allocates nothing and takes no lock: it may be called in a signal handler.
-    pub(super) fn ask(&self, want: Want, watcher: u32, timeout: Duration) {
+    pub(super) fn ask(&self, want: Want, timeout: Duration) {
         self.wanted.fetch_or(want.bit(), Ordering::AcqRel);
         futex::wake(&self.wanted);
         let begun = Instant::now();
         loop {
             let done = self.done.load(Ordering::Acquire);
             let left = timeout.saturating_sub(begun.elapsed());
-            if done & want.bit() != 0 || left.is_zero() || !is_there(watcher) {
+            if done & want.bit() != 0 || left.is_zero() || self.has_lost_the_watcher() {
                 return;
             }
             futex::wait(&self.done, done, left.min(PIECE));
@@ -117,18 +162,15 @@ impl Line {
         self.done(Want::End);
     }
 
+    /// Whether the watcher was up and has ended.
+    pub(super) fn has_lost_the_watcher(&self) -> bool {
+        self.watcher.load(Ordering::Acquire) != 0 && self.life.has_ended()
+    }
+
     /// Whether [`stop`](Self::stop) was called.
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire) != 0
     }
-}
-
-/// Whether there is such a process. One that has ended and that nobody has reaped counts, too.
-pub(super) fn is_there(process: u32) -> bool {
-    let Ok(process) = libc::pid_t::try_from(process) else { return false };
-    // SAFETY: signal 0 is sent to nobody; the kernel only looks.
-    let outcome = unsafe { libc::kill(process, 0) };
-    outcome == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
 }
 
 #[cfg(test)]
@@ -144,7 +186,7 @@ mod tests {
                 line.done(Want::End);
             });
             let begun = Instant::now();
-            line.ask(Want::End, std::process::id(), Duration::from_secs(60));
+            line.ask(Want::End, Duration::from_secs(60));
             assert!(begun.elapsed() < Duration::from_secs(10));
         });
         assert!(line.is_ending());
@@ -155,19 +197,30 @@ mod tests {
     fn the_host_waits_for_nobody_who_is_gone_and_not_for_ever() {
         let line = Line::map().unwrap();
         let begun = Instant::now();
-        // Larger than any process id.
-        line.ask(Want::End, 0x3fff_ffff, Duration::from_secs(60));
-        assert!(begun.elapsed() < Duration::from_secs(5));
-        line.ask(Want::Last, std::process::id(), Duration::from_millis(30));
+        line.ask(Want::Last, Duration::from_millis(30));
         assert!(begun.elapsed() < Duration::from_secs(10));
+        std::thread::scope(|scope| {
+            let (up, ends) = std::sync::mpsc::sync_channel(0);
+            scope.spawn(move || {
+                line.come_up();
+                up.send(()).unwrap();
+                std::thread::sleep(Duration::from_millis(50));
+            });
+            ends.recv().unwrap();
+            assert!(!line.has_lost_the_watcher());
+            // It ends without a word.
+            line.ask(Want::End, Duration::from_secs(60));
+            assert!(line.has_lost_the_watcher());
+        });
+        assert!(begun.elapsed() < Duration::from_secs(20));
     }
 
     #[test]
     fn the_end_is_served_before_a_snapshot_that_is_part_of_it() {
         let line = Line::map().unwrap();
-        line.ask(Want::Last, std::process::id(), Duration::ZERO);
+        line.ask(Want::Last, Duration::ZERO);
         assert_eq!(line.next_want(Duration::ZERO), Some(Want::Last));
-        line.ask(Want::End, std::process::id(), Duration::ZERO);
+        line.ask(Want::End, Duration::ZERO);
         assert_eq!(line.next_want(Duration::ZERO), Some(Want::End));
         line.done(Want::End);
         assert_eq!(line.next_want(Duration::ZERO), Some(Want::Last));

@@ -42,12 +42,10 @@ const PREDECESSOR: &CStr = c"LEAKLINE_WATCHED_BY";
 const COMES_UP_WITHIN: Duration = Duration::from_millis(250);
 
 /// What the host knows of its watcher.
-#[derive(Debug)]
 pub(crate) struct Watched {
     line: &'static Line,
     pub(crate) lanes: &'static Lanes,
     host: u32,
-    watcher: u32,
     final_wait: Duration,
 }
 
@@ -60,7 +58,7 @@ pub fn remember_arguments(argc: c_int, argv: *mut *mut c_char) {
 
 /// Whether a watcher is the agent of this process. It may have been killed, or stopped by the program.
 pub(crate) fn runs() -> bool {
-    WATCHED.get().is_some_and(|watched| !watched.line.is_stopped() && line::is_there(watched.watcher))
+    WATCHED.get().is_some_and(|watched| !watched.line.is_stopped() && !watched.line.has_lost_the_watcher())
 }
 
 /// Stops the watcher, and leakline's threads in the host.
@@ -102,7 +100,7 @@ pub(crate) fn start(config: &Config) -> Result<(), String> {
         spawn::kill(watcher);
         return Err("threads run before main, and one of them holds what a fork needs".to_owned());
     }
-    let _ = WATCHED.set(Watched { line, lanes, host, watcher, final_wait: config.final_wait });
+    let _ = WATCHED.set(Watched { line, lanes, host, final_wait: config.final_wait });
     running::has_a_watcher();
     lanes::prepare(lanes, &absolute(config));
     name_for_successor(host, watcher);

@@ -46,6 +46,7 @@ impl Next {
 ///
 /// # Safety
 /// As the C library's.
+#[unsafe(link_section = "leakline_pass")]
 pub unsafe extern "C" fn create_thread(
     thread: *mut libc::pthread_t,
     attributes: *const libc::pthread_attr_t,
@@ -71,6 +72,7 @@ pub unsafe extern "C" fn create_thread(
 ///
 /// # Safety
 /// As the C library's.
+#[unsafe(link_section = "leakline_pass")]
 pub unsafe extern "C" fn create_key(
     key: *mut libc::pthread_key_t,
     destructor: Option<unsafe extern "C" fn(*mut c_void)>,

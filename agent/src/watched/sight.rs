@@ -120,7 +120,7 @@ impl Sight {
     fn is_there(&self) -> bool {
         match &self.process {
             Some(process) => process.image() != Image::Gone,
-            None => super::line::is_there(self.host),
+            None => std::path::Path::new(&format!("/proc/{}", self.host)).exists(),
         }
     }
 

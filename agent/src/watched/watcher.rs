@@ -297,10 +297,12 @@ impl Watcher {
     }
 }
 
-/// Whether the process is a watcher. A number is given to another process once its owner is gone.
+/// Whether the process is a watcher that works. A number is given to another process once its owner is gone, and one that
+/// has ended stays to be seen until it is reaped.
 fn is_watcher(process: u32) -> bool {
-    let name = std::fs::read(format!("/proc/{process}/comm")).unwrap_or_default();
-    name.trim_ascii_end() == spawn::NAME.to_bytes()
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let named = stat.split_once(" (").and_then(|(_, rest)| rest.rsplit_once(") "));
+    named.is_some_and(|(name, rest)| name.as_bytes() == spawn::NAME.to_bytes() && !rest.starts_with('Z'))
 }
 
 /// Tells the watcher of the program that was in this process before that it is to look now.

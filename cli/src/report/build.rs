@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use leakline_core::{
     Cycle, FragmentationWatch, Growth, GrowthPerMark, Holder, Layer, Ledger, Loss, Mark, PartWatch, Profile,
-    ReadingStatus, ResourceWatch, Session, Snapshot, Subject, Timestamp, Verdict, VerdictEngine,
-    explanations, growth_per_mark,
+    Reading, ReadingStatus, ResourceWatch, Session, Snapshot, Subject, Timestamp, Verdict, VerdictEngine,
+    explanations, growth_per_mark, text,
 };
 use leakline_proto::Event;
 
@@ -53,6 +53,9 @@ pub(crate) struct Builder {
     range: Range,
     session: Option<Session>,
     ended: Option<Timestamp>,
+    cut: Option<String>,
+    /// By probe, of its last reading.
+    incomplete: BTreeMap<String, Vec<String>>,
     seen: Option<(u64, u64)>,
     rows: Vec<Row>,
     last: Option<Arc<Snapshot>>,
@@ -101,6 +104,8 @@ impl Builder {
             range,
             session: None,
             ended: None,
+            cut: None,
+            incomplete: BTreeMap::new(),
             seen: None,
             rows: Vec::new(),
             last: None,
@@ -138,6 +143,7 @@ impl Builder {
                 self.missing_entries = self.missing_entries.saturating_add(missing_entries);
             }
             Event::End(at) => self.ended = Some(at),
+            Event::Cut { reason, .. } => self.cut = Some(reason),
             // A duplicate says nothing new; of what only a newer leakline tells, nothing can be said.
             _ => {}
         }
@@ -215,6 +221,10 @@ impl Builder {
             for note in &reading.notes {
                 health.note(note);
             }
+            // A runtime that has ended has said what there was to say.
+            if !matches!(reading.status, ReadingStatus::Absent { .. }) {
+                self.incomplete.insert(reading.probe.to_string(), incomplete(reading));
+            }
             if !reading.holders.is_empty() {
                 self.holders.insert(reading.probe.to_string(), reading.holders.clone());
             }
@@ -279,6 +289,12 @@ impl Builder {
             runtimes,
             roots,
             ended: self.ended,
+            cut: self.cut,
+            incomplete: self
+                .incomplete
+                .iter()
+                .flat_map(|(probe, lines)| lines.iter().map(move |line| format!("{probe}: {line}")))
+                .collect(),
             rows: self.rows,
             verdicts: self.verdicts,
             growths: self.growth.finish(),
@@ -298,6 +314,17 @@ impl Builder {
         report.explanations.extend(bridge::java_holds(&report));
         Ok(report)
     }
+}
+
+/// Why a reading's figures are incomplete.
+fn incomplete(reading: &Reading) -> Vec<String> {
+    let status = match &reading.status {
+        ReadingStatus::Failed { error, .. } => Some(format!("the last reading failed: {error}")),
+        ReadingStatus::Late { .. } => Some("the last reading was not answered in time".to_owned()),
+        _ => None,
+    };
+    let notes = reading.notes.iter().filter(|note| text::is_incomplete(note)).cloned();
+    status.into_iter().chain(notes).collect()
 }
 
 /// Which leaking layers grow with which marks.

@@ -25,6 +25,7 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
             "id": report.session.id.to_string(),
             "started": instant(report.session.started.unix_nanos),
             "ended": report.ended.map(|at| instant(at.unix_nanos)),
+            "cut": report.cut,
             "agent_version": report.session.agent_version,
             "host": {
                 "name": host.name,
@@ -70,6 +71,7 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
             "bytes_low": found.low,
             "bytes_high": found.high,
         })).collect::<Vec<_>>(),
+        "incomplete": report.incomplete,
         "probes": report.probes.iter().map(|(probe, health)| json!({
             "probe": probe,
             "ok": health.ok,

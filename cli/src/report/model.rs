@@ -23,6 +23,10 @@ pub(crate) struct Report {
     pub(crate) roots: Vec<String>,
     /// When it ended in an orderly way; `None`: a kill, or it still runs.
     pub(crate) ended: Option<Timestamp>,
+    /// Why nothing follows, though the session may have gone on.
+    pub(crate) cut: Option<String>,
+    /// Why figures of the last readings are incomplete, one line each.
+    pub(crate) incomplete: Vec<String>,
     /// One per snapshot, in order; never empty.
     pub(crate) rows: Vec<Row>,
     /// After the last of `rows`, the worst first.

@@ -1,6 +1,7 @@
 //! Whole reports of sessions made by hand: core's types through the encoder into a recording's bytes and back.
 
 mod bridged;
+mod first;
 mod native;
 mod sources;
 
@@ -463,7 +464,7 @@ fn the_json_object_has_the_documented_fields() {
         all.iter().filter(|name| !documented.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "not in docs/report-json.md: {missing:?}");
     assert_eq!(value["growth"][0]["sites"].as_array().unwrap().len(), 1);
-    expect![[r#"["coverage", "cycles", "explanations", "format", "fragmentation", "growing_resources", "growth", "growth_per_mark", "java_got_python", "marks", "own", "parts", "probes", "resident", "session", "snapshots", "types", "verdicts", "without_symbols"]"#]]
+    expect![[r#"["coverage", "cycles", "explanations", "format", "fragmentation", "growing_resources", "growth", "growth_per_mark", "incomplete", "java_got_python", "marks", "own", "parts", "probes", "resident", "session", "snapshots", "types", "verdicts", "without_symbols"]"#]]
     .assert_eq(&format!("{keys:?}"));
     expect![[r#"
         {

@@ -23,6 +23,7 @@ pub(crate) fn show(report: &Report, bounds: Bounds) -> String {
     let parts = [
         header(report),
         verdicts(report, bounds),
+        incomplete(report),
         numbers::ledger(report),
         numbers::layers(report),
         bridge::show(report),
@@ -108,9 +109,13 @@ fn coverage(report: &Report) -> String {
     if let Some((median, most)) = report.skew() {
         words.push(format!("skew {} (most {})", millis(median), millis(most)));
     }
-    let end = match report.ended {
-        Some(_) => String::new(),
-        None => paint(FAINT, "no end was recorded: the program still runs, or was killed") + "\n",
+    let end = match (&report.cut, report.ended) {
+        (Some(reason), _) => {
+            paint(CAUTION, format!("the recording was cut: {}", clean(reason)))
+                + "\nWhat the program did after that is not in it.\n"
+        }
+        (None, Some(_)) => String::new(),
+        (None, None) => paint(FAINT, "no end was recorded: the program still runs, or was killed") + "\n",
     };
     format!("{}\n{end}", words.join(", "))
 }
@@ -136,6 +141,15 @@ fn verdicts(report: &Report, bounds: Bounds) -> String {
         let _ = writeln!(out, "{}", clean(remark));
     }
     out
+}
+
+/// What a reader must know before the figures; nothing where they are complete.
+fn incomplete(report: &Report) -> String {
+    report
+        .incomplete
+        .iter()
+        .map(|line| format!("{} {}\n", paint(CAUTION, "incomplete:"), clean(line)))
+        .collect()
 }
 
 /// The sites of `layer` that leak, each with its whole call path.

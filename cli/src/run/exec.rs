@@ -107,10 +107,13 @@ fn settings(options: &Options, environment: &Environment) -> Result<Vec<(&'stati
             NativeMode::Off => "off".into(),
         }),
     );
-    set("LEAKLINE_WATCHER", options.watcher.map(|watcher| match watcher {
-        Watcher::On => "on".into(),
-        Watcher::Off => "off".into(),
-    }));
+    set(
+        "LEAKLINE_WATCHER",
+        options.watcher.map(|watcher| match watcher {
+            Watcher::On => "on".into(),
+            Watcher::Off => "off".into(),
+        }),
+    );
     // On a terminal a user wants to see lines, and few. These are habits of `run`, not options: they give way to
     // anything that the user set, and a settings file is the user's.
     let has_file = options.config.is_some() || environment.contains_key(OsStr::new("LEAKLINE_CONFIG"));

@@ -10,6 +10,7 @@
 mod gate;
 mod probe;
 
+use std::alloc::{GlobalAlloc as _, Layout, System};
 use std::any::Any;
 use std::future::Future;
 use std::io;
@@ -25,11 +26,30 @@ pub(crate) use probe::{Answer, Job, Outcome, ProbeLane};
 /// Room for an interpreter or a JVM that is called from a lane; the kernel backs only what is touched.
 const STACK_BYTES: usize = 512 * 1024;
 
+/// Whether the host's allocator has what std takes of it for a new thread. Without, std ends the process; this is looked at
+/// right before, which leaves a host that takes its last bytes within some microseconds.
+///
+/// # Errors
+///
+/// When it has none.
+pub fn room_for_a_thread() -> io::Result<()> {
+    let layout = Layout::new::<[u8; 4096]>();
+    // SAFETY: the layout is not of size zero.
+    let block = unsafe { System.alloc(layout) };
+    if block.is_null() {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    }
+    // SAFETY: allocated above with this layout.
+    unsafe { System.dealloc(block, layout) };
+    Ok(())
+}
+
 /// Starts a thread called `name` and runs `main` there, in a runtime with timers but without I/O, until it returns.
 pub(crate) fn spawn<F>(name: &str, main: impl FnOnce() -> F + Send + 'static) -> io::Result<JoinHandle<()>>
 where
     F: Future<Output = ()>,
 {
+    room_for_a_thread()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .max_blocking_threads(2)
@@ -37,7 +57,7 @@ where
         .build()?;
     Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(move || {
         let runtime = ManuallyDrop::new(runtime);
-        // Pinned on the heap and not on the stack, so that a panic does not drop what it left half done.
+        // On the heap and not on the stack, so that a panic leaves there what it has not unwound.
         let mut main = ManuallyDrop::new(Box::pin(async { main().await }));
         let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(main.as_mut())));
         match ended {

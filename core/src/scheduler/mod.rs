@@ -112,7 +112,7 @@ impl Scheduler {
         own: Own,
     ) -> Result<SchedulerHandle, StartError> {
         let limit = session.host.limit.as_ref().map(|(bytes, _)| *bytes);
-        let mut verdicts = VerdictEngine::default();
+        let mut verdicts = VerdictEngine::within(options.max_verdict_bytes);
         let judge: Judge = Box::new(move |snapshot| verdicts.push(snapshot, limit));
         Self::start_with_judge(options, session, clock, (probes, sinks), commands, own, judge)
     }

@@ -99,6 +99,11 @@ impl Default for VerdictEngine {
 }
 
 impl VerdictEngine {
+    /// One that follows sites in at most about so many bytes.
+    pub fn within(bytes: u64) -> Self {
+        Self { sites: Sources::within(bytes), ..Self::default() }
+    }
+
     /// Takes the next snapshot and gives the verdicts, the worst first: leaking layers by their rate, each followed by
     /// its leaking sites, then the other layers. `limit` is the bytes that the host may use before it is killed.
     pub fn push(&mut self, snapshot: &Snapshot, limit: Option<u64>) -> Vec<Verdict> {

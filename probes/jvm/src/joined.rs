@@ -25,6 +25,8 @@ use crate::vm::Vm;
 
 /// Methods that are looked up at one reading, at some microseconds each.
 const AT_ONCE: usize = 2000;
+/// What their names and lines may take: some 2,500 methods. A program's native code is called from a few hundred.
+const MAX_METHOD_BYTES: usize = 512 << 10;
 /// Local references, as many as HotSpot lets one ask for.
 const LOCALS: i32 = 65_536;
 /// Readings between two times that all classes have their methods numbered, at most; each time is twice the last.
@@ -39,7 +41,7 @@ static WANTED: AtomicBool = AtomicBool::new(false);
 /// How often a hook met a method without a number.
 static UNNUMBERED: AtomicU64 = AtomicU64::new(0);
 /// Not taken around forks: a child's hooks rest.
-static METHODS: Lock<Methods> = Lock::new(Methods::new());
+static METHODS: Lock<Methods> = Lock::new(Methods::within(MAX_METHOD_BYTES));
 
 struct Java {
     vm: Vm,
@@ -92,7 +94,10 @@ impl Learner {
         } else {
             self.number_again(jvmti);
         }
-        let unknown = METHODS.with(|methods| methods.unknown());
+        let unknown = METHODS.with(|methods| {
+            methods.forget_unmet();
+            methods.unknown()
+        });
         for id in unknown.into_iter().take(AT_ONCE) {
             let method = method(jvmti, id).unwrap_or_else(Method::nameless);
             METHODS.with(|methods| methods.add(id, Some(method)));

@@ -4,8 +4,7 @@
 //!   `mallinfo2` with many free chunks) is timed and asked less often the slower it is.
 //! - A number that was not read at a tick is absent at that tick, with a note; it is never repeated as if fresh.
 //!
-//! - `process` reads the host from inside or, in a watcher beside it, from outside (`target`).
-//! In a watcher the same probes read another process: the one that they were forked from.
+//! In a watcher the same probes read another process: the one that they were forked from (`target`).
 //!
 //! Never here: an allocation in the host's malloc during a reading, or a signal.
 
@@ -27,9 +26,9 @@ mod room;
 mod target;
 mod unwind;
 
-pub use hook::become_guest;
 #[doc(hidden)]
 pub use hook::shims;
+pub use hook::{answer_now, become_guest, pass_over};
 pub use hooked::{begin_early, is_this_process};
 pub use limit::{limit, limit_of};
 pub use malloc::{NativeMode, NativeOptions, NativeProbe, Tell, Watching};

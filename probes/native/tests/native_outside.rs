@@ -82,7 +82,7 @@ fn host() {
                 let start = &raw mut ZEROED;
                 for at in (0..1 << 20).step_by(4096) {
                     // SAFETY: within the array, which nobody else touches.
-                    unsafe { start.cast::<u8>().add(at).write_volatile(1) };
+                    unsafe { start.cast::<u8>().wrapping_add(at).write_volatile(1) };
                 }
             }
             "exec" => {

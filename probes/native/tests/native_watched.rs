@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use leakline_core::{Attachment, Details, ProfileSource, names};
-use leakline_native::{NativeOptions, NativeProbe, Watching, begin_early, is_this_process};
+use leakline_native::{NativeOptions, NativeProbe, Watching, answer_now, begin_early, is_this_process};
 use leakline_probing::shared::Sharing;
 use support::{Driven, MachineClock, value};
 
@@ -174,6 +174,7 @@ fn be_host(
         match receive(to_host[0]) {
             b'p' => plant(&mut blocks),
             b'h' => free(blocks.get(..BLOCKS / 2).unwrap()),
+            b'e' => answer_now(),
             // SAFETY: a plain allocation, which stays.
             b'm' => drop(black_box(unsafe { libc::malloc(10) })),
             b'b' => {
@@ -306,6 +307,10 @@ fn malloc_answers_when_the_host_calls_it_and_the_answer_holds_until_it_calls_aga
     host.does(b'm');
     let third = host.read();
     assert_eq!((third.live, third.not_asked), (0, 1), "it may be another by now");
+    // Before its end it answers unasked.
+    host.does(b'e');
+    let last = host.read();
+    assert!(last.at_once == 1 && last.live > third.live, "{last:?}");
 }
 
 #[test]

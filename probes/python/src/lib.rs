@@ -87,10 +87,10 @@ pub struct PythonOptions {
     /// Call paths that the sampler keeps; with more, those that hold nothing make room, and then further ones share one.
     pub max_sampled_paths: u32,
     /// What these paths and the code objects that they run through may take, bytes; another time as much while an exact
-    /// window is open. A path of 20 frames takes about 270, a code object 300: room for some 5,000 of each.
+    /// window is open. A path of 20 frames takes about 270, a code object 300: room for some 3,700 of each.
     pub max_path_bytes: u64,
     /// What the names of all that the profiles tell of may take, bytes, on both sides of the Python part together. A path
-    /// of 20 frames with a line of its own takes about 750: room for some 3,500 that hold something at one time.
+    /// of 20 frames with a line of its own takes about 750: room for some 2,800 that hold something at one time.
     pub max_name_bytes: u64,
     /// What an exact window is bounded by, where who opens it does not say.
     pub window: WindowBounds,
@@ -127,6 +127,11 @@ impl PythonOptions {
     }
 }
 
+/// Live samples that fit into so many bytes: 43 each, right after the table has grown.
+pub fn samples_within(bytes: u64) -> u32 {
+    u32::try_from(bytes / 43).unwrap_or(u32::MAX).max(1000)
+}
+
 impl Default for PythonOptions {
     fn default() -> Self {
         Self {
@@ -140,10 +145,10 @@ impl Default for PythonOptions {
             max_stretch: Duration::from_millis(2),
             pause: Duration::from_millis(1),
             max_sites: 200_000,
-            max_samples: 48_000,
+            max_samples: samples_within(2 << 20),
             max_sampled_paths: 30_000,
-            max_path_bytes: 5 << 19,
-            max_name_bytes: 5 << 19,
+            max_path_bytes: (5 << 19) / 6 * 5,
+            max_name_bytes: 2 << 20,
             window: WindowBounds::default(),
             census_every: 12,
         }

@@ -12,11 +12,13 @@ use rustc_hash::FxHashMap;
 use self::fit::fit;
 use self::table::{News, Table};
 use crate::convert::{SiteNumbers, amount_to_wire, cut_to, source_name, verdict_to_wire};
-use crate::limits::{EPOCH_TABLE_BYTES, KEYFRAME_EVERY, MAX_AMOUNTS, MAX_PROFILES, MAX_SOURCES, SPLIT_BYTES};
+use crate::limits::{
+    EPOCH_TABLE_BYTES, KEYFRAME_EVERY, MAX_AMOUNTS, MAX_PROFILES, MAX_SOURCES, MAX_TABLE_BYTES, SPLIT_BYTES,
+};
 use crate::v1::{self, entry::Body};
 
 /// The longest reason that [`Encoder::cut`] writes.
-pub const MAX_CUT_REASON_BYTES: usize = 160;
+const MAX_CUT_REASON_BYTES: usize = 160;
 
 /// Turns one session's records into entries.
 ///
@@ -25,6 +27,8 @@ pub const MAX_CUT_REASON_BYTES: usize = 160;
 /// ([`EPOCH_TABLE_BYTES`]), and when the caller asks for one with [`restart`](Self::restart).
 ///
 /// Holds what it told in this epoch, and each source's last profile as indices and amounts: [`held_bytes`](Self::held_bytes).
+/// Both are bounded, by [`within`](Self::within) below what the format allows: where there are more sites, the smallest are
+/// left out, which a note of the reading says.
 #[derive(Debug)]
 pub struct Encoder {
     session: v1::Session,
@@ -38,6 +42,25 @@ pub struct Encoder {
     snapshots_in_epoch: u64,
     /// What the table took after the epoch's first snapshot.
     first_table_bytes: u64,
+    bounds: Bounds,
+}
+
+/// What an encoder may hold.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Most bytes of an epoch's table.
+    table_bytes: u64,
+    /// An epoch that has grown past this and to twice of what it began with makes room for a new one.
+    epoch_bytes: u64,
+    /// Most sites in all profiles.
+    amounts: usize,
+}
+
+impl Default for Bounds {
+    /// What the format allows.
+    fn default() -> Self {
+        Self { table_bytes: MAX_TABLE_BYTES, epoch_bytes: EPOCH_TABLE_BYTES, amounts: MAX_AMOUNTS }
+    }
 }
 
 /// What was last told of a profile; the sites by identity.
@@ -62,12 +85,28 @@ impl Encoder {
             session: session.into(),
             next: 0,
             epochs: 0,
-            table: Table::default(),
+            table: Table::within(MAX_TABLE_BYTES),
             sent: FxHashMap::default(),
             due: true,
             snapshots_in_epoch: 0,
             first_table_bytes: 0,
+            bounds: Bounds::default(),
         }
+    }
+
+    /// The same, in at most about `bytes`: two thirds for the table, where a call path of 20 frames takes some 350, and
+    /// the rest for amounts, at about 100 for each site of each profile. Within a table's two thirds, a new epoch comes
+    /// at the half, so that what no longer lives leaves in time.
+    #[must_use]
+    pub fn within(mut self, bytes: u64) -> Self {
+        let (table, amounts) = (bytes / 3 * 2, bytes / 3 / size_of::<Sent>() as u64);
+        self.bounds = Bounds {
+            table_bytes: table.min(MAX_TABLE_BYTES),
+            epoch_bytes: (table / 2).min(EPOCH_TABLE_BYTES),
+            amounts: usize::try_from(amounts).unwrap_or(MAX_AMOUNTS).min(MAX_AMOUNTS),
+        };
+        self.table = Table::within(self.bounds.table_bytes);
+        self
     }
 
     /// The entries that a session begins with. `record` makes them itself where this was not called.
@@ -78,7 +117,7 @@ impl Encoder {
     /// Begins a new epoch: what comes after can be read without what came before. For when entries were lost on their
     /// way, and for the beginning of a file.
     pub fn restart(&mut self) -> Vec<v1::Entry> {
-        self.table = Table::default();
+        self.table = Table::within(self.bounds.table_bytes);
         self.sent = FxHashMap::default();
         self.due = false;
         self.snapshots_in_epoch = 0;
@@ -152,10 +191,22 @@ impl Encoder {
     }
 
     fn snapshot(&mut self, snapshot: &Snapshot, verdicts: &[Verdict], entries: &mut Vec<v1::Entry>) {
-        let grown = self.table.bytes() > EPOCH_TABLE_BYTES.max(2 * self.first_table_bytes);
+        let grown = self.table.bytes() > self.bounds.epoch_bytes.max(2 * self.first_table_bytes);
         if self.snapshots_in_epoch >= KEYFRAME_EVERY || grown {
             entries.extend(self.restart());
         }
+        let (first, before) = (self.next, entries.len());
+        self.snapshot_in_epoch(snapshot, verdicts, entries);
+        // Something had no room, and a good part of the table is of no use any more.
+        let live: usize = self.sent.values().map(|sent| sent.sites.len()).sum();
+        if self.table.was_full() && self.snapshots_in_epoch > 1 && live * 4 < self.table.sites() * 3 {
+            entries.truncate(before);
+            entries.extend(self.restart_from(first));
+            self.snapshot_in_epoch(snapshot, verdicts, entries);
+        }
+    }
+
+    fn snapshot_in_epoch(&mut self, snapshot: &Snapshot, verdicts: &[Verdict], entries: &mut Vec<v1::Entry>) {
         let mut news = News::default();
         let mut message = v1::Snapshot::from(snapshot);
         message.verdicts = self.verdicts(verdicts, &mut news);
@@ -214,7 +265,7 @@ impl Encoder {
         let whole = before.is_none();
         let before = before.map(|before| before.sites).unwrap_or_default();
         let elsewhere: usize = self.sent.values().map(|sent| sent.sites.len()).sum();
-        let room = MAX_AMOUNTS.saturating_sub(elsewhere);
+        let room = self.bounds.amounts.saturating_sub(elsewhere);
         let (now, left_out) = self.indexed(profile, room, news);
         let sites = differences(&before, &now);
         if has_changed || !sites.is_empty() {

@@ -14,9 +14,11 @@ use crate::v1;
 type FrameKey = (u32, u32, u32, Option<(Option<u32>, u64)>);
 
 /// What was told in this epoch, by content.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Table {
     budget: Budget,
+    most_bytes: u64,
+    was_full: bool,
     strings: FxHashMap<Arc<str>, u32>,
     frames: FxHashMap<FrameKey, u32>,
     frame_text: Vec<u32>,
@@ -35,6 +37,29 @@ pub(super) struct News {
 }
 
 impl Table {
+    /// An empty one, for at most `most_bytes`.
+    pub(super) fn within(most_bytes: u64) -> Self {
+        Self {
+            budget: Budget::default(),
+            most_bytes,
+            was_full: false,
+            strings: FxHashMap::default(),
+            frames: FxHashMap::default(),
+            frame_text: Vec::new(),
+            sites: FxHashMap::default(),
+        }
+    }
+
+    /// Whether something had no room.
+    pub(super) fn was_full(&self) -> bool {
+        self.was_full
+    }
+
+    /// Sites that were told.
+    pub(super) fn sites(&self) -> usize {
+        self.sites.len()
+    }
+
     /// What the table takes, as its limit counts.
     pub(super) fn bytes(&self) -> u64 {
         self.budget.table_bytes
@@ -44,6 +69,11 @@ impl Table {
     pub(super) fn site(&mut self, site: &Site, news: &mut News) -> Option<u32> {
         if let Some(index) = self.sites.get(&site.id()) {
             return Some(*index);
+        }
+        // Before its frames: a site that has no room must not take it from the next by its names.
+        if self.budget.table_bytes >= self.most_bytes {
+            self.was_full = true;
+            return None;
         }
         let (holder, bytes) = match site.holder() {
             SiteHolder::Class(name) => {

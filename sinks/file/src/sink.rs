@@ -23,12 +23,14 @@ pub struct FileOptions {
     /// How many full files are kept as `PATH.1`, `PATH.2`, …; the older ones are removed. At least the one that was at
     /// `PATH` when the session began is kept, even with 0.
     pub keep: u32,
+    /// What the encoder may hold of what it told, bytes; the smallest sites of larger profiles are left out.
+    pub max_encoder_bytes: u64,
 }
 
 impl FileOptions {
     /// Files of 64 MiB, one of them full.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), max_bytes: 64 << 20, keep: 1 }
+        Self { path: path.into(), max_bytes: 64 << 20, keep: 1, max_encoder_bytes: 3 << 19 }
     }
 }
 
@@ -75,7 +77,7 @@ impl FileSink {
     }
 
     fn begin(&mut self, session: &Session) -> Result<(), SinkError> {
-        let mut encoder = Encoder::new(session);
+        let mut encoder = Encoder::new(session).within(self.options.max_encoder_bytes);
         self.make_file(encoder.session())?;
         // At once, so that a file is there to be seen, and a wrong path is known before the first tick.
         let first = encoder.start();
@@ -99,17 +101,19 @@ impl FileSink {
         let Some(open) = &mut self.file else { return Ok(()) };
         let path = &self.options.path;
         if !open.file.is_there() {
-            let identity = open.file.identity();
+            // Before another is opened, which may get the same number.
+            let Some(Open { file: lost, folder, bytes, has_records, is_cut }) = self.file.take() else {
+                return Ok(());
+            };
+            let identity = lost.identity();
+            drop(lost);
             let again = files::open_again(path, identity).and_then(|file| {
                 Held::new(file).map_err(|error| files::failed("cannot use it", &error, path))
             });
             match again {
-                Ok(file) => open.file = file,
-                // What is at the name now is not ours; a new file may be made there.
-                Err(error) => {
-                    tracing::warn!(%error, "the recording's descriptor was closed by the program");
-                    self.file = None;
-                }
+                Ok(file) => self.file = Some(Open { file, folder, bytes, has_records, is_cut }),
+                // A new file may be made there.
+                Err(error) => tracing::warn!(%error, "the recording's descriptor was closed by the program"),
             }
             return Ok(());
         }

@@ -173,7 +173,13 @@ fn a_full_disk_costs_what_does_not_fit_and_recording_goes_on_when_there_is_room(
     assert!(error.contains("make room, and recording goes on with the next snapshot"), "{error}");
     assert_eq!(snapshots(&events(&path)).len() as u64, taken, "no half entry stays behind");
     assert_eq!(sink.stats().delivered_snapshots, taken);
+    let is_cut = |event: Option<Event>| match event {
+        Some(Event::Cut { reason, .. }) => reason == "no space is left on the device",
+        _ => false,
+    };
+    assert!(is_cut(events(&path).pop()), "there is room to say why");
     on_a_lane(sink.deliver(&sample_record(taken + 1, 200))).unwrap_err();
+    assert!(is_cut(events(&path).pop()));
 
     fs::remove_file(&ballast).unwrap();
     let loss = Loss { snapshots: 2, bytes: 1 };
@@ -182,7 +188,8 @@ fn a_full_disk_costs_what_does_not_fit_and_recording_goes_on_when_there_is_room(
     on_a_lane(sink.close()).unwrap();
     let events = events(&path);
     assert!(events.contains(&Event::Lost(loss)));
-    assert!(!events.iter().any(|event| matches!(event, Event::Gap { .. })), "numbers are given again");
+    let odd = |event: &Event| matches!(event, Event::Gap { .. } | Event::Cut { .. });
+    assert!(!events.iter().any(odd), "numbers are given again, and the cut is gone");
     let found = snapshots(&events);
     assert_eq!(
         found.last().map(|(number, sites)| (*number, *sites >= 200)),

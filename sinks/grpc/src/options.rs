@@ -10,6 +10,8 @@ pub struct GrpcOptions {
     /// What is not acknowledged is kept up to this many encoded bytes, then the oldest snapshots are dropped and
     /// counted. 8 MiB: hours of most hosts' changes, and small beside what is being looked for.
     pub max_held_bytes: u64,
+    /// What the encoder may hold of what it told, bytes; the smallest sites of larger profiles are left out.
+    pub max_encoder_bytes: u64,
     /// The same bound in snapshots. 4096: two weeks of five-minute ticks.
     pub max_held_snapshots: u64,
     /// Ceiling of the first pause after a failure. 500 ms: a collector that was restarted is found quickly.
@@ -30,6 +32,7 @@ impl Default for GrpcOptions {
         Self {
             collector: String::new(),
             max_held_bytes: 8 << 20,
+            max_encoder_bytes: 3 << 19,
             max_held_snapshots: 4096,
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(60),

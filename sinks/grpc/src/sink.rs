@@ -66,7 +66,7 @@ impl Sink for GrpcSink {
             what: Cow::Borrowed("the collector's address cannot be used"),
             reason: error.to_string(),
         })?;
-        let mut encoder = Encoder::new(session);
+        let mut encoder = Encoder::new(session).within(self.options.max_encoder_bytes);
         push(&mut self.shared.lock().buffer, encoder.start());
         let connection = Connection {
             options: self.options.clone(),

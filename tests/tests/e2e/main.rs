@@ -3,6 +3,7 @@
 
 mod attaching;
 mod bad_input;
+mod bounded;
 mod bridge;
 mod bridge_cycles;
 mod collecting;
@@ -20,3 +21,4 @@ mod native_heap;
 mod pytest_marker;
 mod python_interface;
 mod surviving;
+mod watcher;

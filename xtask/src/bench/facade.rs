@@ -37,7 +37,7 @@ fn figure(said: &str, name: &str) -> f64 {
 /// In a new JVM each time: what is looked up and loaded first counts.
 fn start(smoke: bool) -> anyhow::Result<()> {
     let classes = compiled("Start", &java_library::sources()?)?;
-    let library = dist::folder().join("lib/leakline/libleakline_jni.so");
+    let library = dist::installed().join("lib/leakline/libleakline_jni.so");
     let (mut walls, mut cpus) = (Vec::new(), Vec::new());
     for _ in 0..if smoke { 2 } else { 21 } {
         let mut java = Command::new(hosts::java_home()?.join("bin/java"));

@@ -37,7 +37,7 @@ pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
 /// The share of a core that the agent's threads used over `span`, once warm.
 fn cpu_share(interval: &str, span: Duration, recording: &Path) -> anyhow::Result<f64> {
     let hosts = hosts::build()?;
-    let mut command = Command::new(dist::folder().join("bin/leakline"));
+    let mut command = Command::new(dist::installed().join("bin/leakline"));
     command.args(["run", "--quiet", "--interval", interval, "-o"]).arg(recording);
     command.arg("--").arg(&hosts.python).arg(hosts::source("late_jvm.py")).args([
         "--idle",

@@ -2,7 +2,9 @@
 //! A figure that is over its limit is an error, but not in a smoke run: that shows that the benchmark works, on machines
 //! that others use too. Nothing is measured here that was not run here.
 
+mod against;
 mod facade;
+mod host;
 mod idle;
 mod jvm;
 mod native;
@@ -34,6 +36,10 @@ pub(crate) struct Scope {
     pub(crate) only: Option<String>,
     /// With this version of Python only.
     pub(crate) python: Option<String>,
+    /// In turns with this other installation.
+    pub(crate) against: Option<PathBuf>,
+    /// Figures over their limits are no error.
+    pub(crate) no_judgement: bool,
 }
 
 /// Measures and prints.
@@ -45,6 +51,8 @@ type Part = (&'static str, fn(bool) -> anyhow::Result<()>);
 const BENCHES: &[(&str, Bench)] = &[
     ("start", |scope| start::run(scope.smoke)),
     ("idle", |scope| idle::run(scope.smoke)),
+    ("fork", |scope| host::fork(scope.smoke)),
+    ("single", |scope| host::single(scope.smoke)),
     ("skew", |scope| skew::run(scope.smoke)),
     ("python-profile", |scope| python_profile::run(scope.smoke)),
     ("python", python::run),
@@ -68,12 +76,15 @@ pub(crate) fn run(name: Option<&str>, scope: &Scope) -> anyhow::Result<()> {
         name.unwrap_or_default(),
         names().collect::<Vec<_>>().join(", ")
     );
+    if let Some(other) = &scope.against {
+        return against::run(name, scope, other);
+    }
     for (name, bench) in wanted {
         println!("── {name}");
         bench(scope)?;
     }
     let over = OVER.load(Ordering::Relaxed);
-    ensure!(scope.smoke || over == 0, "{over} figures are over their limits");
+    ensure!(scope.smoke || scope.no_judgement || over == 0, "{over} figures are over their limits");
     Ok(())
 }
 
@@ -90,16 +101,21 @@ static OVER: AtomicUsize = AtomicUsize::new(0);
 
 /// A recording of a benchmark's own that is not there yet.
 fn recording(name: &str) -> anyhow::Result<PathBuf> {
-    let folder = dist::folder().join("bench");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let path = folder.join(name).with_extension("leak");
+    let path = recording_path(name)?;
     let _ = fs::remove_file(&path);
     Ok(path)
 }
 
+/// Where it is.
+fn recording_path(name: &str) -> anyhow::Result<PathBuf> {
+    let folder = dist::folder().join("bench");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    Ok(folder.join(name).with_extension("leak"))
+}
+
 /// What `leakline report --json` says of a recording.
 fn report(recording: &Path) -> anyhow::Result<Value> {
-    let mut report = Command::new(dist::folder().join("bin/leakline"));
+    let mut report = Command::new(dist::installed().join("bin/leakline"));
     let text = stdout_of(report.args(["report", "--json"]).arg(recording))?;
     serde_json::from_str(&text).context("leakline report --json wrote something that is not JSON")
 }

@@ -110,7 +110,7 @@ pub(super) fn driver() -> anyhow::Result<Built> {
     run_to_the_end(build.env("CARGO_ENCODED_RUSTFLAGS", dist::flags(&dist::rustc())?.join("\u{1f}")))?;
     let part = match std::env::var_os("LEAKLINE_LIB_DIR") {
         Some(folder) => PathBuf::from(folder).join(PART),
-        None => dist::folder().join("lib/leakline").join(PART),
+        None => dist::installed().join("lib/leakline").join(PART),
     };
     let built = Built { part, driver: dist::target().join("dist/examples/libdriver.so") };
     ensure!(

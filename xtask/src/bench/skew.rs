@@ -19,7 +19,7 @@ pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
 fn median_milliseconds(mode: &str, seconds: &str) -> anyhow::Result<f64> {
     let hosts = hosts::build()?;
     let recording = recording("skew")?;
-    let leakline = dist::folder().join("bin/leakline");
+    let leakline = dist::installed().join("bin/leakline");
     let mut watched = Command::new(&leakline);
     watched.args(["run", "--quiet", "--interval", "100ms", "-o"]).arg(&recording).arg("--");
     watched.arg(&hosts.python).arg(hosts::source("late_jvm.py")).args([

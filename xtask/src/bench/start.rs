@@ -14,7 +14,7 @@ pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
     let mut differences = Vec::new();
     for _ in 0..if smoke { 15 } else { 100 } {
         let plain = milliseconds(&mut Command::new("true"))?;
-        let mut watched = Command::new(dist::folder().join("bin/leakline"));
+        let mut watched = Command::new(dist::installed().join("bin/leakline"));
         watched.args(["run", "--quiet", "-o"]).arg(&recording).args(["--", "true"]);
         differences.push(milliseconds(&mut watched)? - plain);
     }

@@ -1,7 +1,7 @@
 //! The classes that histograms told of, each with its site, and what was there through collections.
 //! Pure. Bounded: so many classes have a site of their own, those with most bytes when they first came; the others are one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use leakline_core::{Amount, Site, SiteStat};
@@ -49,6 +49,7 @@ impl Classes {
     pub(super) fn stats(&mut self, mut counted: Vec<Counted>, collections: Option<u64>) -> Vec<SiteStat> {
         let epoch = self.epochs.of(collections);
         counted.sort_unstable_by_key(|class| std::cmp::Reverse(class.bytes));
+        self.forget_gone(&counted);
         let mut amounts: HashMap<&str, Amount> = HashMap::with_capacity(counted.len());
         for class in &counted {
             let is_known = self.known.contains_key(&class.name) || self.known.len() < MAX_CLASSES;
@@ -70,6 +71,16 @@ impl Classes {
             }
         }
         stats
+    }
+
+    /// Where there is no room for new classes, those of which nothing is left make some: a program that generates classes
+    /// has others all the time.
+    fn forget_gone(&mut self, counted: &[Counted]) {
+        let is_new = |class: &&Counted| !self.known.contains_key(&class.name);
+        if self.known.len() + counted.iter().filter(is_new).count() > MAX_CLASSES {
+            let there: HashSet<&str> = counted.iter().map(|class| class.name.as_str()).collect();
+            self.known.retain(|name, _| name == OTHERS || there.contains(name.as_str()));
+        }
     }
 }
 

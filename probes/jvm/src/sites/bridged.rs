@@ -41,7 +41,7 @@ static KNOWN: [AtomicPtr<sys::_jobject>; HOLDERS_OF_PYTHON.len()] =
 pub(super) struct PythonFrames {
     /// Which of the runtimes that joined.
     runtime: u32,
-    numbers: Box<[u64]>,
+    pub(super) numbers: Box<[u64]>,
 }
 
 /// What Python has to do with a sample.

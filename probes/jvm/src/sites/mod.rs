@@ -42,6 +42,8 @@ const _: () = assert!(SURVIVAL_READINGS == leakline_core::SURVIVAL_TICKS, "core 
 const TOLD_READINGS: u32 = 2;
 /// Methods between two frames of local references; each takes one.
 const LOCALS: i32 = 256;
+/// What a frame takes: a counted allocation with two texts, and an entry in a map at two thirds of its load.
+const FRAME_BYTES: usize = 280;
 /// Stands where no frame is known.
 const UNKNOWN: &str = "<no Java frame>";
 /// And for paths that there was no room for.
@@ -58,6 +60,10 @@ pub struct SitesOptions {
     pub max_samples: u32,
     /// Call paths that are kept.
     pub max_paths: u32,
+    /// What call paths may take, in one half, and the methods and lines that they are told by, in the other. A path of 40
+    /// frames takes about 750 bytes, a method 350: room for some 2,000 paths and 4,000 methods. With more, what holds
+    /// nothing makes room, and then further paths are counted as one.
+    pub max_bytes: u64,
 }
 
 impl SitesOptions {
@@ -67,7 +73,13 @@ impl SitesOptions {
 
 impl Default for SitesOptions {
     fn default() -> Self {
-        Self { mean_sample_bytes: 64 << 10, max_frames: 48, max_samples: 20_000, max_paths: 20_000 }
+        Self {
+            mean_sample_bytes: 64 << 10,
+            max_frames: 48,
+            max_samples: 20_000,
+            max_paths: 20_000,
+            max_bytes: 3 << 20,
+        }
     }
 }
 
@@ -87,13 +99,13 @@ pub(crate) struct Sites {
     jvmti: Jvmti,
     epoch: u64,
     looks: Looks,
-    max_paths: usize,
+    max_name_bytes: usize,
     collections: Option<u64>,
     bridges: bridged::Expecting,
     methods: Methods,
     frames: HashMap<u64, Arc<leakline_core::Frame>>,
-    /// By the path's index; made when it is told of first.
-    sites: Vec<Option<Arc<Site>>>,
+    /// By the path's index: its serial, and its site, which is made when it is told of first.
+    sites: Vec<(u64, Option<Arc<Site>>)>,
 }
 
 /// What one reading copies.
@@ -102,9 +114,10 @@ struct Copied {
     kept: Vec<Sums>,
     survived: Vec<Sums>,
     allocated: Vec<Sums>,
-    new: Vec<(usize, Path)>,
+    new: Vec<(usize, u64, Path)>,
     sampled: Sums,
     mean: u64,
+    merged: u64,
     fault: Option<String>,
 }
 
@@ -124,14 +137,15 @@ impl Sites {
             // SAFETY: its callback was refused.
             unsafe { jvmti.dispose() };
         })?;
+        let names = usize::try_from(options.max_bytes / 2).unwrap_or(usize::MAX);
         Ok(Self {
             jvmti,
             epoch,
             looks,
-            max_paths: options.max_paths as usize,
+            max_name_bytes: names / 2,
             collections: None,
             bridges: bridged::Expecting::new(),
-            methods: Methods::new(),
+            methods: Methods::within(names / 2),
             frames: HashMap::new(),
             sites: Vec::new(),
         })
@@ -155,11 +169,19 @@ impl Sites {
         let begun = Instant::now();
         let copied = self.copy(older);
         details.longest_stall = details.longest_stall.max(begun.elapsed());
-        for (index, path) in &copied.new {
+        self.forget_names();
+        for (index, serial, path) in &copied.new {
             let site = self.site(frame, path);
             if let Some(place) = self.sites.get_mut(*index) {
-                *place = Some(site);
+                *place = (*serial, Some(site));
             }
+        }
+        if copied.merged > 0 {
+            details.notes.push(format!(
+                "more Java call paths than leakline keeps: {} samples so far have no line of their own and are counted as \
+                 `{TOO_MANY}`; more room: own.max_bytes",
+                copied.merged
+            ));
         }
         details.gauges.push(Gauge::bytes(names::JVM_SAMPLED, copied.sampled.live.bytes));
         details.gauges.push(Gauge::count(names::JVM_SAMPLES, copied.sampled.samples));
@@ -177,13 +199,17 @@ impl Sites {
 
     fn copy(&mut self, older: bool) -> Copied {
         let mut copied = Copied::default();
-        let (sites, most) = (&mut self.sites, self.max_paths / 2);
+        let sites = &mut self.sites;
+        sampling::forget_unused();
         sampling::with_recorder(|recorder| {
-            if recorder.compact(most, &mut |_, ()| {}) {
-                sites.clear();
-            }
             let count = recorder.stacks.len();
-            sites.resize(count, None);
+            sites.resize(count, (0, None));
+            // The site of a path that holds nothing would only keep names.
+            for (place, stack) in sites.iter_mut().zip(recorder.stacks.all()) {
+                if place.0 != stack.serial {
+                    *place = (0, None);
+                }
+            }
             copied.kept.resize(count, Sums::default());
             copied.survived.resize(count, Sums::default());
             recorder.each_by_age(older, &mut |live, weight| {
@@ -200,9 +226,11 @@ impl Sites {
             });
             copied.allocated.extend(recorder.stacks.all().iter().map(|stack| stack.sums));
             let told = recorder.stacks.all().iter().enumerate().zip(&copied.kept).zip(&*sites);
-            let new = told.filter(|((_, kept), site)| kept.samples > 0 && site.is_none());
-            copied.new = new.map(|(((index, stack), _), _)| (index, stack.path.clone())).collect();
+            let new = told.filter(|((_, kept), (_, site))| kept.samples > 0 && site.is_none());
+            copied.new =
+                new.map(|(((index, stack), _), _)| (index, stack.serial, stack.path.clone())).collect();
             copied.mean = recorder.mean();
+            copied.merged = recorder.merged;
             copied.fault = recorder.check();
         });
         copied
@@ -210,7 +238,7 @@ impl Sites {
 
     fn profile(&self, copied: &Copied) -> Profile {
         let sums = copied.kept.iter().zip(&copied.survived).zip(&copied.allocated);
-        let stats = self.sites.iter().zip(sums).filter_map(|(site, ((kept, survived), allocated))| {
+        let stats = self.sites.iter().zip(sums).filter_map(|((_, site), ((kept, survived), allocated))| {
             let site = site.as_ref().filter(|_| kept.samples > 0)?;
             Some(SiteStat {
                 site: Arc::clone(site),
@@ -225,6 +253,13 @@ impl Sites {
         });
         let source = ProfileSource::sampled(ProfileSource::SAMPLED, copied.mean).in_epoch(self.epoch);
         Profile::new(source, stats.collect())
+    }
+
+    /// Forgets what sites were made of, where it is too much: sites that are there keep what they need of it.
+    fn forget_names(&mut self) {
+        if self.methods.forget_unmet() || self.frames.len() * FRAME_BYTES > self.max_name_bytes {
+            self.frames = HashMap::new();
+        }
     }
 
     fn site(&mut self, frame: &Frame<'_>, path: &Path) -> Arc<Site> {

@@ -41,6 +41,11 @@ use crate::vm::Vm;
 
 /// Most frames of a path.
 pub(super) const MAX_FRAMES: usize = 64;
+/// What a path takes beside its frames: what the heap keeps for its block.
+const PATH_BYTES: usize = 16;
+/// Paths that are looked at for one that holds nothing, for each new one, and that are forgotten for it, at most.
+const LOOKED_AT_PATHS: usize = 16;
+const FORGOTTEN_PATHS: usize = 4;
 /// Older samples that each new one looks at.
 const LOOKED_AT: usize = 4;
 /// Samples that are swept at a time under the lock.
@@ -58,7 +63,8 @@ static FAILED: AtomicBool = AtomicBool::new(false);
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
 static MOST_FRAMES: AtomicU64 = AtomicU64::new(0);
 static STATE: Lock<State> = Lock::new(State {
-    recorder: Recorder::new(()),
+    recorder: Recorder::new(PathBytes(0)),
+    max_path_bytes: 0,
     entries: VecDeque::new(),
     last_id: 0,
     random: Random::new(0x9E37_79B9_7F4A_7C15),
@@ -84,8 +90,33 @@ pub(super) struct Path {
     pub(super) bridged: Bridged,
 }
 
+/// What the kept paths take, beside their places in the recorder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PathBytes(usize);
+
+pub(super) type JavaRecorder = Recorder<Path, PathBytes>;
+
+impl Path {
+    fn bytes(&self) -> usize {
+        let python = self.bridged.python.as_ref().map_or(0, |python| size_of_val(&*python.numbers));
+        PATH_BYTES + size_of_val(&*self.frames) + python
+    }
+}
+
+/// What the paths of `recorder` take.
+fn held_bytes(recorder: &JavaRecorder) -> usize {
+    recorder.stacks.held_bytes() + recorder.extra.0
+}
+
+/// Forgets one path for which nobody keeps a sample any more.
+fn forget(path: Path, held: &mut PathBytes) {
+    held.0 = held.0.saturating_sub(path.bytes());
+}
+
 struct State {
-    recorder: Recorder<Path, ()>,
+    recorder: JavaRecorder,
+    /// What the paths may take.
+    max_path_bytes: usize,
     /// The live samples, the one that was looked at longest ago first.
     entries: VecDeque<Entry>,
     last_id: usize,
@@ -151,7 +182,8 @@ pub(super) fn start(jvmti: Jvmti, options: SitesOptions) -> Result<u64, String> 
     let epoch = STATE.with(|state| {
         state.entries.clear();
         state.budget = Budget::new();
-        state.recorder.start(bounds, (), shared);
+        state.max_path_bytes = usize::try_from(options.max_bytes).unwrap_or(usize::MAX) / 2;
+        state.recorder.start(bounds, PathBytes(0), shared);
         state.recorder.epoch
     });
     MOST_FRAMES.store(u64::from(options.max_frames.clamp(1, SitesOptions::MAX_FRAMES)), Relaxed);
@@ -170,7 +202,7 @@ pub(super) fn start(jvmti: Jvmti, options: SitesOptions) -> Result<u64, String> 
 pub(super) fn stop(env: Option<*mut sys::JNIEnv>) {
     ON.store(false, Release);
     let entries = STATE.with(|state| {
-        state.recorder.stop(());
+        state.recorder.stop(PathBytes(0));
         std::mem::take(&mut state.entries)
     });
     let Some(env) = env else {
@@ -191,8 +223,21 @@ pub(super) fn has_failed() -> bool {
 }
 
 /// The recorder, for as long as `work` runs: the host's threads wait meanwhile if they have a sample.
-pub(super) fn with_recorder<R>(work: impl FnOnce(&mut Recorder<Path, ()>) -> R) -> R {
+pub(super) fn with_recorder<R>(work: impl FnOnce(&mut JavaRecorder) -> R) -> R {
     STATE.with(|state| work(&mut state.recorder))
+}
+
+/// Forgets the paths that hold nothing, when all of them take more than half of what they may, or are more than half of
+/// their number: so there is room for new ones until the next reading, without a search for each.
+pub(super) fn forget_unused() {
+    STATE.with(|state| {
+        let recorder = &mut state.recorder;
+        if recorder.stacks.kept() > recorder.bounds().max_stacks / 2
+            || held_bytes(recorder) > state.max_path_bytes / 2
+        {
+            recorder.forget_all(&mut forget);
+        }
+    });
 }
 
 /// Looks at all samples once. `env` is the calling thread's.
@@ -356,13 +401,36 @@ impl State {
             class: Class::Large,
             was_marked: false,
         };
-        let path = |(): &mut ()| Path {
-            frames: met.frames.iter().map(|frame| [frame.method as u64, frame.place as u64]).collect(),
-            truncated: met.truncated,
-            is_shared: false,
-            bridged: met.bridged.clone(),
+        let path = |held: &mut PathBytes| {
+            let path = Path {
+                frames: met.frames.iter().map(|frame| [frame.method as u64, frame.place as u64]).collect(),
+                truncated: met.truncated,
+                is_shared: false,
+                bridged: met.bridged.clone(),
+            };
+            held.0 += path.bytes();
+            path
         };
-        self.recorder.allocated(block, met.hash(), path) == Recorded::Kept
+        let hash = met.hash();
+        let has_room = self.has_room() || self.recorder.knows(hash) || self.make_room();
+        self.recorder.allocated_if(block, hash, |held| has_room.then(|| path(held))) == Recorded::Kept
+    }
+
+    fn has_room(&self) -> bool {
+        self.recorder.stacks.kept() < self.recorder.bounds().max_stacks
+            && held_bytes(&self.recorder) < self.max_path_bytes
+    }
+
+    /// Forgets a few paths that hold nothing.
+    fn make_room(&mut self) -> bool {
+        for _ in 0..FORGOTTEN_PATHS {
+            let Some(path) = self.recorder.forget_next(LOOKED_AT_PATHS) else { break };
+            forget(path, &mut self.recorder.extra);
+            if self.has_room() {
+                return true;
+            }
+        }
+        self.has_room()
     }
 }
 

@@ -134,6 +134,21 @@ pub(crate) fn ask() {
     }
 }
 
+/// In the host, before it ends: answers now, unless malloc was slow to answer before. The thread that ends then waits for
+/// the watcher, so that the answer holds.
+pub fn answer_now() {
+    /// With a million free blocks an answer takes some 200 ms.
+    const MOST: Duration = Duration::from_millis(100);
+    let page = &GATE.asking;
+    let is_slow = Duration::from_nanos(page.cost_nanos.load(Relaxed)) > MOST;
+    if !is_slow && !super::rests() && IS_SHARED.load(Relaxed) {
+        ask();
+        if page.state.load(SeqCst) == WANTED {
+            answer(page, Registers::here());
+        }
+    }
+}
+
 /// In the watcher: the last answer.
 pub(crate) fn ready() -> Option<Answer> {
     let page = &GATE.asking;

@@ -36,6 +36,7 @@ use next::Functions;
 use table::Room;
 use table::write::Tables;
 
+pub use asking::answer_now;
 pub(crate) use asking::{ask, host_is_asked_by_page, ready, share_page};
 #[cfg(all(
     target_os = "linux",
@@ -43,6 +44,7 @@ pub(crate) use asking::{ask, host_is_asked_by_page, ready, share_page};
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 pub use guests::become_guest;
+pub use names::pass_over;
 pub(crate) use next::behind;
 pub(crate) use patch::{Patched, come_in_front, is_unfinished, needs_looks, sees_mappings};
 pub(crate) use profile::Reader;

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::unwind::objects::Objects;
@@ -49,13 +51,29 @@ impl Names {
 
     /// Whether it is code of another library of leakline's, which stands between an interpreter and malloc.
     pub(super) fn is_part(&self, address: usize) -> bool {
-        self.parts.iter().any(|(start, end)| (*start..*end).contains(&address))
+        is_passed_over(address) || self.parts.iter().any(|(start, end)| (*start..*end).contains(&address))
     }
 
-    /// Whether it is code of leakline's library. Never when that is the program itself.
+    /// Whether it is code of leakline's library that does something of leakline's. Never when that is the program itself.
     pub(super) fn is_own(&self, address: usize) -> bool {
-        (self.own.0..self.own.1).contains(&address)
+        (self.own.0..self.own.1).contains(&address) && !is_passed_over(address)
     }
+}
+
+/// Code of ours that passes the host's calls on: what is called through it is the host's doing.
+static PASSED_OVER: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+
+/// Has frames at these addresses, of functions that pass the host's calls on, be left out of call paths. Otherwise a path
+/// with code of leakline's in it is leakline's own.
+pub fn pass_over(addresses: std::ops::Range<usize>) {
+    PASSED_OVER[0].store(addresses.start, Relaxed);
+    PASSED_OVER[1].store(addresses.end, Relaxed);
+}
+
+fn is_passed_over(address: usize) -> bool {
+    let [start, end] = PASSED_OVER.each_ref().map(|bound| bound.load(Relaxed));
+    // An address that a call returns to may be the one after the function's last.
+    address > start && address <= end
 }
 
 /// Whether it is another library of leakline's.

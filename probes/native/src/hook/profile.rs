@@ -104,7 +104,7 @@ impl Reader {
         self.names.begin();
         let untold = self.learn(table, &copied);
         let mut profiles = self.profiles(&copied);
-        self.publish(&copied);
+        self.publish(table, &copied);
         profiles.notes = notes(table, &copied);
         if untold > 0 {
             profiles.notes.push(format!(
@@ -174,7 +174,12 @@ impl Reader {
     }
 
     /// Tells who reads the memory map which mappings are the program's own. Those of runtimes it tells apart itself.
-    fn publish(&self, copied: &Copied) {
+    fn publish(&self, table: &Table, copied: &Copied) {
+        let (start, end) = table.place();
+        regions::set(
+            "tables of malloc's samples",
+            vec![Region { start, end, kind: regions::kinds::LEAKLINE }],
+        );
         let is_runtimes = |site: &Site| {
             let file = site.frames().first().map_or("", |frame| &*frame.file);
             let name = file.rsplit('/').next().unwrap_or(file);

@@ -31,8 +31,10 @@ fn a_threads_stack_its_heap_its_large_block_and_zeroed_data_are_found() {
         let large = vec![1_u8; 5 << 20];
         assert_eq!(class_at(&raw const on_stack), Class::Stacks);
         assert_eq!(class_at(small[500].as_ptr()), Class::Malloc);
-        assert_eq!(class_at(large.as_ptr()), Class::MallocMapped);
-        assert_eq!(class_at(large[4 << 20..].as_ptr()), Class::MallocMapped);
+        // Other tests map and unmap beside it meanwhile.
+        let is_malloc_mapped = |place: *const u8| (0..50).any(|_| class_at(place) == Class::MallocMapped);
+        assert!(is_malloc_mapped(large.as_ptr()));
+        assert!(is_malloc_mapped(large[4 << 20..].as_ptr()));
         assert_eq!(class_at((&raw const ZEROED).cast::<u8>().wrapping_add(50_000)), Class::Libraries);
     });
     thread.unwrap().join().unwrap();

@@ -58,7 +58,7 @@ fn measure(java: &Java, objects: u64, rounds: u32) -> anyhow::Result<Figures> {
     let recording = recording("histogram")?;
     let log = recording.with_extension("safepoints");
     let _ = fs::remove_file(&log);
-    let mut command = Command::new(dist::folder().join("bin/leakline"));
+    let mut command = Command::new(dist::installed().join("bin/leakline"));
     command.args(["run", "--quiet", "--interval", &format!("{}s", TICK.as_secs()), "-o"]).arg(&recording);
     command.arg("--").arg(java.program("java")).args(["-Xms2g", "-Xmx2g"]);
     command.arg(format!("-Xlog:safepoint:file={}", log.display()));

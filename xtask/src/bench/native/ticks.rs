@@ -38,7 +38,7 @@ pub(super) fn run(smoke: bool) -> anyhow::Result<()> {
 
 fn measure(case: &Case, seconds: &str) -> anyhow::Result<()> {
     let recording = recording("native-ticks")?;
-    let mut watched = Command::new(dist::folder().join("bin/leakline"));
+    let mut watched = Command::new(dist::installed().join("bin/leakline"));
     watched.args(["run", "--quiet", "--interval", "100ms", "--native", "sampling", "-o"]).arg(&recording);
     watched.arg("--").arg(compiled("mapped", &[])?);
     watched.args([case.mappings.to_string(), case.free_chunks.to_string(), seconds.to_owned()]);

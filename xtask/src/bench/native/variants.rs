@@ -98,7 +98,7 @@ impl Variant {
     /// Up to the program's file.
     pub(in crate::bench) fn command(self, program: &Path, recording: &Path) -> Command {
         let leakline = |options: &[&str]| {
-            let mut command = Command::new(dist::folder().join("bin/leakline"));
+            let mut command = Command::new(dist::installed().join("bin/leakline"));
             command.args(["run", "--quiet", "--interval", "5m"]).args(options).arg("-o").arg(recording);
             command.arg("--").arg(program).env("LEAKLINE_PYTHON_MODE", "off").env("LEAKLINE_JVM", "false");
             command
@@ -113,7 +113,7 @@ impl Variant {
             Self::Gauges => leakline(&["--native", "gauges"]),
             Self::Sampling(mean) => leakline(&["--native", "sampling", "--native-sample", mean]),
             Self::JavaGauges | Self::JavaSites => {
-                let mut command = Command::new(dist::folder().join("bin/leakline"));
+                let mut command = Command::new(dist::installed().join("bin/leakline"));
                 command.args(["run", "--quiet", "--interval", "1s", "--native", "off", "-o"]).arg(recording);
                 command.arg("--").arg(program).env("LEAKLINE_PYTHON_MODE", "off");
                 command.env("LEAKLINE_JVM_HISTOGRAM", "0");

@@ -88,7 +88,7 @@ impl Variant {
     /// Up to the program's file.
     fn command(self, python: &Path, recording: &Path) -> Command {
         let leakline = |mode: &str| {
-            let mut command = Command::new(dist::folder().join("bin/leakline"));
+            let mut command = Command::new(dist::installed().join("bin/leakline"));
             command.args(["run", "--quiet", "--interval", "5m", "--python", mode, "-o"]).arg(recording);
             command
         };

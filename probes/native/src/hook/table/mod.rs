@@ -315,6 +315,12 @@ impl Table {
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// Where it is: the first address, and the one after the last.
+    pub(super) fn place(&self) -> (u64, u64) {
+        let start = self.base.as_ptr() as u64;
+        (start, start + self.bytes as u64)
+    }
 }
 
 /// Begins a change that a reader must not see half of.
