@@ -77,7 +77,7 @@ impl Room {
         let mut kept = self.variables.iter_mut();
         for index in 0.. {
             // SAFETY: the list goes on up to its null.
-            let variable = unsafe { *environment.add(index) };
+            let variable = unsafe { environment.wrapping_add(index).read() };
             if variable.is_null() {
                 break;
             }
