@@ -16,6 +16,8 @@ use crate::config::Config;
 use crate::{compose, running, threads, watched};
 
 #[doc(hidden)]
+pub use crate::children::{Getter, Room};
+#[doc(hidden)]
 pub use crate::watched::{Way, ends, moments, remember_arguments};
 #[doc(hidden)]
 pub use leakline_native::{pass_over, shims};
@@ -52,6 +54,9 @@ pub fn on_load() {
     match business(pid, wanted.as_deref(), children) {
         Business::None => hide(),
         Business::Watch { child } => {
+            if !children {
+                crate::children::are_not_watched();
+            }
             if wanted.is_none() {
                 // Preloaded by hand: this process is the one, and its children are told so.
                 // SAFETY: called before `main`, no other thread exists that could read the environment.

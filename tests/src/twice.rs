@@ -118,8 +118,14 @@ impl Twice {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let recording = folder.path().join("recordings/host.leak");
         fs::create_dir(folder.path().join("recordings")).expect("a folder for the recording");
-        let bare = self.run(&folder.path().join("bare"), &self.command);
-        let watched = self.run(&folder.path().join("watched"), &self.watched_command(&recording));
+        let run = |name: &str, words: &[OsString]| self.run(&folder.path().join(name), words);
+        // Side by side: most of them sleep most of the time.
+        let (bare, watched) = std::thread::scope(|scope| {
+            let named = std::thread::Builder::new().name("bare".into());
+            let bare = named.spawn_scoped(scope, || run("bare", &self.command)).expect("a thread");
+            let watched = run("watched", &self.watched_command(&recording));
+            (bare.join().expect("no panic"), watched)
+        });
         let mut differences = bare.differences(&watched);
         for pid in wait_until_nobody_has(recording.parent().unwrap_or(&recording)) {
             differences.push(format!("process {pid} still writes the recording after the program's end"));

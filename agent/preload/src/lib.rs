@@ -4,6 +4,8 @@
 //! Never here: a decision. A panic is caught at each of these edges.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod children;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod ends;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod malloc;
@@ -37,7 +39,10 @@ extern "C" fn on_load(argc: c_int, argv: *mut *mut c_char) {
         if cfg!(all(target_os = "linux", target_env = "gnu")) {
             leakline::preload::remember_arguments(argc, argv);
             #[cfg(all(target_os = "linux", target_env = "gnu"))]
-            ends::prepare();
+            {
+                children::prepare();
+                ends::prepare();
+            }
         }
         leakline::preload::on_load();
     });

@@ -28,23 +28,27 @@ use crate::custom::{self, CustomProbe};
 /// A future that waits for somebody is looked at again after this, whether it was woken or not.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Serves `probe` on this thread until the mailbox is stopped. `look` starts the lanes of runtimes that came later.
-/// False: another thread serves it.
-pub(crate) fn run(mailbox: &Mailbox, probe: Box<dyn Probe>, look: fn()) -> bool {
-    let mut worker = Worker { probe, dictionary: Sender::default(), look };
-    mailbox.serve(|question| {
-        // What is left in between two states by a panic is the dictionary at most, and the watcher notices.
-        catch_unwind(AssertUnwindSafe(|| worker.answer(question))).unwrap_or_default()
-    })
-}
-
-struct Worker {
+/// What serves a probe, on one thread after another.
+pub(crate) struct Worker {
     probe: Box<dyn Probe>,
     dictionary: Sender,
     look: fn(),
 }
 
 impl Worker {
+    /// Of `probe`. `look` starts the lanes of runtimes that came later.
+    pub(crate) fn new(probe: Box<dyn Probe>, look: fn()) -> Self {
+        Self { probe, dictionary: Sender::default(), look }
+    }
+
+    /// Serves the probe on this thread until the mailbox is stopped or paused. False: another thread serves it.
+    pub(crate) fn run(&mut self, mailbox: &Mailbox) -> bool {
+        mailbox.serve(|question| {
+            // What is left in between two states by a panic is the dictionary at most, and the watcher notices.
+            catch_unwind(AssertUnwindSafe(|| self.answer(question))).unwrap_or_default()
+        })
+    }
+
     fn answer(&mut self, question: &[u8]) -> Reply {
         // What is no question was written by nobody of ours: an empty answer, which is none either.
         let Ok(Question { known, regions, job }) = decode(question) else { return Reply::default() };

@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use leakline_core::{Clock as _, Probe};
 use leakline_probing::java::bridges::LIBRARIES;
 use leakline_probing::loader;
-use leakline_probing::shared::{LANE_NAMES, Lane, Lanes, is_first_process};
+use leakline_probing::shared::{LANE_NAMES, Lane, Lanes, Mailbox, is_first_process};
 
-use super::lane;
+use super::away::{self, Away};
+use super::lane::Worker;
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::{compose, threads};
@@ -36,6 +37,7 @@ struct Host {
     generation: AtomicU64,
     /// No lane starts any more.
     ended: AtomicBool,
+    away: Away,
 }
 
 static HOST: OnceLock<Host> = OnceLock::new();
@@ -49,6 +51,7 @@ pub(crate) fn prepare(lanes: &'static Lanes, config: &Config) {
         looked: AtomicU64::new(0),
         generation: AtomicU64::new(u64::MAX),
         ended: AtomicBool::new(false),
+        away: Away::default(),
     };
     // A second call changes nothing.
     HOST.set(host).ok();
@@ -123,6 +126,11 @@ pub(crate) fn stop() {
     }
 }
 
+/// The lane of Python may be away for a fork.
+pub(super) fn python() -> Option<(&'static Mailbox, &'static Away)> {
+    HOST.get().map(|host| (host.lanes.of(Lane::Python), &host.away))
+}
+
 impl Host {
     fn started(&self, lane: Lane) -> &AtomicBool {
         let [python, jvm, bridge, custom] = &self.started;
@@ -140,28 +148,43 @@ impl Host {
 
     fn spawn(&'static self, lane: Lane, probe: Box<dyn Probe>) -> std::io::Result<()> {
         let mailbox = self.lanes.of(lane);
+        let worker = Worker::new(probe, look);
+        if lane == Lane::Python && leakline_python::soon::warns_of_threads() {
+            away::survive_forks();
+            return self.away.start(mailbox, worker);
+        }
+        let mut worker = worker;
         let run = move || {
             threads::become_ours(title(lane));
-            lane::run(mailbox, probe, look);
+            worker.run(mailbox);
         };
-        threads::with_signals_blocked(|| start_thread(Box::new(run)))
+        start_thread(Box::new(run)).map(|thread| {
+            // SAFETY: it was started just now, and nobody waits for it.
+            unsafe { libc::pthread_detach(thread) };
+        })
     }
 }
 
 /// What a lane's thread runs.
-type Run = Box<dyn FnOnce() + Send>;
+pub(super) type Run = Box<dyn FnOnce() + Send>;
 
-/// Starts a thread that nobody waits for. Not by std, which calls the host's malloc before what is to run begins.
-fn start_thread(run: Run) -> std::io::Result<()> {
-    extern "C" fn main(run: *mut c_void) -> *mut c_void {
-        leakline_native::become_guest();
-        // SAFETY: it was made from such a box, for this thread.
-        let run = unsafe { Box::from_raw(run.cast::<Run>()) };
-        // A panic's message has gone to the log; the mailbox is not served any more.
-        catch_unwind(AssertUnwindSafe(run)).ok();
-        std::ptr::null_mut()
-    }
+/// What a lane's thread runs first.
+pub(super) extern "C" fn main(run: *mut c_void) -> *mut c_void {
+    leakline_native::become_guest();
+    // SAFETY: it was made from such a box, for this thread.
+    let run = unsafe { Box::from_raw(run.cast::<Run>()) };
+    // A panic's message has gone to the log; the mailbox is not served any more.
+    catch_unwind(AssertUnwindSafe(run)).ok();
+    std::ptr::null_mut()
+}
 
+/// Starts a thread with the host's signals blocked, to be waited for or detached. Not by std, which calls the host's malloc
+/// before what is to run begins.
+pub(super) fn start_thread(run: Run) -> std::io::Result<libc::pthread_t> {
+    threads::with_signals_blocked(|| create(run))
+}
+
+fn create(run: Run) -> std::io::Result<libc::pthread_t> {
     let mut attributes = MaybeUninit::uninit();
     let result = |outcome| match outcome {
         0 => Ok(()),
@@ -173,8 +196,6 @@ fn start_thread(run: Run) -> std::io::Result<()> {
     let mut attributes = unsafe { attributes.assume_init() };
     // SAFETY: initialised, and a size that the C library takes.
     unsafe { libc::pthread_attr_setstacksize(&raw mut attributes, STACK_BYTES) };
-    // SAFETY: as above.
-    unsafe { libc::pthread_attr_setdetachstate(&raw mut attributes, libc::PTHREAD_CREATE_DETACHED) };
     let run = Box::into_raw(Box::new(run)).cast::<c_void>();
     let mut thread = MaybeUninit::uninit();
     // SAFETY: the attributes are initialised, and the box is the thread's.
@@ -186,7 +207,8 @@ fn start_thread(run: Run) -> std::io::Result<()> {
         // SAFETY: no thread has it.
         drop(unsafe { Box::from_raw(run.cast::<Run>()) });
     }
-    started
+    // SAFETY: where it was started, its number was written.
+    started.map(|()| unsafe { thread.assume_init() })
 }
 
 fn title(lane: Lane) -> &'static CStr {

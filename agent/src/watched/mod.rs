@@ -8,6 +8,7 @@
 //! The host never waits for the watcher without a time-out, and goes on when it has been killed. The watcher takes no lock
 //! that the host may wait for.
 
+mod away;
 mod codec;
 pub(crate) mod commands;
 mod ending;

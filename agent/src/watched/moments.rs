@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use leakline_probing::loader;
 use leakline_probing::shared::Lane;
 
-use super::lanes;
+use super::{away, lanes};
 
 /// What a thread runs.
 pub type Routine = extern "C" fn(*mut c_void) -> *mut c_void;
@@ -58,8 +58,11 @@ pub unsafe extern "C" fn create_thread(
     let next = unsafe { std::mem::transmute::<*mut c_void, CreateThread>(next) };
     // SAFETY: the host's call, passed on.
     let outcome = unsafe { next(thread, attributes, routine, argument) };
-    if outcome == 0 && lanes::may_start(Lane::Jvm) {
-        start_if_in(Lane::Jvm, routine as usize, &JVM);
+    if outcome == 0 && routine as usize != lanes::main as *const () as usize {
+        away::host_has_threads();
+        if lanes::may_start(Lane::Jvm) {
+            start_if_in(Lane::Jvm, routine as usize, &JVM);
+        }
     }
     outcome
 }

@@ -9,7 +9,7 @@ use leakline_core::{
 };
 use leakline_probing::shared::Sharing;
 
-use super::super::lane;
+use super::super::lane::Worker;
 use super::*;
 
 const SITES: u32 = 10_000;
@@ -88,7 +88,8 @@ impl Host {
         let process = unsafe { libc::fork() };
         if process == 0 {
             for (lane, name) in served {
-                let serve = move || lane::run(lanes.of(*lane), Box::new(Toy { name, profile: None }), || ());
+                let toy = Box::new(Toy { name, profile: None });
+                let serve = move || Worker::new(toy, || ()).run(lanes.of(*lane));
                 std::thread::Builder::new().spawn(serve).ok();
             }
             loop {
@@ -250,8 +251,9 @@ fn two_lanes_are_read_close_together() {
         Box::new(Toy { name: "native", profile: None }),
     ];
     let clock = Arc::new(SystemClock);
+    let own = leakline_core::Own { held_bytes: || None, must_end: || None };
     let handle =
-        Scheduler::start(options, session, clock, probes, Vec::new(), command_channel(), || None).unwrap();
+        Scheduler::start(options, session, clock, probes, Vec::new(), command_channel(), own).unwrap();
     let mut skews = Vec::new();
     for _ in 0..60 {
         std::thread::sleep(Duration::from_millis(5));

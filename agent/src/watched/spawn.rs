@@ -236,8 +236,10 @@ fn overwrite_arguments() {
     if argv.is_null() || argc == 0 {
         return;
     }
-    // SAFETY: the loader gave an array of `argc` strings.
-    let (first, last) = unsafe { (*argv, *argv.add(argc - 1)) };
+    // SAFETY: the loader gave an array of `argc` strings, and it is not empty.
+    let first = unsafe { argv.read() };
+    // SAFETY: as above.
+    let last = unsafe { argv.wrapping_add(argc - 1).read() };
     if first.is_null() || last < first {
         return;
     }

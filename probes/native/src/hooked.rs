@@ -156,6 +156,7 @@ impl Watch {
     fn start() -> Option<Self> {
         let ends = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ends);
+        leakline_core::room_for_a_thread().ok()?;
         let thread =
             thread::Builder::new().name("leakline-loads".into()).stack_size(256 << 10).spawn(move || {
                 let mut seen = loader::generation();

@@ -69,6 +69,13 @@ impl CPython {
         unfit(&self.version)
     }
 
+    /// Whether `os.fork` warns of a process that has threads: from 3.12 on.
+    pub(crate) fn warns_of_threads(&self) -> bool {
+        let mut parts = self.version.split(['.', ' ']).map(|part| part.parse::<u32>().unwrap_or(0));
+        let (major, minor) = (parts.next().unwrap_or(0), parts.next().unwrap_or(0));
+        (major, minor) >= (3, 12)
+    }
+
     /// The library it is in, where its names are not visible to everybody.
     pub(crate) fn library(&self) -> Option<&LoadedObject> {
         self.library.as_ref()

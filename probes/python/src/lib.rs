@@ -24,6 +24,8 @@ mod numbers;
 mod part;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod probe;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod soon;
 mod tables;
 pub mod wire;
 

@@ -1,16 +1,14 @@
-//! A file that stays open in a process which may close any descriptor, and opens its own files under the same numbers.
-//! Never writes to a descriptor, nor closes it, that is not the file any more: device and inode must be as they were.
+//! What is done with the open recording. Before each use it is asked whether its descriptor is still ours (core's `KeptFile`).
 //!
 //! SIGXFSZ: a write beyond the file size limit raises it, and it ends a program that does not expect it. It is sent to the
 //! thread that writes, so it is blocked there around each write and taken back.
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::mem::ManuallyDrop;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
-use leakline_core::OwnDescriptor;
+use leakline_core::KeptFile;
 
 /// Which file it is, on which device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,19 +29,17 @@ impl From<&Metadata> for Identity {
     }
 }
 
-/// An open file.
+/// The open recording.
 #[derive(Debug)]
 pub(crate) struct Held {
-    file: ManuallyDrop<File>,
+    file: KeptFile,
     identity: Identity,
-    _own: OwnDescriptor,
 }
 
 impl Held {
     pub(crate) fn new(file: File) -> io::Result<Self> {
         let identity = Identity::of(&file)?;
-        let _own = OwnDescriptor::new(file.as_raw_fd());
-        Ok(Self { file: ManuallyDrop::new(file), identity, _own })
+        Ok(Self { file: KeptFile::new(file)?, identity })
     }
 
     pub(crate) fn identity(&self) -> Identity {
@@ -52,27 +48,29 @@ impl Held {
 
     /// Whether the descriptor is still this file's.
     pub(crate) fn is_there(&self) -> bool {
-        Identity::of(&self.file).is_ok_and(|found| found == self.identity)
+        self.file.is_ours()
     }
 
     /// Whether it has no name any more.
     pub(crate) fn is_deleted(&self) -> bool {
-        self.file.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
+        self.file.get().and_then(File::metadata).is_ok_and(|metadata| metadata.nlink() == 0)
     }
 
     /// Writes all of `bytes` at `at`. What of it was written where not all could be is not told.
     pub(crate) fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        without_size_signal(|| self.file.write_all_at(bytes, at))
+        let file = self.file.get()?;
+        without_size_signal(|| file.write_all_at(bytes, at))
     }
 
     /// The file ends at `bytes` from now on.
     pub(crate) fn set_len(&self, bytes: u64) -> io::Result<()> {
-        without_size_signal(|| self.file.set_len(bytes))
+        let file = self.file.get()?;
+        without_size_signal(|| file.set_len(bytes))
     }
 
     /// Gives back what was kept beyond the file's end.
     pub(crate) fn give_back(&self) -> io::Result<()> {
-        self.set_len(self.file.metadata()?.len())
+        self.set_len(self.file.get()?.metadata()?.len())
     }
 
     /// Has the file system keep room for `bytes` from `at` on, which does not change the file's size. A file system that
@@ -83,10 +81,10 @@ impl Held {
             let (Ok(at), Ok(bytes)) = (libc::off_t::try_from(at), libc::off_t::try_from(bytes)) else {
                 return Ok(());
             };
+            let descriptor = self.file.get()?.as_raw_fd();
             let reserve = || {
                 // SAFETY: takes numbers; the descriptor is open as long as this lives, or the call fails.
-                let outcome =
-                    unsafe { libc::fallocate(self.file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, at, bytes) };
+                let outcome = unsafe { libc::fallocate(descriptor, libc::FALLOC_FL_KEEP_SIZE, at, bytes) };
                 if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
             };
             if let Err(error) = without_size_signal(reserve) {
@@ -96,15 +94,6 @@ impl Held {
         }
         let _ = (at, bytes);
         Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.is_there() {
-            // SAFETY: this is the only place that drops it, and it is not used again.
-            unsafe { ManuallyDrop::drop(&mut self.file) };
-        }
     }
 }
 
@@ -163,37 +152,7 @@ fn empty_set() -> libc::sigset_t {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::{FromRawFd as _, IntoRawFd as _};
-
     use super::*;
-
-    /// Puts another file under `held`'s number, as a host does that closes all descriptors and opens its own.
-    fn replace(held: &Held, other: &File) {
-        // SAFETY: both are open; the number's file is not used by anybody else.
-        assert!(unsafe { libc::dup2(other.as_raw_fd(), held.file.as_raw_fd()) } >= 0);
-    }
-
-    #[test]
-    fn a_descriptor_that_is_anothers_by_now_is_not_closed() {
-        let folder = tempfile::tempdir().unwrap();
-        let held = Held::new(File::create(folder.path().join("ours")).unwrap()).unwrap();
-        let others = File::create(folder.path().join("others")).unwrap();
-        assert!(held.is_there() && !held.is_deleted());
-        replace(&held, &others);
-        assert!(!held.is_there());
-        let number = held.file.as_raw_fd();
-        drop(held);
-        // SAFETY: the number is open, as the next line says, and nobody else's.
-        let still = unsafe { File::from_raw_fd(number) };
-        assert_eq!(Identity::of(&still).unwrap(), Identity::of(&others).unwrap());
-        // Closed by the host, and not used again.
-        let held = Held::new(still).unwrap();
-        // SAFETY: the descriptor is open, and what holds it looks before it uses it.
-        assert_eq!(unsafe { libc::close(held.file.as_raw_fd()) }, 0);
-        assert!(!held.is_there());
-        drop(held);
-        let _ = others.into_raw_fd();
-    }
 
     #[test]
     fn room_is_kept_without_changing_the_size() {
@@ -201,9 +160,9 @@ mod tests {
         let held = Held::new(file).unwrap();
         held.write_all_at(b"abc", 0).unwrap();
         held.reserve(3, 5000).unwrap();
-        assert_eq!(held.file.metadata().unwrap().len(), 3);
+        assert_eq!(held.file.get().unwrap().metadata().unwrap().len(), 3);
         held.set_len(2).unwrap();
-        assert_eq!(held.file.metadata().unwrap().len(), 2);
+        assert_eq!(held.file.get().unwrap().metadata().unwrap().len(), 2);
         assert!(held.is_deleted());
     }
 }

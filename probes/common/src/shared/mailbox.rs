@@ -92,7 +92,9 @@ pub struct Mailbox {
     stopped: AtomicU32,
     /// The server is known to be gone.
     gone: AtomicU32,
-    _unused: [u32; 11],
+    /// The server is away, and comes back: callers wait for it.
+    paused: AtomicU32,
+    _unused: [u32; 10],
     request: Buffer,
     answer: Buffer,
 }
@@ -122,22 +124,65 @@ impl Mailbox {
 
     /// Whether a thread serves this mailbox, as far as is known.
     pub fn is_served(&self) -> bool {
-        self.server.load(Ordering::Acquire) != 0 && self.gone.load(Ordering::Acquire) == 0
+        self.has_server() && self.gone.load(Ordering::Acquire) == 0
     }
 
-    /// Serves calls on this thread until [`stop`](Self::stop); one thread at a time: false where another does.
-    /// `handle` must not panic.
+    fn has_server(&self) -> bool {
+        self.server.load(Ordering::Acquire) != 0 || self.paused.load(Ordering::Acquire) != 0
+    }
+
+    /// Has the server go away, if nobody calls now: true. Callers that come meanwhile wait for who serves next.
+    pub fn pause(&self) -> bool {
+        if self.server.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        self.paused.store(1, Ordering::Release);
+        if self.is_called() {
+            self.paused.store(0, Ordering::Release);
+            return false;
+        }
+        futex::wake(&self.turn);
+        true
+    }
+
+    /// Whether [`stop`](Self::stop) was called.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) != 0
+    }
+
+    /// Whether the server is away, or is to go away.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Acquire) != 0
+    }
+
+    /// The server does not go away, or nobody comes in its place.
+    pub fn forget_pause(&self) {
+        self.paused.store(0, Ordering::Release);
+        futex::wake(&self.turn);
+    }
+
+    /// Whether it is the server's turn.
+    fn is_called(&self) -> bool {
+        matches!(self.turn.load(Ordering::Acquire) & STATES, ASKED | WORKS | GO_ON | NEXT)
+    }
+
+    /// Serves calls on this thread until [`stop`](Self::stop) or [`pause`](Self::pause); one thread at a time: false
+    /// where another does. `handle` must not panic.
     pub fn serve(&self, mut handle: impl FnMut(&[u8]) -> Reply) -> bool {
         // SAFETY: takes nothing.
         let thread = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
         if self.server.compare_exchange(0, thread.max(1), Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return false;
         }
+        self.paused.store(0, Ordering::Release);
         let mut spin = Spin::none();
         // What was asked before nobody hears the answer to; a caller that still waits for it is served.
         while self.stopped.load(Ordering::Acquire) == 0 {
             let turn = self.turn.load(Ordering::Acquire);
             if turn & STATES != ASKED {
+                if self.is_paused() {
+                    break;
+                }
                 if !spin.goes_on() {
                     futex::wait(&self.turn, turn, IDLE_PIECE);
                 }
@@ -185,7 +230,7 @@ impl Mailbox {
         if self.gone.load(Ordering::Acquire) != 0 {
             return Err(CallError::Gone);
         }
-        if self.server.load(Ordering::Acquire) == 0 {
+        if !self.has_server() {
             return Err(CallError::NotServed);
         }
         // Never 0, which is what stands there before the first call.
@@ -251,7 +296,7 @@ impl Mailbox {
             if self.gone.load(Ordering::Acquire) != 0 {
                 return Err(CallError::Gone);
             }
-            if self.server.load(Ordering::Acquire) == 0 {
+            if !self.has_server() {
                 return Err(CallError::NotServed);
             }
             let left = until.saturating_duration_since(Instant::now());

@@ -27,7 +27,7 @@ void fault_thread(long nth) __attribute__((weak));
 void fault_clock(long long real, long long boot) __attribute__((weak));
 
 static int files[FILES], lines[FILES];
-static volatile int stop, came;
+static volatile int stop, came[65];
 
 static void nap(int microseconds)
 {
@@ -35,7 +35,7 @@ static void nap(int microseconds)
     while (nanosleep(&left, &left) && errno == EINTR) {}
 }
 
-static void caught(int which) { (void)which; came++; }
+static void caught(int which) { came[which]++; }
 
 static void handle(int which, void (*how)(int), int flags)
 {
@@ -154,10 +154,10 @@ static int signals(int which, int how, int count)
     if (how == 1) handle(which, caught, 0);
     if (how == 2) handle(which, SIG_IGN, 0);
     if (how == 3) handle(which, caught, SA_ONSTACK | SA_NODEFER | SA_RESTART);
-    came = 0;
+    came[which] = 0;
     for (int i = 0; i < count; i++) { kill(getpid(), which); nap(1000); }
     nap(2000);
-    return how == 2 ? came == 0 : came > 0;
+    return how == 2 ? came[which] == 0 : came[which] > 0;
 }
 
 // By the kernel's timer, each millisecond, while it works.
@@ -166,11 +166,11 @@ static int ticking(int milliseconds)
     struct itimerval fast = {{0, 1000}, {0, 1000}}, off = {{0, 0}, {0, 0}};
     unsigned seed = 5;
     handle(SIGALRM, caught, milliseconds % 2 ? SA_RESTART : 0);
-    came = 0;
+    came[SIGALRM] = 0;
     setitimer(ITIMER_REAL, &fast, NULL);
     for (int i = 0; i < milliseconds * 20; i++) { churn_once(&seed); if (i % 20 == 0) nap(500); }
     setitimer(ITIMER_REAL, &off, NULL);
-    return came > 0;
+    return came[SIGALRM] > 0;
 }
 
 static int libraries(int times)

@@ -15,7 +15,7 @@ import time
 
 FILES = 4
 stop = False
-came = 0
+came = [0] * 65
 shim = ctypes.PyDLL(None)
 
 
@@ -32,8 +32,7 @@ def churn(number):
 
 
 def caught(which, frame):
-    global came
-    came += 1
+    came[which] += 1
 
 
 def shim_call(name, *numbers):
@@ -60,19 +59,17 @@ def children(way, count):
 
 
 def signals(which, how, count):
-    global came
-    came = 0
+    came[which] = 0
     signal.signal(which, signal.SIG_IGN if how == 2 else caught)
     signal.siginterrupt(which, how == 1) if how != 2 else None
     for _ in range(count):
         os.kill(os.getpid(), which)
         time.sleep(0.001)
-    return came == 0 if how == 2 else came > 0
+    return came[which] == 0 if how == 2 else came[which] > 0
 
 
 def ticking(milliseconds):
-    global came
-    came = 0
+    came[signal.SIGALRM] = 0
     signal.signal(signal.SIGALRM, caught)
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
     end = time.monotonic() + milliseconds / 1000
@@ -80,7 +77,7 @@ def ticking(milliseconds):
     while time.monotonic() < end:
         kept = [bytearray(600) for _ in range(100)]
     signal.setitimer(signal.ITIMER_REAL, 0)
-    return came > 0 and len(kept) == 100
+    return came[signal.SIGALRM] > 0 and len(kept) == 100
 
 
 def allocation(nth):

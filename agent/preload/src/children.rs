@@ -1,0 +1,137 @@
+//! The ways to another program, by their C names: a child that is not to be watched gets an environment without leakline,
+//! and does not load it. See `leakline::preload::Room`.
+//!
+//! What the C library calls inside itself (`system`, `popen`, the `execl` family) is not seen; such a child loads the
+//! library and hides it by itself. Never allocates: these are called between `vfork` and `exec`.
+
+#![expect(unreachable_pub, reason = "called by name, not by path")]
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Release};
+
+use leakline::preload::{Getter, Room};
+
+type List = *const *const c_char;
+type Exec = unsafe extern "C" fn(*const c_char, List, List) -> c_int;
+type Spawn =
+    unsafe extern "C" fn(*mut libc::pid_t, *const c_char, *const c_void, *const c_void, List, List) -> c_int;
+
+unsafe extern "C" {
+    static environ: List;
+}
+
+/// A function of the C library's, which stands behind ours.
+struct Next {
+    name: &'static CStr,
+    found: AtomicPtr<c_void>,
+}
+
+impl Next {
+    const fn new(name: &'static CStr) -> Self {
+        Self { name, found: AtomicPtr::new(null_mut()) }
+    }
+
+    fn look_up(&self) -> *mut c_void {
+        // SAFETY: the name ends with a NUL.
+        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        self.found.store(found, Release);
+        found
+    }
+
+    /// Null where there is none.
+    fn get(&self) -> *mut c_void {
+        match self.found.load(Acquire) {
+            found if found.is_null() => self.look_up(),
+            found => found,
+        }
+    }
+}
+
+static EXECVE: Next = Next::new(c"execve");
+static EXECVPE: Next = Next::new(c"execvpe");
+static SPAWN: Next = Next::new(c"posix_spawn");
+static SPAWNP: Next = Next::new(c"posix_spawnp");
+
+/// Looks the functions up before `main`: a child of `vfork` must not.
+pub(crate) fn prepare() {
+    for next in [&EXECVE, &EXECVPE, &SPAWN, &SPAWNP] {
+        next.look_up();
+    }
+}
+
+/// # Safety
+/// As `execve` of the C library's.
+unsafe fn exec(next: &Next, program: *const c_char, words: List, environment: List) -> c_int {
+    let mut room = Room::new();
+    // SAFETY: the caller's promise, as below.
+    let environment = unsafe { room.for_getter(Getter::Caller, environment) };
+    let next = next.get();
+    if next.is_null() {
+        // SAFETY: as `execve`.
+        return unsafe { libc::syscall(libc::SYS_execve, program, words, environment) } as c_int;
+    }
+    // SAFETY: the C library's functions of these names have this type.
+    let next = unsafe { std::mem::transmute::<*mut c_void, Exec>(next) };
+    // SAFETY: the caller's promises are passed on.
+    unsafe { next(program, words, environment) }
+}
+
+macro_rules! execs {
+    ($($name:ident($($environment:ident)?) by $next:ident;)*) => {$(
+        /// The C library's, without leakline for a child.
+        ///
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(program: *const c_char, words: List $(, $environment: List)?) -> c_int {
+            // SAFETY: the program's own, which it may not change meanwhile.
+            let ours = unsafe { environ };
+            $(let ours = { let _ = ours; $environment };)?
+            // SAFETY: the caller's promises are passed on.
+            unsafe { exec(&$next, program, words, ours) }
+        }
+    )*};
+}
+
+execs! {
+    execve(environment) by EXECVE;
+    execv() by EXECVE;
+    execvpe(environment) by EXECVPE;
+    execvp() by EXECVPE;
+}
+
+macro_rules! spawns {
+    ($($name:ident by $next:ident;)*) => {$(
+        /// The C library's, without leakline for the child.
+        ///
+        /// # Safety
+        /// As the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(
+            child: *mut libc::pid_t,
+            program: *const c_char,
+            actions: *const c_void,
+            attributes: *const c_void,
+            words: List,
+            environment: List,
+        ) -> c_int {
+            let mut room = Room::new();
+            // SAFETY: the caller's promise, as below.
+            let environment = unsafe { room.for_getter(Getter::Child, environment) };
+            let next = $next.get();
+            if next.is_null() {
+                return libc::ENOSYS;
+            }
+            // SAFETY: the C library's functions of these names have this type.
+            let next = unsafe { std::mem::transmute::<*mut c_void, Spawn>(next) };
+            // SAFETY: the caller's promises are passed on.
+            unsafe { next(child, program, actions, attributes, words, environment) }
+        }
+    )*};
+}
+
+spawns! {
+    posix_spawn by SPAWN;
+    posix_spawnp by SPAWNP;
+}

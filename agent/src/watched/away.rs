@@ -1,0 +1,163 @@
+//! From CPython 3.12 on, `os.fork` warns where the process has threads: a host without any of its own would be warned of ours,
+//! and one that takes warnings for errors would fail. So there the thread of Python's lane goes away before a fork, and
+//! another takes its place when the interpreter runs on. The watcher notices nothing but a call that takes longer.
+//!
+//! Only while the lane has nothing to do, and the host has no thread of its own. The host waits for some tens of
+//! microseconds, and at most [`GOES_WITHIN`].
+
+use std::ffi::{c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::time::Duration;
+
+use leakline_probing::shared::{Mailbox, is_first_process};
+
+use super::lane::Worker;
+use super::lanes;
+use crate::threads;
+
+/// A thread that has nothing to do ends within this.
+const GOES_WITHIN: Duration = Duration::from_millis(3);
+
+/// The host has started a thread of its own.
+static HOST_HAS_THREADS: AtomicBool = AtomicBool::new(false);
+
+/// The lane's thread, or what it left when it went away.
+#[derive(Default)]
+pub(super) struct Away(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    thread: Option<libc::pthread_t>,
+    left: Option<Worker>,
+    /// It is to stay after all: it was too busy to go.
+    stays: bool,
+}
+
+/// The host's own thread has been started: from now on it would be warned in any case.
+pub(super) fn host_has_threads() {
+    HOST_HAS_THREADS.store(true, Ordering::Relaxed);
+}
+
+impl Away {
+    /// Starts the lane's thread.
+    pub(super) fn start(&'static self, mailbox: &'static Mailbox, worker: Worker) -> std::io::Result<()> {
+        let thread = lanes::start_thread(Box::new(move || self.serve(mailbox, worker)))?;
+        self.lock().thread = Some(thread);
+        Ok(())
+    }
+
+    fn serve(&self, mailbox: &Mailbox, mut worker: Worker) {
+        threads::become_ours(c"leakline-python");
+        while worker.run(mailbox) {
+            let mut state = self.lock();
+            if mailbox.is_stopped() {
+                return;
+            }
+            if !std::mem::take(&mut state.stays) && mailbox.is_paused() {
+                state.left = Some(worker);
+                return;
+            }
+        }
+    }
+
+    /// Before a fork, on the thread that forks.
+    fn go(&self, mailbox: &Mailbox) {
+        let thread = {
+            let mut state = self.lock();
+            state.stays = false;
+            state.thread
+        };
+        let Some(thread) = thread.filter(|_| mailbox.pause()) else { return };
+        let mut until = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the place is ours to write.
+        unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut until) };
+        let nanos = until.tv_nsec as u64 + GOES_WITHIN.as_nanos() as u64;
+        until.tv_sec += (nanos / 1_000_000_000) as libc::time_t;
+        until.tv_nsec = (nanos % 1_000_000_000) as _;
+        // SAFETY: it is the lane's thread, which was not waited for.
+        if unsafe { pthread_timedjoin_np(thread, std::ptr::null_mut(), &raw const until) } == 0 {
+            self.lock().thread = None;
+        }
+    }
+
+    /// After the fork, when the interpreter runs on.
+    fn come_back(&'static self, mailbox: &'static Mailbox) {
+        let mut state = self.lock();
+        let Some(worker) = state.left.take() else {
+            // Until it serves again callers wait for it.
+            state.stays = true;
+            return;
+        };
+        if let Some(thread) = state.thread.take() {
+            // SAFETY: it ends by itself, and was not waited for.
+            unsafe { libc::pthread_detach(thread) };
+        }
+        drop(state);
+        if self.start(mailbox, worker).is_err() {
+            // No thread to be had: nobody is to be waited for.
+            mailbox.forget_pause();
+        }
+    }
+
+    /// Held for an instant; a poisoned one holds whole values.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has the thread go away around forks. Called on a thread of the host's or of ours, once.
+pub(super) fn survive_forks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handlers stay callable: the library is never unloaded.
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), None) };
+    });
+}
+
+extern "C" fn before_fork() {
+    if HOST_HAS_THREADS.load(Ordering::Relaxed) || !is_first_process() {
+        return;
+    }
+    // A panic must not reach the host.
+    let gone = std::panic::catch_unwind(|| {
+        if let Some((mailbox, away)) = lanes::python() {
+            away.go(mailbox);
+        }
+    });
+    drop(gone);
+}
+
+extern "C" fn in_parent() {
+    if let Some((mailbox, _)) = lanes::python()
+        && mailbox.is_paused()
+        && !leakline_python::soon::call(come_back)
+    {
+        // SAFETY: takes nothing that it looks at.
+        unsafe { come_back(std::ptr::null_mut()) };
+    }
+}
+
+unsafe extern "C" fn come_back(_: *mut c_void) -> c_int {
+    // A child that was forked meanwhile has the call, and no lane.
+    if is_first_process() {
+        let come = std::panic::catch_unwind(|| {
+            if let Some((mailbox, away)) = lanes::python()
+                && mailbox.is_paused()
+            {
+                away.come_back(mailbox);
+            }
+        });
+        drop(come);
+    }
+    0
+}
+
+unsafe extern "C" {
+    /// glibc's.
+    fn pthread_timedjoin_np(
+        thread: libc::pthread_t,
+        result: *mut *mut c_void,
+        until: *const libc::timespec,
+    ) -> c_int;
+}

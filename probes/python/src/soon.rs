@@ -1,0 +1,33 @@
+//! Something that is done on the interpreter's main thread as soon as that runs Python code again.
+//! Never waits, and needs no GIL.
+
+use std::ffi::{c_int, c_void};
+use std::ptr::{NonNull, null_mut};
+use std::sync::OnceLock;
+
+use crate::find::CPython;
+
+/// What CPython calls, with the GIL held; 0: it went well.
+pub type Call = unsafe extern "C" fn(*mut c_void) -> c_int;
+type AddPendingCall = unsafe extern "C" fn(Call, *mut c_void) -> c_int;
+
+static ADD: OnceLock<Option<AddPendingCall>> = OnceLock::new();
+
+/// Whether this CPython warns at `os.fork` where a process has threads, and [`call`] works. To be asked once before a fork:
+/// what is looked up is remembered.
+pub fn warns_of_threads() -> bool {
+    let find = || {
+        let python = CPython::find().filter(CPython::warns_of_threads)?;
+        let add = python.symbol(c"Py_AddPendingCall")?;
+        // SAFETY: this name has had this signature in every CPython.
+        Some(unsafe { std::mem::transmute::<NonNull<c_void>, AddPendingCall>(add) })
+    };
+    ADD.get_or_init(find).is_some()
+}
+
+/// Has `call` called soon. False: too much waits to be called, or [`warns_of_threads`] was not asked, or said no.
+pub fn call(call: Call) -> bool {
+    let Some(Some(add)) = ADD.get() else { return false };
+    // SAFETY: it may be called on any thread, with and without the GIL.
+    (unsafe { add(call, null_mut()) }) == 0
+}
