@@ -37,6 +37,15 @@ pub(crate) fn session_of(pid: u32, interval: Duration) -> Session {
     }
 }
 
+/// The process's own entry shows none once its first thread has ended; those of its threads do.
+fn command_line(pid: u32) -> Option<Vec<u8>> {
+    let read = |path: String| fs::read(path).ok().filter(|line| !line.is_empty());
+    read(folder(pid) + "/cmdline").or_else(|| {
+        let threads = fs::read_dir(folder(pid) + "/task").ok()?;
+        threads.flatten().find_map(|thread| read(format!("{}/cmdline", thread.path().display())))
+    })
+}
+
 /// Where /proc has the process. In a namespace whose /proc is another's, only `self` is right.
 fn folder(pid: u32) -> String {
     if pid == std::process::id() { "/proc/self".to_owned() } else { format!("/proc/{pid}") }
@@ -44,7 +53,7 @@ fn folder(pid: u32) -> String {
 
 /// The command line with folders left out of its first words, or the Android process name.
 fn name(pid: u32) -> String {
-    let line = fs::read(folder(pid) + "/cmdline").unwrap_or_default();
+    let line = command_line(pid).unwrap_or_default();
     let words: Vec<String> = line
         .split(|byte| *byte == 0)
         .map(|word| String::from_utf8_lossy(word).into_owned())

@@ -291,6 +291,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        leakline_probing::shared::mapped::forget(self.0 as usize);
         // SAFETY: mapped by `map` with that size; whoever ran on it has ended. By a system call: munmap may be hooked.
         unsafe { libc::syscall(libc::SYS_munmap, self.0, STACK_BYTES) };
     }

@@ -43,6 +43,8 @@ pub struct FileSink {
     file: Option<Open>,
     /// Why the last record could not be kept, where others will not be either; in a report's words.
     why: Option<String>,
+    /// The room that it takes, bytes.
+    missing: u64,
     stats: SinkStats,
 }
 
@@ -56,8 +58,9 @@ struct Open {
     bytes: u64,
     /// Whether anything is in it that was delivered.
     has_records: bool,
-    /// Whether it ends with an entry that says why nothing follows.
-    is_cut: bool,
+    /// Where it ends with an entry that says why nothing follows: the room that was missing, bytes. Less does not go on: a mark
+    /// that just fits would end a recording in an orderly way whose last snapshots are not there.
+    cut: Option<u64>,
 }
 
 impl FileSink {
@@ -68,7 +71,7 @@ impl FileSink {
             options.path = absolute;
         }
         let stats = SinkStats { sink: NAME.into(), ..SinkStats::default() };
-        Self { options, encoder: None, file: None, why: None, stats }
+        Self { options, encoder: None, file: None, why: None, missing: 0, stats }
     }
 
     fn noted<T>(&mut self, result: Result<T, SinkError>) -> Result<T, SinkError> {
@@ -91,7 +94,7 @@ impl FileSink {
         let file =
             Held::new(file).map_err(|error| files::failed("cannot use the recording", &error, path))?;
         let folder = files::folder_of(path);
-        self.file = Some(Open { file, folder, bytes: 0, has_records: false, is_cut: false });
+        self.file = Some(Open { file, folder, bytes: 0, has_records: false, cut: None });
         Ok(())
     }
 
@@ -102,7 +105,7 @@ impl FileSink {
         let path = &self.options.path;
         if !open.file.is_there() {
             // Before another is opened, which may get the same number.
-            let Some(Open { file: lost, folder, bytes, has_records, is_cut }) = self.file.take() else {
+            let Some(Open { file: lost, folder, bytes, has_records, cut }) = self.file.take() else {
                 return Ok(());
             };
             let identity = lost.identity();
@@ -111,7 +114,7 @@ impl FileSink {
                 Held::new(file).map_err(|error| files::failed("cannot use it", &error, path))
             });
             match again {
-                Ok(file) => self.file = Some(Open { file, folder, bytes, has_records, is_cut }),
+                Ok(file) => self.file = Some(Open { file, folder, bytes, has_records, cut }),
                 // A new file may be made there.
                 Err(error) => tracing::warn!(%error, "the recording's descriptor was closed by the program"),
             }
@@ -166,15 +169,15 @@ impl FileSink {
     /// Ends the file with the reason why nothing follows, in the room that was kept for it.
     fn cut(&mut self, encoder: &mut Encoder, reason: &str) {
         let Some(open) = &mut self.file else { return };
-        if open.bytes == 0 || open.is_cut || !open.file.is_there() {
+        if open.bytes == 0 || open.cut.is_some() || !open.file.is_there() {
             return;
         }
         let mut bytes = Vec::new();
         recording::append(&encoder.cut(now(), reason), &mut bytes);
         let end = open.bytes + bytes.len() as u64;
-        open.is_cut =
-            open.file.write_all_at(&bytes, open.bytes).and_then(|()| open.file.set_len(end)).is_ok();
-        if !open.is_cut {
+        if open.file.write_all_at(&bytes, open.bytes).and_then(|()| open.file.set_len(end)).is_ok() {
+            open.cut = Some(std::mem::take(&mut self.missing));
+        } else {
             // Half an entry would be taken for damage.
             let _ = open.file.set_len(open.bytes);
         }
@@ -242,24 +245,26 @@ impl FileSink {
         }
         entries.iter().for_each(|entry| recording::append(entry, &mut bytes));
         let new = bytes.len() as u64;
-        let mut outcome = match size_limit().is_some_and(|limit| open.bytes + new + END_BYTES > limit) {
+        let room = new.max(open.cut.unwrap_or(0)) + END_BYTES;
+        let mut outcome = match size_limit().is_some_and(|limit| open.bytes + room > limit) {
             true => Err(io::Error::from_raw_os_error(libc::EFBIG)),
             // First the room for all of it and for an end, so that there is an end when the disk is full.
-            false => open.file.reserve(open.bytes, new + END_BYTES),
+            false => open.file.reserve(open.bytes, room),
         };
         if outcome.is_ok() {
             outcome = open.file.write_all_at(&bytes, open.bytes);
             if outcome.is_err() {
                 // What was written of it would be taken for damage.
-                open.is_cut = false;
+                open.cut = None;
                 let _ = open.file.set_len(open.bytes);
             }
         }
         if let Err(error) = outcome {
             self.why = Some(words_of(&error));
+            self.missing = new;
             return Err(files::failed("cannot write the recording", &error, &self.options.path));
         }
-        if std::mem::take(&mut open.is_cut) {
+        if open.cut.take().is_some() {
             // Less may have been written than the end took that stood there.
             let _ = open.file.set_len(open.bytes + new);
         }
@@ -302,7 +307,7 @@ impl Sink for FileSink {
         let result = match self
             .file
             .as_ref()
-            .is_some_and(|open| open.bytes > 0 && !open.is_cut && open.file.is_there())
+            .is_some_and(|open| open.bytes > 0 && open.cut.is_none() && open.file.is_there())
         {
             true => {
                 let end = encoder.end(now());

@@ -12,8 +12,8 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{events, on_a_lane, opened, options, session, snapshots};
-use leakline_core::Sink;
 use leakline_core::conformance::sample_record;
+use leakline_core::{Mark, Record, Sink};
 use leakline_file::FileSink;
 use leakline_proto::Event;
 
@@ -79,6 +79,13 @@ fn host() {
     }
     // Nobody ends the session: only what was written tells.
     println!("cut {:?}", events(path).last());
+    // A mark would fit, and the recording would then end as if nothing was missing.
+    let mark = Record::Mark(Mark {
+        name: "small".to_owned(),
+        at: leakline_core::Timestamp { unix_nanos: 1, boot_nanos: 1 },
+    });
+    on_a_lane(sink.deliver(&mark)).unwrap_err();
+    println!("still {:?}", events(path).last());
     let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: the kernel only reads the limit.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) }, 0);
@@ -184,7 +191,7 @@ fn a_file_that_may_not_grow_says_so_and_goes_on_when_it_may() {
         said.contains("cut Some(Cut {") && said.contains("the file may not grow further (file size limit)"),
         "{said}"
     );
-    assert!(said.contains("resumed Some(8)"), "{said}");
+    assert!(said.contains("still Some(Cut {") && said.contains("resumed Some(8)"), "{said}");
     let events = events(&path);
     assert!(matches!(events.last(), Some(Event::End(_))));
     assert!(

@@ -9,6 +9,7 @@
 pub mod futex;
 mod lanes;
 mod mailbox;
+pub mod mapped;
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -52,6 +53,7 @@ pub fn map(bytes: usize, sharing: Sharing) -> Option<NonNull<u8>> {
     // A core dump of the host is for the host's data. Where it cannot be left out, it is larger.
     // SAFETY: the range was mapped above.
     unsafe { libc::madvise(mapped.as_ptr().cast::<c_void>(), bytes, libc::MADV_DONTDUMP) };
+    mapped::add(mapped.as_ptr() as usize, bytes);
     Some(mapped)
 }
 

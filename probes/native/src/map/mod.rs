@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use leakline_core::{Clock, Gauge, GaugeKind, Unit, names};
 use leakline_probing::regions::{self, kinds};
+use leakline_probing::shared::mapped;
 
 use self::class::{Claims, Class, Files, Mapping};
 use self::places::Malloc;
@@ -268,8 +269,12 @@ fn claims(
     pagemap: &mut ProcFile,
 ) -> (Claims, Malloc) {
     let mut claims = Claims::default();
-    let (named, mapped): (Vec<_>, Vec<_>) =
+    let (named, by_call): (Vec<_>, Vec<_>) =
         regions::all().into_iter().partition(|region| kind_of(region.kind) != Class::Other);
+    // First, because no probe knows it better.
+    for (start, end) in mapped::of(target.pid()) {
+        claims.add(start, end, Class::Leakline);
+    }
     for region in named {
         claims.add(region.start, region.end, kind_of(region.kind));
     }
@@ -277,7 +282,7 @@ fn claims(
     if has_jvm {
         class::jvm_reservations(mappings);
     }
-    for region in mapped {
+    for region in by_call {
         claims.add(region.start, region.end, Class::Other);
     }
     (claims, malloc)
