@@ -174,7 +174,7 @@ pub fn is_owing() -> bool {
 /// Takes the host's blocks that guests have freed; `free` is called with each.
 #[cold]
 pub fn pay(mut free: impl FnMut(*mut u8)) {
-    // In a forked child they stay: the list may be the parent's, in between two states, but never is: it is one word.
+    // A list is one word, so a forked child has it whole, too.
     each(&OWED, &mut free);
 }
 

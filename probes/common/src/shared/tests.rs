@@ -214,6 +214,33 @@ fn threads_call_one_after_the_other_and_two_do_not_serve() {
 }
 
 #[test]
+fn a_call_that_comes_while_the_server_is_away_is_answered_by_the_next() {
+    let mailbox = mapped();
+    assert!(!mailbox.pause(), "nobody serves");
+    for round in 0..50 {
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| mailbox.serve(doubled));
+            while !mailbox.is_served() || mailbox.is_paused() {
+                std::thread::yield_now();
+            }
+            assert!(mailbox.call(&[round], SOON).is_ok());
+            assert!(mailbox.pause());
+            let called = scope.spawn(|| mailbox.call(&[3; 100_000], SOON));
+            // It may have been called before it was away; then it goes after that.
+            assert!(first.join().unwrap() && mailbox.is_served());
+            let next = scope.spawn(|| mailbox.serve(doubled));
+            assert!(called.join().unwrap().unwrap() == [6; 100_000]);
+            while !mailbox.pause() {
+                std::thread::yield_now();
+            }
+            assert!(next.join().unwrap());
+        });
+        mailbox.forget_pause();
+    }
+    assert!(!mailbox.is_served());
+}
+
+#[test]
 fn whatever_is_written_into_it_nobody_hangs_or_panics() {
     let mut seed = 7_u64;
     let mut random = move || {
