@@ -5,6 +5,7 @@ mod budgets;
 mod children;
 mod closing;
 mod ending;
+mod inside;
 mod java;
 mod ordinary;
 mod pipes;
