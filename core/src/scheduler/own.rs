@@ -54,7 +54,7 @@ impl fmt::Display for Ending {
             Self::TooMuchHeld { held, bound } => {
                 write!(
                     f,
-                    "leakline's own memory grew to {held} bytes, of {bound} that it may hold (own.memory)"
+                    "leakline's own memory grew to {held} bytes, of {bound} that it may hold (own.max_bytes)"
                 )
             }
             Self::HostOver => f.write_str("the program has no thread left"),
@@ -87,7 +87,7 @@ impl Engine {
         }
         if !std::mem::replace(&mut self.bound.shed, true) {
             tracing::warn!(
-                "leakline holds {held} bytes, of {bound} that it may hold (own.memory): snapshots that wait for sinks are dropped"
+                "leakline holds {held} bytes, of {bound} that it may hold (own.max_bytes): snapshots that wait for sinks are dropped"
             );
             self.fanout.shed();
             if self.window_end.is_some() {

@@ -97,3 +97,20 @@ fn both_keep_what_every_probe_promises() {
     conformance::probe(|clock| Box::new(ProcessProbe::new(clock, ProcessOptions::default())));
     conformance::probe(|clock| Box::new(NativeProbe::new(clock, NativeOptions::default())));
 }
+
+#[test]
+fn what_leakline_mapped_is_its_own() {
+    use leakline_probing::shared::{self, Sharing};
+    let _turn = turn();
+    for (sharing, name) in
+        [(Sharing::Private, names::MAP_LEAKLINE), (Sharing::WithWatcher, names::MAP_LEAKLINE_SHARED)]
+    {
+        let read = || value(&process().details().gauges, name).unwrap_or(0);
+        let before = read();
+        let start = shared::map(8 << 20, sharing).unwrap();
+        // SAFETY: within what was mapped, which is nobody else's.
+        unsafe { start.as_ptr().write_bytes(1, 3 << 20) };
+        // Other tests have tables of the hook's, which may grow by a page.
+        assert!((3 << 20..(3 << 20) + 65_536).contains(&(read() - before)), "{name}");
+    }
+}

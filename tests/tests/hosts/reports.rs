@@ -61,7 +61,7 @@ fn grown_at(same: &Same, function: &str) -> u64 {
 
 /// A program of C++ kept two times nine megabytes until its destructors freed them.
 fn what_destructors_free_is_reported(how: &str) {
-    let same = check(c(&format!("statics {how}")).options(["--native-sample", "64KiB"]), 0, "");
+    let same = check(c(&format!("statics {how}")).options(["--native-sample", "16KiB"]), 0, "");
     for function in ["keep_a_line", "keep_a_page"] {
         let grown = grown_at(&same, function);
         assert!(

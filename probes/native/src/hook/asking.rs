@@ -81,7 +81,7 @@ pub(crate) struct Answer {
 }
 
 /// Makes the page one that processes which are forked from now on have, too. On the only thread there is.
-pub(crate) fn share_page() {
+pub(super) fn share_page() {
     SOURCE.get_or_init(|| Source::find().ok());
     if !IS_SHARED.load(Relaxed) && replace_page(Sharing::WithWatcher) {
         IS_SHARED.store(true, Relaxed);
@@ -134,8 +134,8 @@ pub(crate) fn ask() {
     }
 }
 
-/// In the host, before it ends: answers now, unless malloc was slow to answer before. The thread that ends then waits for
-/// the watcher, so that the answer holds.
+/// In the host, when it begins and before it ends: answers now, unless malloc was slow to answer before. The thread that
+/// ends then waits for the watcher, so that the answer holds.
 pub fn answer_now() {
     /// With a million free blocks an answer takes some 200 ms.
     const MOST: Duration = Duration::from_millis(100);

@@ -37,7 +37,7 @@ use table::Room;
 use table::write::Tables;
 
 pub use asking::answer_now;
-pub(crate) use asking::{ask, host_is_asked_by_page, ready, share_page};
+pub(crate) use asking::{ask, host_is_asked_by_page, ready};
 #[cfg(all(
     target_os = "linux",
     target_env = "gnu",
@@ -138,6 +138,8 @@ pub(crate) fn sample(sampling: Sampling) -> Result<Patched, String> {
     MEAN.store(mean, SeqCst);
     table::write::set_state(table::State::Samples);
     GATE.simple_below.store(usize::MAX, SeqCst);
+    // So that there is an answer of a process that calls malloc no more.
+    answer_now();
     Ok(patched)
 }
 

@@ -102,18 +102,3 @@ fn a_slow_map_is_read_again_when_memory_moved_or_it_is_old() {
     assert!(is_fresh[4..is_fresh.len() - 1].iter().all(|fresh| !fresh), "{ages:?}");
     assert_eq!(is_fresh.last(), Some(&true));
 }
-
-#[test]
-fn what_leakline_mapped_is_its_own() {
-    use leakline_probing::shared::{self, Sharing};
-    let mut map = map();
-    for (sharing, name) in
-        [(Sharing::Private, names::MAP_LEAKLINE), (Sharing::WithWatcher, names::MAP_LEAKLINE_SHARED)]
-    {
-        let start = shared::map(8 << 20, sharing).unwrap();
-        // SAFETY: within what was mapped, which is nobody else's.
-        unsafe { start.as_ptr().write_bytes(1, 3 << 20) };
-        let seen = map.tick(&HandClock::default(), SIZE);
-        assert!((3 << 20..4 << 20).contains(&(value(&seen, name) as u64)), "{name} {seen:?}");
-    }
-}
