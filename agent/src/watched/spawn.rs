@@ -52,6 +52,12 @@ pub(super) fn refusal() -> Option<String> {
     if asked == 0 && reaps != 0 {
         return Some("this program adopts orphaned processes (PR_SET_CHILD_SUBREAPER)".to_owned());
     }
+    let own = refusal as *const () as usize;
+    if !loader::symbol(c"__libc_start_main")
+        .is_some_and(|main| loader::same_object(main.as_ptr() as usize, own))
+    {
+        return Some("leakline was loaded late: the program's ways to end are not seen".to_owned());
+    }
     if loader::symbol(c"_dl_find_object").is_none() || fork_function().is_none() {
         return Some("it needs glibc 2.35 or newer".to_owned());
     }

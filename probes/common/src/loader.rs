@@ -181,6 +181,19 @@ pub fn object_at(address: usize) -> Option<PathBuf> {
     Some(std::fs::canonicalize(&path).unwrap_or(path))
 }
 
+/// Whether both addresses lie in the same loaded object.
+pub fn same_object(one: usize, other: usize) -> bool {
+    let base = |address| info_of(address).map(|info| info.dli_fbase);
+    base(one).is_some_and(|one| base(other) == Some(one))
+}
+
+/// Whether `address` lies in the program itself, and not in a library.
+pub fn is_program(address: usize) -> bool {
+    // SAFETY: takes a number.
+    let headers = unsafe { libc::getauxval(libc::AT_PHDR) };
+    same_object(address, headers as usize)
+}
+
 fn info_of(address: usize) -> Option<libc::Dl_info> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: dladdr only compares the address, and `info` is ours to write.

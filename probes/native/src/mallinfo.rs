@@ -186,6 +186,12 @@ fn same_library(malloc: Symbol, mallinfo: Symbol) -> Result<(), Cow<'static, str
 /// The file name of the library (or program) that `function` lies in.
 fn library(function: Symbol) -> Option<String> {
     let path = loader::object_at(function.as_ptr() as usize)?;
+    // The loader knows the program by its first argument only, which a watcher has changed in its copy.
+    let path = if loader::is_program(function.as_ptr() as usize) {
+        std::env::current_exe().unwrap_or(path)
+    } else {
+        path
+    };
     Some(path.file_name()?.to_string_lossy().into_owned())
 }
 

@@ -170,8 +170,8 @@ fn a_host_has_no_more_of_leakline_in_it_than_it_must() {
         "public class Slow { public static void main(String[] a) throws Exception { Thread.sleep(20000); } }",
     )
     .expect("a source");
-    for jdk in jdks() {
-        let java = jdk.join("bin/java").into_os_string();
+    for java in jdks() {
+        let java = java.into_os_string();
         // How much a JVM maps for its own threads differs from run to run.
         check_budget("Java", &[java, source.clone().into_os_string()], 3, 6, None);
     }
