@@ -99,12 +99,12 @@ pub(crate) fn look() {
     if !host.has_started(Lane::Jvm) && is_loaded(&["libjvm.so"]) {
         start(Lane::Jvm);
     }
-    let both = host.has_started(Lane::Python) && host.has_started(Lane::Jvm);
-    if both && !host.has_started(Lane::Bridge) && is_loaded(LIBRARIES) {
-        start(Lane::Bridge);
-    } else if !both {
-        // A bridge that is there already counts once both runtimes have come.
+    // What lies between the two is read in the JVM, whether Python itself can be found or not.
+    if !host.has_started(Lane::Jvm) {
+        // A bridge that is there already counts once the JVM has come.
         host.generation.store(u64::MAX, Ordering::Release);
+    } else if !host.has_started(Lane::Bridge) && is_loaded(LIBRARIES) {
+        start(Lane::Bridge);
     }
 }
 
