@@ -39,7 +39,9 @@ impl Inside {
         if let Some(options) = compose::native_options(config) {
             let remote = Arc::clone(&self.remote);
             let tell = move |runtime, numbers: &[u64]| remote.tell(runtime, numbers);
-            let watching = Watching { pid: host.pid, tell: Arc::new(tell) };
+            let lanes = Arc::clone(&self.remote);
+            let answer = move || lanes.answer_for_malloc();
+            let watching = Watching { pid: host.pid, tell: Arc::new(tell), answer: Arc::new(answer) };
             probes.push(Box::new(NativeProbe::watching(Arc::clone(clock), options, watching)));
             if let Some(process) = host.process {
                 let options = compose::process_options(config);

@@ -220,7 +220,7 @@ fn be_parent(child: libc::pid_t, blocks: &[*mut c_void]) {
 
 fn be_watcher(pid: u32, from: RawFd, to: RawFd) -> ! {
     let clock = MachineClock::new();
-    let watching = Watching { pid, tell: Arc::new(|_, _| None) };
+    let watching = Watching { pid, tell: Arc::new(|_, _| None), answer: Arc::new(|| ()) };
     let mut native = Driven::new(clock.clone(), NativeProbe::watching(clock, options(), watching));
     assert!(matches!(native.attach(), Attachment::Attached(_)));
     while receive(from) == b'r' {

@@ -43,6 +43,8 @@ pub(crate) enum Job {
     Tell { runtime: u32, numbers: Vec<u64> },
     /// Look for runtimes that have come since, and start their lanes.
     Look,
+    /// Ask malloc for its numbers, for the page that the native probe reads.
+    Malloc,
 }
 
 /// The calls of [`leakline_core::Probe`].

@@ -164,6 +164,7 @@ proptest! {
             Job::Probe { custom: false, job: ProbeJob::Gauges(tick) },
             Job::Probe { custom: true, job: ProbeJob::Request(ProbeRequest::Census) },
             Job::Look,
+            Job::Malloc,
         ] {
             let question = Question { known: Known::default(), regions: nanos, job };
             prop_assert_eq!(decode::<Question>(&encode(&question).unwrap()).unwrap(), question);
