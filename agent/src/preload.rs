@@ -18,6 +18,8 @@ use crate::{compose, running, threads, watched};
 #[doc(hidden)]
 pub use crate::children::{Getter, Room};
 #[doc(hidden)]
+pub use crate::watched::confined::Confining;
+#[doc(hidden)]
 pub use crate::watched::{Way, ends, moments, remember_arguments};
 #[doc(hidden)]
 pub use leakline_native::{pass_over, shims};
@@ -159,10 +161,15 @@ pub fn on_unload() {
     ends(Way::Exit);
 }
 
+/// Whether this is the process that loaded the library with business in it.
+pub(crate) fn is_loaded_here() -> bool {
+    LOADED_IN.load(Ordering::Acquire) == std::process::id()
+}
+
 /// The end of an agent inside: before the first exit handler, where that can be seen.
 pub(crate) fn ends_inside() {
     // In a forked child, and in a process that was left alone, there is nothing to end.
-    if LOADED_IN.load(Ordering::Acquire) != std::process::id() {
+    if !is_loaded_here() {
         return;
     }
     // A host that ended before the agent had settled still leaves one snapshot behind.

@@ -6,11 +6,11 @@
 
 #![expect(unreachable_pub, reason = "called by name, not by path")]
 
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Release};
+use std::ffi::{c_char, c_int, c_void};
 
 use leakline::preload::{Getter, Room};
+
+use crate::next::Next;
 
 type List = *const *const c_char;
 type Exec = unsafe extern "C" fn(*const c_char, List, List) -> c_int;
@@ -19,33 +19,6 @@ type Spawn =
 
 unsafe extern "C" {
     static environ: List;
-}
-
-/// A function of the C library's, which stands behind ours.
-struct Next {
-    name: &'static CStr,
-    found: AtomicPtr<c_void>,
-}
-
-impl Next {
-    const fn new(name: &'static CStr) -> Self {
-        Self { name, found: AtomicPtr::new(null_mut()) }
-    }
-
-    fn look_up(&self) -> *mut c_void {
-        // SAFETY: the name ends with a NUL.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
-        self.found.store(found, Release);
-        found
-    }
-
-    /// Null where there is none.
-    fn get(&self) -> *mut c_void {
-        match self.found.load(Acquire) {
-            found if found.is_null() => self.look_up(),
-            found => found,
-        }
-    }
 }
 
 static EXECVE: Next = Next::new(c"execve");

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use leakline_probing::shared::{Mailbox, is_first_process};
 
+use super::confined::is_confined;
 use super::lane::Worker;
 use super::lanes;
 use crate::threads;
@@ -116,7 +117,7 @@ pub(super) fn survive_forks() {
 }
 
 extern "C" fn before_fork() {
-    if HOST_HAS_THREADS.load(Ordering::Relaxed) || !is_first_process() {
+    if HOST_HAS_THREADS.load(Ordering::Relaxed) || !is_first_process() || is_confined() {
         return;
     }
     // A panic must not reach the host.
@@ -140,7 +141,7 @@ extern "C" fn in_parent() {
 
 unsafe extern "C" fn come_back(_: *mut c_void) -> c_int {
     // A child that was forked meanwhile has the call, and no lane.
-    if is_first_process() {
+    if is_first_process() && !is_confined() {
         let come = std::panic::catch_unwind(|| {
             if let Some((mailbox, away)) = lanes::python()
                 && mailbox.is_paused()
