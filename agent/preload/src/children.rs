@@ -1,8 +1,11 @@
-//! The ways to another program, by their C names: a child that is not to be watched gets an environment without leakline,
-//! and does not load it. See `leakline::preload::Room`.
+//! The ways to another program, by their C names: the watched process itself takes leakline along, a child gets none of it.
+//! See `leakline::preload::Room`.
 //!
-//! What the C library calls inside itself (`system`, `popen`, the `execl` family) is not seen; such a child loads the
-//! library and hides it by itself. Never allocates: these are called between `vfork` and `exec`.
+//! What the C library calls inside itself is not seen. A child by `system` or `popen` has nothing of leakline either: it was
+//! taken out of the program's environment. But a program that becomes another by the `execl` family, `fexecve` or
+//! `execveat` is lost from view: its recording ends there.
+//!
+//! Never allocates: these are called between `vfork` and `exec`.
 
 #![expect(unreachable_pub, reason = "called by name, not by path")]
 
@@ -52,7 +55,7 @@ unsafe fn exec(next: &Next, program: *const c_char, words: List, environment: Li
 
 macro_rules! execs {
     ($($name:ident($($environment:ident)?) by $next:ident;)*) => {$(
-        /// The C library's, without leakline for a child.
+        /// The C library's, with leakline for the watched process and without it for a child.
         ///
         /// # Safety
         /// As the C library's.
