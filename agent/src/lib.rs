@@ -28,11 +28,11 @@
 //! | top 10 growing lines in logcat, one tag | `config.logcat_top_sites = 10`, tag `Leakline` |
 //! | nothing | [`mark`]: a named event on the same clock; [`add_probe`]: a reading of the host's own |
 
-mod children;
 mod clock;
 mod compose;
 mod config;
 pub mod custom;
+mod environment;
 mod host;
 mod own;
 pub mod preload;

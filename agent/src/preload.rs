@@ -1,6 +1,6 @@
 //! What the preloaded library does when it is loaded into a process and when that process ends.
-//! Decides first whether the process is any of its business; in one that is not, it only takes its own variables out
-//! of the environment. Then it makes a watcher beside the process, or, where there can be none, starts the agent inside.
+//! Decides first whether the process is any of its business, and takes its own variables out of the environment. Then it
+//! makes a watcher beside the process, or, where there can be none, starts the agent inside.
 //! Never writes to stdout, never fails the host.
 
 use std::io::Write;
@@ -13,10 +13,12 @@ use leakline_probing::shared::Sharing;
 use leakline_probing::{heap::OwnHeap, loader};
 
 use crate::config::Config;
-use crate::{compose, running, threads, watched};
+use crate::{compose, environment, running, threads, watched};
 
 #[doc(hidden)]
-pub use crate::children::{Getter, Room};
+pub use crate::environment::{Getter, Room};
+#[doc(hidden)]
+pub use crate::watched::confined::Confining;
 #[doc(hidden)]
 pub use crate::watched::{Way, ends, moments, remember_arguments};
 #[doc(hidden)]
@@ -52,19 +54,21 @@ pub fn on_load() {
     let wanted = std::env::var("LEAKLINE_PID").ok();
     let children = std::env::var("LEAKLINE_CHILDREN").is_ok_and(|value| value == "1");
     match business(pid, wanted.as_deref(), children) {
-        Business::None => hide(),
+        Business::None => environment::hide(),
         Business::Watch { child } => {
-            if !children {
-                crate::children::are_not_watched();
-            }
             if wanted.is_none() {
                 // Preloaded by hand: this process is the one, and its children are told so.
                 // SAFETY: called before `main`, no other thread exists that could read the environment.
                 unsafe { std::env::set_var("LEAKLINE_PID", pid.to_string()) };
             }
             match Config::load() {
-                Ok(config) => watch(config, child.then_some(pid)),
-                Err(error) => tell(&format!("{error}; this program runs unwatched")),
+                Ok(config) => watch(config, child.then_some(pid), children),
+                Err(error) => {
+                    if !children {
+                        environment::put_away();
+                    }
+                    tell(&format!("{error}; this program runs unwatched"));
+                }
             }
         }
     }
@@ -79,14 +83,19 @@ fn business(pid: u32, wanted: Option<&str>, children: bool) -> Business {
     }
 }
 
-fn watch(mut config: Config, child: Option<u32>) {
+fn watch(mut config: Config, child: Option<u32>, children: bool) {
     LOADED_IN.store(std::process::id(), Ordering::Release);
     if let Some(pid) = child {
         // One file cannot hold two sessions at once.
         config.file = config.file.map(|file| with_suffix(file, pid));
     }
     log_to_stderr();
-    match watched::start(&config) {
+    let started = watched::start(&config);
+    if !children {
+        // While there is one thread, and when the name of the watcher is in it.
+        environment::put_away();
+    }
+    match started {
         Ok(()) => compose::before_python_ends(&config),
         Err(why) => {
             *INSIDE.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
@@ -159,41 +168,20 @@ pub fn on_unload() {
     ends(Way::Exit);
 }
 
+/// Whether this is the process that loaded the library with business in it.
+pub(crate) fn is_loaded_here() -> bool {
+    LOADED_IN.load(Ordering::Acquire) == std::process::id()
+}
+
 /// The end of an agent inside: before the first exit handler, where that can be seen.
 pub(crate) fn ends_inside() {
     // In a forked child, and in a process that was left alone, there is nothing to end.
-    if LOADED_IN.load(Ordering::Acquire) != std::process::id() {
+    if !is_loaded_here() {
         return;
     }
     // A host that ended before the agent had settled still leaves one snapshot behind.
     start_once();
     running::end();
-}
-
-/// Takes leakline out of the environment, so that neither this process nor its children see any of it.
-fn hide() {
-    let library = own_file_name();
-    let kept = std::env::var_os("LD_PRELOAD").and_then(|list| list.into_string().ok()).map(|list| {
-        list.split([':', ' '])
-            .filter(|entry| !entry.is_empty() && !entry.ends_with(library))
-            .collect::<Vec<_>>()
-            .join(":")
-    });
-    match kept {
-        // SAFETY: called before `main`, no other thread exists that could read the environment.
-        Some(kept) if !kept.is_empty() => unsafe { std::env::set_var("LD_PRELOAD", kept) },
-        // SAFETY: as above.
-        Some(_) => unsafe { std::env::remove_var("LD_PRELOAD") },
-        None => {}
-    }
-    let ours: Vec<_> = std::env::vars_os()
-        .map(|(name, _)| name)
-        .filter(|name| name.to_string_lossy().starts_with("LEAKLINE_"))
-        .collect();
-    for name in ours {
-        // SAFETY: as above.
-        unsafe { std::env::remove_var(name) };
-    }
 }
 
 /// The preloaded library's file name.

@@ -1,16 +1,19 @@
-//! The ways to another program, by their C names: a child that is not to be watched gets an environment without leakline,
-//! and does not load it. See `leakline::preload::Room`.
+//! The ways to another program, by their C names: the watched process itself takes leakline along, a child gets none of it.
+//! See `leakline::preload::Room`.
 //!
-//! What the C library calls inside itself (`system`, `popen`, the `execl` family) is not seen; such a child loads the
-//! library and hides it by itself. Never allocates: these are called between `vfork` and `exec`.
+//! What the C library calls inside itself is not seen. A child by `system` or `popen` has nothing of leakline either: it was
+//! taken out of the program's environment. But a program that becomes another by the `execl` family, `fexecve` or
+//! `execveat` is lost from view: its recording ends there.
+//!
+//! Never allocates: these are called between `vfork` and `exec`.
 
 #![expect(unreachable_pub, reason = "called by name, not by path")]
 
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering::Acquire, Ordering::Release};
+use std::ffi::{c_char, c_int, c_void};
 
 use leakline::preload::{Getter, Room};
+
+use crate::next::Next;
 
 type List = *const *const c_char;
 type Exec = unsafe extern "C" fn(*const c_char, List, List) -> c_int;
@@ -19,33 +22,6 @@ type Spawn =
 
 unsafe extern "C" {
     static environ: List;
-}
-
-/// A function of the C library's, which stands behind ours.
-struct Next {
-    name: &'static CStr,
-    found: AtomicPtr<c_void>,
-}
-
-impl Next {
-    const fn new(name: &'static CStr) -> Self {
-        Self { name, found: AtomicPtr::new(null_mut()) }
-    }
-
-    fn look_up(&self) -> *mut c_void {
-        // SAFETY: the name ends with a NUL.
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
-        self.found.store(found, Release);
-        found
-    }
-
-    /// Null where there is none.
-    fn get(&self) -> *mut c_void {
-        match self.found.load(Acquire) {
-            found if found.is_null() => self.look_up(),
-            found => found,
-        }
-    }
 }
 
 static EXECVE: Next = Next::new(c"execve");
@@ -79,7 +55,7 @@ unsafe fn exec(next: &Next, program: *const c_char, words: List, environment: Li
 
 macro_rules! execs {
     ($($name:ident($($environment:ident)?) by $next:ident;)*) => {$(
-        /// The C library's, without leakline for a child.
+        /// The C library's, with leakline for the watched process and without it for a child.
         ///
         /// # Safety
         /// As the C library's.

@@ -5,10 +5,14 @@
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod children;
+#[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod confined;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod ends;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod malloc;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod next;
 #[cfg(target_os = "linux")]
 mod thread_ends;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -43,6 +47,12 @@ extern "C" fn on_load(argc: c_int, argv: *mut *mut c_char) {
                 children::prepare();
                 ends::prepare();
             }
+            #[cfg(all(
+                target_os = "linux",
+                target_env = "gnu",
+                any(target_arch = "x86_64", target_arch = "aarch64")
+            ))]
+            confined::prepare();
         }
         leakline::preload::on_load();
     });

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub use keys::{KEYS, Key};
 pub use leakline_logcat::LogcatTarget;
 
+use crate::environment::put_away_variables;
 use keys::nearest;
 pub(crate) use shares::Shares;
 
@@ -202,13 +203,19 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// The defaults, with the file that `LEAKLINE_CONFIG` names and then this process's environment on top.
+    /// The defaults, with the file that `LEAKLINE_CONFIG` names and then this process's environment on top: also with what
+    /// a preloaded library has taken out of it.
     pub fn load() -> Result<Self, ConfigError> {
-        let environment: Vec<(String, String)> = std::env::vars_os()
+        let mut environment: Vec<(String, String)> = std::env::vars_os()
             .filter_map(|(name, value)| {
                 Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
             })
             .collect();
+        for (name, value) in put_away_variables() {
+            if environment.iter().all(|(known, _)| *known != name) {
+                environment.push((name, value));
+            }
+        }
         Self::from_sources(&environment)
     }
 

@@ -2,22 +2,30 @@
 //! and one that takes warnings for errors would fail. So there the thread of Python's lane goes away before a fork, and
 //! another takes its place when the interpreter runs on. The watcher notices nothing but a call that takes longer.
 //!
-//! Only while the lane has nothing to do, and the host has no thread of its own. The host waits for some tens of
-//! microseconds, and at most [`GOES_WITHIN`].
+//! Only while the host has no thread of its own. `os.fork` gives up the GIL meanwhile, so that the lane can end a reading
+//! that it is in: the host waits for some tens of microseconds, or for that reading, and at most [`ENDS_WITHIN`]. A lane that
+//! takes longer stays, and the host is warned. A fork from C waits for a lane that has nothing to do only, at most
+//! [`GOES_WITHIN`]: it may hold the GIL.
 
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use leakline_probing::shared::{Mailbox, is_first_process};
+use leakline_python::forks;
 
+use super::confined::is_confined;
 use super::lane::Worker;
 use super::lanes;
 use crate::threads;
 
 /// A thread that has nothing to do ends within this.
 const GOES_WITHIN: Duration = Duration::from_millis(3);
+/// What a reading takes, at most times: a census takes longer.
+const ENDS_WITHIN: Duration = Duration::from_millis(50);
+/// A lane that has something to do is looked at so often.
+const BETWEEN_LOOKS: Duration = Duration::from_micros(200);
 
 /// The host has started a thread of its own.
 static HOST_HAS_THREADS: AtomicBool = AtomicBool::new(false);
@@ -61,18 +69,37 @@ impl Away {
         }
     }
 
-    /// Before a fork, on the thread that forks.
+    /// Before a fork, on the thread that forks: if it has nothing to do.
     fn go(&self, mailbox: &Mailbox) {
-        let thread = {
-            let mut state = self.lock();
-            state.stays = false;
-            state.thread
-        };
-        let Some(thread) = thread.filter(|_| mailbox.pause()) else { return };
+        let Some(thread) = self.thread_to_go().filter(|_| mailbox.pause()) else { return };
+        self.join(thread, GOES_WITHIN);
+    }
+
+    /// As [`go`](Self::go), when it is done with what it does. On a thread without the GIL.
+    fn end_and_go(&self, mailbox: &Mailbox) {
+        let Some(thread) = self.thread_to_go() else { return };
+        let until = Instant::now() + ENDS_WITHIN;
+        // It has not begun to serve yet, or somebody calls.
+        while !mailbox.pause() {
+            if Instant::now() >= until {
+                return;
+            }
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        self.join(thread, until.saturating_duration_since(Instant::now()));
+    }
+
+    fn thread_to_go(&self) -> Option<libc::pthread_t> {
+        let mut state = self.lock();
+        state.stays = false;
+        state.thread
+    }
+
+    fn join(&self, thread: libc::pthread_t, within: Duration) {
         let mut until = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the place is ours to write.
         unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut until) };
-        let nanos = until.tv_nsec as u64 + GOES_WITHIN.as_nanos() as u64;
+        let nanos = until.tv_nsec as u64 + within.as_nanos() as u64;
         until.tv_sec += (nanos / 1_000_000_000) as libc::time_t;
         until.tv_nsec = (nanos % 1_000_000_000) as _;
         // SAFETY: it is the lane's thread, which was not waited for.
@@ -112,11 +139,28 @@ pub(super) fn survive_forks() {
     ONCE.call_once(|| {
         // SAFETY: the handlers stay callable: the library is never unloaded.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), None) };
+        forks::before_forks(forks::Before { is_wanted: is_alone, call: before_fork_of_python });
     });
 }
 
+/// Whether the host has no thread but one, and ours.
+fn is_alone() -> bool {
+    !HOST_HAS_THREADS.load(Ordering::Relaxed) && is_first_process() && !is_confined()
+}
+
+/// Without the GIL.
+fn before_fork_of_python() {
+    // A panic must not reach the host.
+    let gone = std::panic::catch_unwind(|| {
+        if let Some((mailbox, away)) = lanes::python() {
+            away.end_and_go(mailbox);
+        }
+    });
+    drop(gone);
+}
+
 extern "C" fn before_fork() {
-    if HOST_HAS_THREADS.load(Ordering::Relaxed) || !is_first_process() {
+    if !is_alone() {
         return;
     }
     // A panic must not reach the host.
@@ -140,7 +184,7 @@ extern "C" fn in_parent() {
 
 unsafe extern "C" fn come_back(_: *mut c_void) -> c_int {
     // A child that was forked meanwhile has the call, and no lane.
-    if is_first_process() {
+    if is_first_process() && !is_confined() {
         let come = std::panic::catch_unwind(|| {
             if let Some((mailbox, away)) = lanes::python()
                 && mailbox.is_paused()

@@ -5,8 +5,10 @@
 //! in children of `vfork`, so nothing here allocates, takes a lock, or believes that this is the process it began in.
 //! A host that dies by a signal is not held up: its watcher sees it go.
 
-use super::WATCHED;
+use leakline_probing::shared::is_first_process;
+
 use super::line::Want;
+use super::{WATCHED, confined};
 use crate::preload;
 
 /// How the host is about to end.
@@ -20,6 +22,9 @@ pub enum Way {
 
 /// The host is about to end. Returns at once in a child, and where that is known already.
 pub fn ends(way: Way) {
+    if confined::is_confined() {
+        return;
+    }
     match WATCHED.get() {
         Some(watched) if !is_host(watched.host) => {}
         Some(watched) if !watched.line.is_stopped() => {
@@ -38,6 +43,9 @@ pub fn ends(way: Way) {
 /// A runtime is about to end, with the host or before it. Called on the host's thread, which holds no lock of the
 /// runtime's.
 pub(crate) fn runtime_is_closing(host_ends_with_it: bool) {
+    if confined::is_confined() {
+        return;
+    }
     let Some(watched) = WATCHED.get().filter(|watched| is_host(watched.host)) else { return };
     if host_ends_with_it {
         watched.line.ask(Want::Last, watched.final_wait);
@@ -49,5 +57,5 @@ pub(crate) fn runtime_is_closing(host_ends_with_it: bool) {
 
 /// Whether this is the host itself: no forked child, and none of `vfork`, whose memory is the host's.
 fn is_host(host: u32) -> bool {
-    std::process::id() == host
+    is_first_process() && std::process::id() == host
 }

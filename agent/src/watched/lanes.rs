@@ -16,6 +16,7 @@ use leakline_probing::loader;
 use leakline_probing::shared::{LANE_NAMES, Lane, Lanes, Mailbox, is_first_process};
 
 use super::away::{self, Away};
+use super::confined::is_confined;
 use super::lane::Worker;
 use crate::clock::SystemClock;
 use crate::config::Config;
@@ -58,16 +59,16 @@ pub(crate) fn prepare(lanes: &'static Lanes, config: &Config) {
     leakline_python::early::on_start(|| start(Lane::Python));
 }
 
-/// Whether a call of [`start`] would do anything: two loads.
+/// Whether a call of [`start`] would do anything: some loads.
 #[inline]
 pub(crate) fn may_start(lane: Lane) -> bool {
-    HOST.get().is_some_and(|host| !host.has_started(lane)) && is_first_process()
+    HOST.get().is_some_and(|host| !host.has_started(lane)) && is_first_process() && !is_confined()
 }
 
 /// Starts the lane of a runtime that is there, unless it was started, or is not wanted.
 pub(crate) fn start(lane: Lane) {
     let Some(host) = HOST.get() else { return };
-    if !is_first_process() || host.ended.load(Ordering::Acquire) {
+    if !is_first_process() || is_confined() || host.ended.load(Ordering::Acquire) {
         return;
     }
     if host.started(lane).swap(true, Ordering::AcqRel) {

@@ -11,6 +11,7 @@
 mod away;
 mod codec;
 pub(crate) mod commands;
+pub(crate) mod confined;
 mod ending;
 mod inside;
 mod lane;

@@ -224,8 +224,8 @@ fn exec(program: &Path, command: &[OsString], environment: &Environment) -> Resu
     let text = |bytes: &[u8]| CString::new(bytes).context("an argument or a variable has a zero byte in it");
     let program = text(program.as_os_str().as_bytes())?;
     let arguments = command.iter().map(|word| text(word.as_bytes())).collect::<Result<Vec<_>>>()?;
-    let variables = environment
-        .iter()
+    let variables = in_callers_order(environment, std::env::vars_os().map(|(name, _)| name))
+        .into_iter()
         .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<Vec<_>>>()?;
     let pointers = |words: &[CString]| -> Vec<*const libc::c_char> {
@@ -237,6 +237,18 @@ fn exec(program: &Path, command: &[OsString], environment: &Environment) -> Resu
     // SAFETY: all strings end with a zero byte, both lists with a null, and all live through the call.
     unsafe { libc::execvpe(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
     Ok(io::Error::last_os_error())
+}
+
+/// The program sees its variables as they would be without leakline, in their order too; what was added comes last.
+fn in_callers_order(
+    environment: &Environment,
+    callers: impl Iterator<Item = OsString>,
+) -> Vec<(&OsString, &OsString)> {
+    let callers: Vec<OsString> = callers.collect();
+    let mut variables: Vec<_> = environment.iter().collect();
+    let place = |name: &OsString| callers.iter().position(|known| known == name).unwrap_or(callers.len());
+    variables.sort_by_cached_key(|(name, _)| place(name));
+    variables
 }
 
 #[cfg(test)]
@@ -268,6 +280,16 @@ mod tests {
             .map(|(name, value)| format!("{}={}", name.trim_start_matches("LEAKLINE_"), value.display()))
             .collect();
         assert_eq!(found.join(" "), expected);
+    }
+
+    #[test]
+    fn the_order_of_the_variables_is_the_callers() {
+        let environment: Environment =
+            ["A", "B", "LD_PRELOAD", "Z"].map(|name| (name.into(), "1".into())).into();
+        let callers = ["Z", "B", "A"].map(OsString::from).into_iter();
+        let names: Vec<_> =
+            in_callers_order(&environment, callers).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["Z", "B", "A", "LD_PRELOAD"]);
     }
 
     #[test]

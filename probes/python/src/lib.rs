@@ -16,6 +16,8 @@ pub mod filter;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod find;
 #[cfg(any(target_os = "linux", target_os = "android"))]
+pub mod forks;
+#[cfg(any(target_os = "linux", target_os = "android"))]
 mod hooked;
 pub mod kept;
 pub mod lines;

@@ -149,6 +149,24 @@ pub(crate) fn rest() {
     record::with_tables(Tables::stop);
 }
 
+/// A hook that was put to rest for a while.
+#[derive(Debug)]
+pub struct Paused {
+    simple_below: usize,
+}
+
+/// Puts the hook to rest until [`go_on`], with what it knows. Never waits.
+pub fn pause() -> Paused {
+    Paused { simple_below: GATE.simple_below.swap(0, SeqCst) }
+}
+
+/// Goes on where [`pause`] was called, unless the hook has begun or failed since.
+pub fn go_on(paused: Paused) {
+    if !FAILED.load(SeqCst) {
+        let _ = GATE.simple_below.compare_exchange(0, paused.simple_below, SeqCst, SeqCst);
+    }
+}
+
 /// Whether it samples.
 pub(crate) fn is_sampling() -> bool {
     !rests()
