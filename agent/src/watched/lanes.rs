@@ -148,7 +148,7 @@ impl Host {
 
     fn spawn(&'static self, lane: Lane, probe: Box<dyn Probe>) -> std::io::Result<()> {
         let mailbox = self.lanes.of(lane);
-        let worker = Worker::new(probe, look);
+        let worker = Worker::new(probe, compose::shares(&self.config).dictionary, look);
         if lane == Lane::Python && leakline_python::soon::warns_of_threads() {
             away::survive_forks();
             return self.away.start(mailbox, worker);
