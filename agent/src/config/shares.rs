@@ -8,10 +8,11 @@
 //! |---|---|---|
 //! | native | 16 | 4 MiB: samples and call paths of malloc, and their sites where they are read |
 //! | python paths | 8 | 2 MiB: call paths and code objects in the hook, some 3,000 of each, and a sixth of them for those in call paths of malloc |
-//! | python samples | 6 | 1.5 MiB: 36,000 samples, 2 GB of live memory at the default mean; then the mean doubles |
+//! | python samples | 5 | 1.25 MiB: 30,000 samples, 2 GB of live memory at the default mean; then the mean doubles |
 //! | python names | 6 | 1.5 MiB: files, functions and lines of what is live, on both sides of the Python part |
 //! | jvm | 8 | 2 MiB: call paths, methods and lines of sampled objects; a Java path is long |
-//! | dictionaries | 8 | 2 MiB: what a lane in the host and its watcher have said of sites, on both sides, for Python and for Java: some 1,500 sites each |
+//! | python dictionary | 6 | 768 KiB in the host and as much in its watcher: the sites that one has told the other, some 2,000 |
+//! | jvm dictionary | 3 | 384 KiB on each side: some 1,000 sites |
 //! | verdict | 4 | 1 MiB: the series of some 1,100 sites |
 //! | sinks | 4 | 1 MiB, one share for each that encodes: what was told in this epoch |
 //! | queues | 2 | 512 KiB: snapshots that wait in front of sinks, which share them |
@@ -30,8 +31,10 @@ pub(crate) struct Shares {
     pub(crate) python_names: u64,
     /// Call paths, methods and names of the JVM's samples.
     pub(crate) jvm: u64,
-    /// The dictionary of one lane, on one side.
-    pub(crate) dictionary: u64,
+    /// What Python's lane and its watcher know of each other's sites, on one side.
+    pub(crate) python_dictionary: u64,
+    /// As for Python's lane.
+    pub(crate) jvm_dictionary: u64,
     /// Series of sites.
     pub(crate) verdict: u64,
     /// What each sink that encodes keeps of what it told.
@@ -42,9 +45,6 @@ pub(crate) struct Shares {
     pub(crate) collector: u64,
 }
 
-/// Python's and Java's, on two sides each.
-const DICTIONARIES: u64 = 4;
-
 impl Shares {
     /// Of `whole`, for so many sinks that encode.
     pub(crate) fn of(whole: u64, encoders: u64) -> Self {
@@ -53,10 +53,11 @@ impl Shares {
             native: part(16),
             // A sixth of the share is for code objects in call paths of malloc.
             python_paths: part(8) / 6 * 5,
-            python_samples: part(6),
+            python_samples: part(5),
             python_names: part(6),
             jvm: part(8),
-            dictionary: part(8) / DICTIONARIES,
+            python_dictionary: part(6) / 2,
+            jvm_dictionary: part(3) / 2,
             verdict: part(4),
             encoder: part(4) / encoders.max(1),
             queues: part(2),
@@ -80,7 +81,7 @@ mod tests {
                     shares.python_samples,
                     shares.python_names,
                     shares.jvm,
-                    shares.dictionary * DICTIONARIES,
+                    2 * (shares.python_dictionary + shares.jvm_dictionary),
                     shares.verdict,
                     shares.encoder * encoders.max(1),
                     shares.queues,

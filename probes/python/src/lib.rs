@@ -81,7 +81,7 @@ pub struct PythonOptions {
     pub pause: Duration,
     /// Call paths that are remembered from one profile to the next; with more, the memory of them is begun anew.
     pub max_sites: u32,
-    /// Live samples; with more, the mean between two doubles. As many are 2.4 GB at the default mean, and 1.5 MiB of memory
+    /// Live samples; with more, the mean between two doubles. As many are 2 GB at the default mean, and 1.25 MiB of memory
     /// where each takes most (43 bytes, right after the table has grown).
     pub max_samples: u32,
     /// Call paths that the sampler keeps; with more, those that hold nothing make room, and then further ones share one.
@@ -145,7 +145,7 @@ impl Default for PythonOptions {
             max_stretch: Duration::from_millis(2),
             pause: Duration::from_millis(1),
             max_sites: 200_000,
-            max_samples: samples_within(3 << 19),
+            max_samples: samples_within(5 << 18),
             max_sampled_paths: 30_000,
             max_path_bytes: (2 << 20) / 6 * 5,
             max_name_bytes: 3 << 19,
