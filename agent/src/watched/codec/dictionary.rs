@@ -112,6 +112,11 @@ impl Sender {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
     /// Begins an answer for a watcher that has so much.
     pub(crate) fn begin(&mut self, known: Known) {
         if known != self.has || self.begins_anew || known.epoch == 0 {

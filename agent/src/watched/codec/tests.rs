@@ -108,6 +108,17 @@ fn more_than_is_kept_arrives_and_is_forgotten() {
 }
 
 #[test]
+fn sites_without_end_take_no_more_than_the_bound() {
+    let (mut host, mut watcher) = (Sender::within(20_000), Receiver::default());
+    for round in 0..500 {
+        let details = profile((round * 10..round * 10 + 10).map(path));
+        assert_eq!(pass(&details, &mut host, &mut watcher), details, "round {round}");
+        assert!(host.held() <= 20_000, "round {round}: {}", host.held());
+        assert!(watcher.known().sites() < 100, "round {round}: {:?}", watcher.known());
+    }
+}
+
+#[test]
 fn regions_arrive_with_their_kinds_and_what_is_gone_is_forgotten() {
     let region = |start, kind| Region { start, end: start + 10, kind };
     let sources = [("jvm", vec![region(5, kinds::JAVA_HEAP), region(50, "nobody's")]), ("mapped", vec![])];
