@@ -193,12 +193,13 @@ pub(crate) fn native_options(config: &Config) -> Option<NativeOptions> {
         NativeMode::Gauges => leakline_native::NativeMode::Gauges,
         NativeMode::Off => return None,
     };
-    Some(NativeOptions {
+    let options = NativeOptions {
         mode,
         mean_sample_bytes: config.native_sample_bytes,
         max_frames: config.native_frames,
         ..NativeOptions::default()
-    })
+    };
+    Some(options.within(shares(config).native))
 }
 
 /// What the process probe is told.

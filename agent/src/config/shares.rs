@@ -4,17 +4,19 @@
 //! The shares add up to the whole, host's part and watcher's part together. Where a part is not there (no collector, no
 //! JVM), nobody else takes its share, because a runtime may show up at any time.
 //!
-//! | part | of 32 | at 16 MiB, and why |
+//! | part | of 64 | at 16 MiB, and why |
 //! |---|---|---|
-//! | native | 4 | 2 MiB: samples and call paths of malloc |
-//! | python paths | 5 | 2.5 MiB: call paths and code objects in the hook, some 4,000 of each, and a fifth of them for those in call paths of malloc |
-//! | python samples | 4 | 2 MiB: 48,000 samples, 3 GB of live memory at the default mean; then the mean doubles |
-//! | python names | 4 | 2 MiB: files, functions and lines of what is live, on both sides of the Python part |
-//! | jvm | 6 | 3 MiB: call paths, methods and lines of sampled objects; a Java path is long |
-//! | verdict | 3 | 1.5 MiB: the series of some 1,700 sites |
-//! | sinks | 3 | 1.5 MiB, one share for each that encodes: what was told in this epoch |
-//! | queues | 1 | 512 KiB: snapshots that wait in front of sinks, which share them |
-//! | collector | 2 | 1 MiB: encoded entries that were not acknowledged: days of gauges, hours of profiles |
+//! | native | 16 | 4 MiB: samples and call paths of malloc, and their sites where they are read |
+//! | python paths | 8 | 2 MiB: call paths and code objects in the hook, some 3,000 of each, and a sixth of them for those in call paths of malloc |
+//! | python samples | 5 | 1.25 MiB: 30,000 samples, 2 GB of live memory at the default mean; then the mean doubles |
+//! | python names | 6 | 1.5 MiB: files, functions and lines of what is live, on both sides of the Python part |
+//! | jvm | 8 | 2 MiB: call paths, methods and lines of sampled objects; a Java path is long |
+//! | python dictionary | 6 | 768 KiB in the host and as much in its watcher: the sites that one has told the other, some 2,000 |
+//! | jvm dictionary | 3 | 384 KiB on each side: some 1,000 sites |
+//! | verdict | 4 | 1 MiB: the series of some 1,100 sites |
+//! | sinks | 4 | 1 MiB, one share for each that encodes: what was told in this epoch |
+//! | queues | 2 | 512 KiB: snapshots that wait in front of sinks, which share them |
+//! | collector | 2 | 512 KiB: encoded entries that were not acknowledged: days of gauges, hours of profiles |
 
 /// The parts' shares, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +31,10 @@ pub(crate) struct Shares {
     pub(crate) python_names: u64,
     /// Call paths, methods and names of the JVM's samples.
     pub(crate) jvm: u64,
+    /// What Python's lane and its watcher know of each other's sites, on one side.
+    pub(crate) python_dictionary: u64,
+    /// As for Python's lane.
+    pub(crate) jvm_dictionary: u64,
     /// Series of sites.
     pub(crate) verdict: u64,
     /// What each sink that encodes keeps of what it told.
@@ -42,17 +48,19 @@ pub(crate) struct Shares {
 impl Shares {
     /// Of `whole`, for so many sinks that encode.
     pub(crate) fn of(whole: u64, encoders: u64) -> Self {
-        let part = |parts: u64| whole / 32 * parts;
+        let part = |parts: u64| whole / 64 * parts;
         Self {
-            native: part(4),
+            native: part(16),
             // A sixth of the share is for code objects in call paths of malloc.
-            python_paths: part(5) / 6 * 5,
-            python_samples: part(4),
-            python_names: part(4),
-            jvm: part(6),
-            verdict: part(3),
-            encoder: part(3) / encoders.max(1),
-            queues: part(1),
+            python_paths: part(8) / 6 * 5,
+            python_samples: part(5),
+            python_names: part(6),
+            jvm: part(8),
+            python_dictionary: part(6) / 2,
+            jvm_dictionary: part(3) / 2,
+            verdict: part(4),
+            encoder: part(4) / encoders.max(1),
+            queues: part(2),
             collector: part(2),
         }
     }
@@ -73,6 +81,7 @@ mod tests {
                     shares.python_samples,
                     shares.python_names,
                     shares.jvm,
+                    2 * (shares.python_dictionary + shares.jvm_dictionary),
                     shares.verdict,
                     shares.encoder * encoders.max(1),
                     shares.queues,

@@ -36,9 +36,9 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Of `probe`. `look` starts the lanes of runtimes that came later.
-    pub(crate) fn new(probe: Box<dyn Probe>, look: fn()) -> Self {
-        Self { probe, dictionary: Sender::default(), look }
+    /// Of `probe`, with a dictionary of so many bytes on each side. `look` starts the lanes of runtimes that came later.
+    pub(crate) fn new(probe: Box<dyn Probe>, dictionary_bytes: u64, look: fn()) -> Self {
+        Self { probe, dictionary: Sender::within(dictionary_bytes), look }
     }
 
     /// Serves the probe on this thread until the mailbox is stopped or paused. False: another thread serves it.
@@ -57,7 +57,7 @@ impl Worker {
         let result = match job {
             Job::Probe { custom: true, job } => work(&mut CustomProbe, job).map(|done| match done {
                 Done::Said(said) => said,
-                Done::Details(details) => Said::Details(DetailsSaid::new(details, &mut Sender::default())),
+                Done::Details(details) => Said::Details(DetailsSaid::new(details, &mut Sender::within(0))),
             }),
             Job::Probe { custom: false, job } => work(&mut *self.probe, job).map(|done| match done {
                 Done::Said(said) => said,

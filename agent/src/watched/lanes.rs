@@ -147,9 +147,19 @@ impl Host {
         self.started(lane).load(Ordering::Acquire)
     }
 
+    fn dictionary_bytes(&self, lane: Lane) -> u64 {
+        let shares = compose::shares(&self.config);
+        match lane {
+            Lane::Python => shares.python_dictionary,
+            Lane::Jvm => shares.jvm_dictionary,
+            // They tell of no sites.
+            Lane::Bridge | Lane::Custom => 0,
+        }
+    }
+
     fn spawn(&'static self, lane: Lane, probe: Box<dyn Probe>) -> std::io::Result<()> {
         let mailbox = self.lanes.of(lane);
-        let worker = Worker::new(probe, look);
+        let worker = Worker::new(probe, self.dictionary_bytes(lane), look);
         if lane == Lane::Python && leakline_python::soon::warns_of_threads() {
             away::survive_forks();
             return self.away.start(mailbox, worker);

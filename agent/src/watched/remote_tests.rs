@@ -89,7 +89,7 @@ impl Host {
         if process == 0 {
             for (lane, name) in served {
                 let toy = Box::new(Toy { name, profile: None });
-                let serve = move || Worker::new(toy, || ()).run(lanes.of(*lane));
+                let serve = move || Worker::new(toy, 16 << 20, || ()).run(lanes.of(*lane));
                 std::thread::Builder::new().spawn(serve).ok();
             }
             loop {

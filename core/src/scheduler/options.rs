@@ -53,7 +53,7 @@ pub struct SchedulerOptions {
     pub max_own_bytes: u64,
     /// Bytes that it may hold besides while a window is open. Default 48 MiB: a million recorded allocations.
     pub max_window_bytes: u64,
-    /// What the verdict may take for the sites that it follows, bytes. Default 1.5 MiB: some 1,700 sites, of which 40 for each
+    /// What the verdict may take for the sites that it follows, bytes. Default 1 MiB: some 1,100 sites, of which 40 for each
     /// layer are judged.
     pub max_verdict_bytes: u64,
     /// Marks that wait for one sink. Default 1024: a burst of events; each takes at most a few hundred bytes.
@@ -79,7 +79,7 @@ impl Default for SchedulerOptions {
             max_queue_bytes: 8 * 1024 * 1024,
             max_own_bytes: 16 * 1024 * 1024,
             max_window_bytes: 48 * 1024 * 1024,
-            max_verdict_bytes: 3 * 512 * 1024,
+            max_verdict_bytes: 1024 * 1024,
             max_queue_marks: 1024,
         }
     }

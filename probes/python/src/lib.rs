@@ -83,16 +83,16 @@ pub struct PythonOptions {
     pub pause: Duration,
     /// Call paths that are remembered from one profile to the next; with more, the memory of them is begun anew.
     pub max_sites: u32,
-    /// Live samples; with more, the mean between two doubles. As many are 3.2 GB at the default mean, and 2 MiB of memory
+    /// Live samples; with more, the mean between two doubles. As many are 2 GB at the default mean, and 1.25 MiB of memory
     /// where each takes most (43 bytes, right after the table has grown).
     pub max_samples: u32,
     /// Call paths that the sampler keeps; with more, those that hold nothing make room, and then further ones share one.
     pub max_sampled_paths: u32,
     /// What these paths and the code objects that they run through may take, bytes; another time as much while an exact
-    /// window is open. A path of 20 frames takes about 270, a code object 300: room for some 3,700 of each.
+    /// window is open. A path of 20 frames takes about 270, a code object 300: room for some 3,000 of each.
     pub max_path_bytes: u64,
     /// What the names of all that the profiles tell of may take, bytes, on both sides of the Python part together. A path
-    /// of 20 frames with a line of its own takes about 750: room for some 2,800 that hold something at one time.
+    /// of 20 frames with a line of its own takes about 750: room for some 2,100 that hold something at one time.
     pub max_name_bytes: u64,
     /// What an exact window is bounded by, where who opens it does not say.
     pub window: WindowBounds,
@@ -147,10 +147,10 @@ impl Default for PythonOptions {
             max_stretch: Duration::from_millis(2),
             pause: Duration::from_millis(1),
             max_sites: 200_000,
-            max_samples: samples_within(2 << 20),
+            max_samples: samples_within(5 << 18),
             max_sampled_paths: 30_000,
-            max_path_bytes: (5 << 19) / 6 * 5,
-            max_name_bytes: 2 << 20,
+            max_path_bytes: (2 << 20) / 6 * 5,
+            max_name_bytes: 3 << 19,
             window: WindowBounds::default(),
             census_every: 12,
         }

@@ -30,7 +30,7 @@ pub struct FileOptions {
 impl FileOptions {
     /// Files of 64 MiB, one of them full.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), max_bytes: 64 << 20, keep: 1, max_encoder_bytes: 3 << 19 }
+        Self { path: path.into(), max_bytes: 64 << 20, keep: 1, max_encoder_bytes: 1 << 20 }
     }
 }
 

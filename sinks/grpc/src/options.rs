@@ -32,7 +32,7 @@ impl Default for GrpcOptions {
         Self {
             collector: String::new(),
             max_held_bytes: 8 << 20,
-            max_encoder_bytes: 3 << 19,
+            max_encoder_bytes: 1 << 20,
             max_held_snapshots: 4096,
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(60),

@@ -1,8 +1,8 @@
 //! Sites, frames and texts by number, on both ends of a lane. The host sends each once; the watcher says in each question how
 //! much it has, and where that is not what the host believes (an answer was lost), the host begins anew.
 //!
-//! Both ends keep a bounded number and forget what goes beyond it after the answer that needs it. Once that happens while
-//! most of what is kept is not used any more, the host begins anew.
+//! Both ends keep what fits into so many bytes, and forget what goes beyond it after the answer that needs it. Once that
+//! happens while most of what is kept is not used any more, the host begins anew.
 //!
 //! Never here: what is said of a site.
 
@@ -14,19 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use super::CodecError;
 
-/// Kept from one answer to the next, at some 100 bytes each on both sides.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Most {
-    pub(crate) texts: u32,
-    pub(crate) frames: u32,
-    pub(crate) sites: u32,
-}
+/// What a text takes beside its length on the side where it takes more: a counted allocation and a place or an entry in a map.
+const TEXT_BYTES: usize = 72;
+/// What a frame takes: a counted allocation and an entry in a map.
+const FRAME_BYTES: usize = 136;
+/// What a site takes beside its frames: a counted allocation, a list and a place.
+const SITE_BYTES: usize = 112;
+/// A frame in a site.
+const STEP_BYTES: usize = 8;
 
-impl Default for Most {
-    fn default() -> Self {
-        Self { texts: 32_768, frames: 65_536, sites: 32_768 }
-    }
-}
+/// No dictionary has more, whatever the host says: what the watcher keeps of it is bounded also where the host is damaged.
+const MOST_ENTRIES: u32 = 65_536;
 
 /// How much of the dictionary of an epoch somebody has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -76,11 +74,17 @@ enum HolderSaid {
 }
 
 /// The host's end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Sender {
-    most: Most,
+    /// Most bytes that are kept from one answer to the next, on each side.
+    most: usize,
+    /// What the dictionary takes, and the part of it that is kept.
+    held: usize,
+    kept_bytes: usize,
     /// What the watcher has, once it has the answer that is being made.
     has: Known,
+    /// What of it is kept after this answer.
+    kept: Known,
     texts: FxHashMap<Arc<str>, u32>,
     frames: FxHashMap<Arc<Frame>, u32>,
     sites: FxHashMap<SiteId, u32>,
@@ -91,17 +95,34 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    /// An empty dictionary with other bounds.
+    /// An empty dictionary with so many bytes on each side.
+    pub(crate) fn within(most: u64) -> Self {
+        Self {
+            most: usize::try_from(most).unwrap_or(usize::MAX),
+            held: 0,
+            kept_bytes: 0,
+            has: Known::default(),
+            kept: Known::default(),
+            texts: FxHashMap::default(),
+            frames: FxHashMap::default(),
+            sites: FxHashMap::default(),
+            additions: Additions::default(),
+            used: 0,
+            begins_anew: false,
+        }
+    }
+
     #[cfg(test)]
-    pub(crate) fn bounded(most: Most) -> Self {
-        Self { most, ..Self::default() }
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     /// Begins an answer for a watcher that has so much.
     pub(crate) fn begin(&mut self, known: Known) {
         if known != self.has || self.begins_anew || known.epoch == 0 {
             let epoch = self.has.epoch.max(known.epoch).wrapping_add(1).max(1);
-            *self = Self { most: self.most, has: Known { epoch, ..Known::default() }, ..Self::default() };
+            let has = Known { epoch, ..Known::default() };
+            *self = Self { has, kept: has, ..Self::within(self.most as u64) };
         }
         self.additions = Additions { to: self.has, ..Additions::default() };
         self.used = 0;
@@ -123,11 +144,16 @@ impl Sender {
                 self.sites.insert(site.id(), number);
                 self.additions.sites.push(said);
                 self.has.sites += 1;
+                self.held += SITE_BYTES + STEP_BYTES * site.frames().len();
+                // Once there was no room, nothing more is kept: what comes later builds on what came before.
+                if self.held <= self.most && self.has.fits() && self.kept.sites == number {
+                    (self.kept, self.kept_bytes) = (self.has, self.held);
+                }
                 number
             }
         };
         // A site that is named twice in an answer counts twice, and is rare.
-        self.used = self.used.saturating_add(u32::from(number < self.most.sites));
+        self.used = self.used.saturating_add(u32::from(number < self.kept.sites));
         number
     }
 
@@ -145,6 +171,7 @@ impl Sender {
         self.frames.insert(Arc::clone(frame), number);
         self.additions.frames.push(said);
         self.has.frames += 1;
+        self.held += FRAME_BYTES;
         number
     }
 
@@ -156,30 +183,37 @@ impl Sender {
         self.texts.insert(Arc::clone(text), number);
         self.additions.texts.push(Arc::clone(text));
         self.has.texts += 1;
+        self.held += TEXT_BYTES + text.len();
         number
     }
 
     /// What goes with the answer.
     pub(crate) fn end(&mut self) -> Additions {
-        let Most { texts, frames, sites } = self.most;
-        let kept = Known {
-            epoch: self.has.epoch,
-            texts: self.has.texts.min(texts),
-            frames: self.has.frames.min(frames),
-            sites: self.has.sites.min(sites),
-        };
+        let kept = self.kept;
         if kept != self.has {
             self.begins_anew = self.used < kept.sites / 2;
-            self.texts.retain(|_, number| *number < texts);
-            self.frames.retain(|_, number| *number < frames);
-            self.sites.retain(|_, number| *number < sites);
+            self.texts.retain(|_, number| *number < kept.texts);
+            self.frames.retain(|_, number| *number < kept.frames);
+            self.sites.retain(|_, number| *number < kept.sites);
             self.texts.shrink_to_fit();
             self.frames.shrink_to_fit();
             self.sites.shrink_to_fit();
+            self.held = self.kept_bytes;
         }
         self.has = kept;
         self.additions.kept = kept;
         std::mem::take(&mut self.additions)
+    }
+}
+
+impl Known {
+    #[cfg(test)]
+    pub(crate) fn sites(self) -> u32 {
+        self.sites
+    }
+
+    fn fits(self) -> bool {
+        self.texts.max(self.frames).max(self.sites) <= MOST_ENTRIES
     }
 }
 
@@ -229,8 +263,7 @@ impl Receiver {
             }
             *self = Self { epoch: to.epoch, ..Self::default() };
         }
-        let most = Most::default();
-        if kept.texts > most.texts || kept.frames > most.frames || kept.sites > most.sites {
+        if !kept.fits() {
             return Err(CodecError::Dictionary);
         }
         self.kept = kept;

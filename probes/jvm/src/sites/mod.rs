@@ -61,7 +61,7 @@ pub struct SitesOptions {
     /// Call paths that are kept.
     pub max_paths: u32,
     /// What call paths may take, in one half, and the methods and lines that they are told by, in the other. A path of 40
-    /// frames takes about 750 bytes, a method 350: room for some 2,000 paths and 4,000 methods. With more, what holds
+    /// frames takes about 750 bytes, a method 350: room for some 1,400 paths and 3,000 methods. With more, what holds
     /// nothing makes room, and then further paths are counted as one.
     pub max_bytes: u64,
 }
@@ -78,7 +78,7 @@ impl Default for SitesOptions {
             max_frames: 48,
             max_samples: 20_000,
             max_paths: 20_000,
-            max_bytes: 3 << 20,
+            max_bytes: 2 << 20,
         }
     }
 }

@@ -35,6 +35,11 @@ impl Names {
         self.until = Some(Instant::now() + AT_A_READING);
     }
 
+    /// Forgets the names: frames have those that are in use.
+    pub(super) fn forget(&mut self) {
+        self.by_address = HashMap::new();
+    }
+
     /// The name of the exported function that `address` lies in; `None` also when it would take too long to ask.
     pub(super) fn exported(&mut self, address: usize) -> Option<Arc<str>> {
         if self.until.is_none_or(|until| Instant::now() > until) {

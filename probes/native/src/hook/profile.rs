@@ -22,8 +22,9 @@ const _: () = assert!(SURVIVAL_READINGS == leakline_core::SURVIVAL_TICKS, "core 
 const UNKNOWN: &str = "<unknown>";
 /// And for paths that there was no room for.
 const TOO_MANY: &str = "<more call paths than leakline keeps>";
-/// Frames whose words are kept; with more, all are forgotten, and those that are needed are told again.
-const MOST_FRAMES: usize = 65_536;
+/// Frames whose words are kept, of addresses and of runtimes each; with more, those that no site has are forgotten. Some 200
+/// bytes each.
+const MOST_FRAMES: usize = 4096;
 /// Numbers of a runtime's frames that are asked for at once.
 const TOLD_AT_ONCE: usize = 4096;
 
@@ -96,7 +97,7 @@ impl Reader {
         self.number = self.number.saturating_add(1);
         let copied = table.copy(self.number)?;
         self.epoch = copied.epoch;
-        if self.objects.look(table) || self.frames.len().max(self.told.len()) > MOST_FRAMES {
+        if self.objects.look(table) {
             self.frames.clear();
             self.told.clear();
         }
@@ -152,6 +153,7 @@ impl Reader {
         for (known, _) in all.filter(|(_, path)| path.sums.samples == 0) {
             *known = KnownSite::default();
         }
+        self.forget_frames();
         let is_new = |(place, path): &(usize, &ReadPath)| {
             let known = self.sites.get(*place);
             path.sums.samples > 0 && known.is_none_or(|known| known.turn != path.turn || !known.is_whole)
@@ -171,6 +173,17 @@ impl Reader {
             }
         }
         untold
+    }
+
+    /// Forgets the words of frames that no site has any more, where there are too many.
+    fn forget_frames(&mut self) {
+        if self.frames.len().max(self.told.len()) > MOST_FRAMES {
+            self.frames.retain(|_, frame| Arc::strong_count(frame) > 1);
+            self.told.retain(|_, frame| Arc::strong_count(frame) > 1);
+            self.frames.shrink_to(MOST_FRAMES);
+            self.told.shrink_to(MOST_FRAMES);
+            self.names.forget();
+        }
     }
 
     /// Tells who reads the memory map which mappings are the program's own. Those of runtimes it tells apart itself.
