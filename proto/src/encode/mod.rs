@@ -159,7 +159,7 @@ impl Encoder {
     }
 
     /// The entry that says why nothing follows. Should something follow all the same, it takes this one's place: the number
-    /// is given again, and the next record begins an epoch. `reason` is cut at [`MAX_CUT_REASON_BYTES`].
+    /// is given again, and the next record begins an epoch. `reason` is cut at 160 bytes.
     pub fn cut(&mut self, at: Timestamp, reason: &str) -> v1::Entry {
         let number = self.next;
         let reason = cut_to(reason, MAX_CUT_REASON_BYTES).into_owned();
