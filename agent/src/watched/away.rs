@@ -37,6 +37,8 @@ pub(super) struct Away(Mutex<State>);
 #[derive(Default)]
 struct State {
     thread: Option<libc::pthread_t>,
+    /// As the kernel knows it; 0: it has not begun.
+    number: libc::pid_t,
     left: Option<Worker>,
     /// It is to stay after all: it was too busy to go.
     stays: bool,
@@ -57,6 +59,7 @@ impl Away {
 
     fn serve(&self, mailbox: &Mailbox, mut worker: Worker) {
         threads::become_ours(c"leakline-python");
+        self.lock().number = threads::current();
         while worker.run(mailbox) {
             let mut state = self.lock();
             if mailbox.is_stopped() {
@@ -72,7 +75,7 @@ impl Away {
     /// Before a fork, on the thread that forks: if it has nothing to do.
     fn go(&self, mailbox: &Mailbox) {
         let Some(thread) = self.thread_to_go().filter(|_| mailbox.pause()) else { return };
-        self.join(thread, GOES_WITHIN);
+        self.join(thread, Instant::now() + GOES_WITHIN);
     }
 
     /// As [`go`](Self::go), when it is done with what it does. On a thread without the GIL.
@@ -86,7 +89,7 @@ impl Away {
             }
             std::thread::sleep(BETWEEN_LOOKS);
         }
-        self.join(thread, until.saturating_duration_since(Instant::now()));
+        self.join(thread, until);
     }
 
     fn thread_to_go(&self) -> Option<libc::pthread_t> {
@@ -95,7 +98,8 @@ impl Away {
         state.thread
     }
 
-    fn join(&self, thread: libc::pthread_t, within: Duration) {
+    fn join(&self, thread: libc::pthread_t, ends: Instant) {
+        let within = ends.saturating_duration_since(Instant::now());
         let mut until = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the place is ours to write.
         unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut until) };
@@ -104,7 +108,15 @@ impl Away {
         until.tv_nsec = (nanos % 1_000_000_000) as _;
         // SAFETY: it is the lane's thread, which was not waited for.
         if unsafe { pthread_timedjoin_np(thread, std::ptr::null_mut(), &raw const until) } == 0 {
-            self.lock().thread = None;
+            let number = {
+                let mut state = self.lock();
+                state.thread = None;
+                std::mem::take(&mut state.number)
+            };
+            // Joined is what has left its stack; the kernel counts it for some more microseconds.
+            while exists(number) && Instant::now() < ends {
+                std::thread::sleep(BETWEEN_LOOKS);
+            }
         }
     }
 
@@ -131,6 +143,12 @@ impl Away {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether this process has such a thread.
+fn exists(thread: libc::pid_t) -> bool {
+    // SAFETY: no signal is sent; a number of no thread is refused.
+    thread > 0 && unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, 0) } == 0
 }
 
 /// Has the thread go away around forks. Called on a thread of the host's or of ours, once.

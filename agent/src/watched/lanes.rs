@@ -56,7 +56,11 @@ pub(crate) fn prepare(lanes: &'static Lanes, config: &Config) {
     };
     // A second call changes nothing.
     HOST.set(host).ok();
-    leakline_python::early::on_start(|| start(Lane::Python));
+    leakline_python::early::on_start(|| {
+        start(Lane::Python);
+        // The lane may have been started before, when the interpreter was not there yet.
+        leakline_python::forks::has_started();
+    });
 }
 
 /// Whether a call of [`start`] would do anything: some loads.

@@ -92,10 +92,17 @@ api! {
     clear_error = c"PyErr_Clear": unsafe extern "C" fn();
 }
 
-/// Has `before` done before each fork of Python's own from now on: at once on a thread that has the GIL, or soon. To be
-/// called when the interpreter runs, once; from CPython 3.12 on.
+/// Has `before` done before each fork of Python's own from now on: at once on a thread that has the GIL, or soon. From CPython
+/// 3.12 on. An interpreter that has not begun is to be seen by [`has_started`] when it has.
 pub fn before_forks(before: Before) {
-    if BEFORE.set(before).is_err() {
+    if BEFORE.set(before).is_ok() {
+        has_started();
+    }
+}
+
+/// The interpreter runs. Registers what [`before_forks`] was given, if it was.
+pub fn has_started() {
+    if BEFORE.get().is_none() {
         return;
     }
     let Some(api) = API.get_or_init(Api::find) else { return };

@@ -30,7 +30,7 @@ int main(int argc, char **argv) {
     case 'k': kill(getpid(), SIGKILL);
     case 'a': abort();
     case 'p': pthread_exit(0);
-    case 'x': execl("/bin/sh", "sh", "-c", "sleep 0.6; exit 6", (char *)0);
+    case 'x': execv("/bin/sh", (char *[]){"sh", "-c", "sleep 0.6; exit 6", 0});
     }
     return 2;
 }
