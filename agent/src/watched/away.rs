@@ -147,8 +147,9 @@ impl Away {
 
 /// Whether this process has such a thread.
 fn exists(thread: libc::pid_t) -> bool {
+    let process = std::process::id();
     // SAFETY: no signal is sent; a number of no thread is refused.
-    thread > 0 && unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, 0) } == 0
+    thread > 0 && unsafe { libc::syscall(libc::SYS_tgkill, process, thread, 0) } == 0
 }
 
 /// Has the thread go away around forks. Called on a thread of the host's or of ours, once.
