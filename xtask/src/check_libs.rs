@@ -34,7 +34,7 @@ const RULES: &[Rules] = &[
         no_need: &["libpython", "libjvm"],
         no_import: RUNTIMES,
         stable_abi: false,
-        exports: Some(MALLOC),
+        exports: Some(IN_FRONT),
     },
     Rules {
         file: "lib/leakline/libleakline_jni.so",
@@ -73,12 +73,22 @@ const STABLE: &[&str] = &[
 const RUNTIMES: &[&str] = &["Py", "_Py", "JNI_", "JVM_"];
 
 /// Beginnings of what a library of ours may export.
-const OURS: &[&str] = &["leakline_"];
+const OURS: &[&str] = &["leakline_", "__start_leakline_", "__stop_leakline_"];
 
-/// And what the agent's library exports in order to take its place.
-const MALLOC: &[&str] = &[
+/// And what the agent's library exports in order to stand in front of it: malloc and mappings, the ways to end and to become
+/// another program, and the moments at which a runtime shows up.
+const IN_FRONT: &[&str] = &[
+    "_Exit",
+    "__libc_start_main",
+    "_exit",
     "aligned_alloc",
     "calloc",
+    "dlclose",
+    "execv",
+    "execve",
+    "execvp",
+    "execvpe",
+    "exit",
     "free",
     "malloc",
     "memalign",
@@ -87,7 +97,13 @@ const MALLOC: &[&str] = &[
     "mremap",
     "munmap",
     "posix_memalign",
+    "posix_spawn",
+    "posix_spawnp",
+    "prctl",
+    "pthread_create",
+    "pthread_key_create",
     "pvalloc",
+    "quick_exit",
     "realloc",
     "reallocarray",
     "valloc",
