@@ -216,6 +216,13 @@ unsafe extern "C" fn come_back(_: *mut c_void) -> c_int {
     0
 }
 
+/// Bionic has none, and an app has no watcher for whom a thread would have to go.
+#[cfg(not(target_env = "gnu"))]
+unsafe fn pthread_timedjoin_np(_: libc::pthread_t, _: *mut *mut c_void, _: *const libc::timespec) -> c_int {
+    libc::ETIMEDOUT
+}
+
+#[cfg(target_env = "gnu")]
 unsafe extern "C" {
     /// glibc's.
     fn pthread_timedjoin_np(

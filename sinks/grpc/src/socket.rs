@@ -197,13 +197,15 @@ impl Identity {
     /// The socket's cookie, which the kernel gives to one socket since boot.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn of(socket: &TcpStream) -> io::Result<Self> {
+        /// As in asm-generic/socket.h; the crate libc lacks it for Android.
+        const SO_COOKIE: libc::c_int = 57;
         let mut cookie = 0_u64;
         let mut bytes = size_of::<u64>() as libc::socklen_t;
         let into = (&raw mut cookie).cast();
-        let asked = libc::SO_COOKIE;
         // SAFETY: the kernel writes at most `bytes` bytes to `cookie`.
-        let failed =
-            unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, asked, into, &raw mut bytes) };
+        let failed = unsafe {
+            libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_COOKIE, into, &raw mut bytes)
+        };
         if failed == 0 { Ok(Self(cookie)) } else { Err(io::Error::last_os_error()) }
     }
 

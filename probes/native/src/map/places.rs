@@ -166,7 +166,10 @@ const MOST_HEADERS: usize = 64;
 /// in that mapping. Nothing where it is no object of 64 bits.
 fn zeroed_data_of(memory: &Memory, start: u64) -> Vec<(u64, u64)> {
     const MAGIC: &[u8] = b"\x7fELF\x02\x01";
-    let mut header = [0; size_of::<libc::Elf64_Ehdr>()];
+    // As the format has it; the crate libc lacks the first for Android.
+    const FILE_HEADER: usize = 64;
+    const PROGRAM_HEADER: usize = 56;
+    let mut header = [0; FILE_HEADER];
     if memory.read(start, &mut header) != header.len() || !header.starts_with(MAGIC) {
         return Vec::new();
     }
@@ -174,11 +177,11 @@ fn zeroed_data_of(memory: &Memory, start: u64) -> Vec<(u64, u64)> {
         return Vec::new();
     };
     let count = usize::try_from(count).unwrap_or(0).min(MOST_HEADERS);
-    let mut headers = vec![0; count * size_of::<libc::Elf64_Phdr>()];
+    let mut headers = vec![0; count * PROGRAM_HEADER];
     if memory.read(start.wrapping_add(offset), &mut headers) != headers.len() {
         return Vec::new();
     }
-    let loaded = headers.chunks_exact(size_of::<libc::Elf64_Phdr>()).filter_map(|header| {
+    let loaded = headers.chunks_exact(PROGRAM_HEADER).filter_map(|header| {
         let is_loaded = number_at(header, 0, 4)? == u64::from(libc::PT_LOAD);
         let [at_address, in_file, in_memory] =
             [number_at(header, 16, 8)?, number_at(header, 32, 8)?, number_at(header, 40, 8)?];
