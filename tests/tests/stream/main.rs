@@ -126,6 +126,8 @@ fn options(address: &str) -> GrpcOptions {
         collector: address.to_owned(),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(50),
+        // Some profiles here are larger than what an encoder may hold by itself.
+        max_encoder_bytes: 64 << 20,
         ..GrpcOptions::default()
     }
 }
