@@ -26,6 +26,8 @@ import pytest
 ROUNDS_FILE = "PYTEST_LEAKLINE_ROUNDS"
 #: A round's memory is small: finer than the usual samples, readings more often.
 OPTIONS = ["--quiet", "--interval", "100ms", "--python-sample", "2KiB", "--native-sample", "8KiB"]
+#: So fine, the modules that pytest imports alone fill leakline's usual bounds with call paths.
+ROOM = {"LEAKLINE_OWN_MAX_BYTES": "128MiB"}
 #: Caches fill and modules are imported in the first rounds, before anything is recorded as growth.
 WARM_UP = 5
 #: The rest that no layer explains (pages that malloc keeps, mappings) is not judged: over seconds it is noise.
@@ -132,7 +134,7 @@ def run_rounds(program, recording, counted, item):
     ended = subprocess.run(
         command,
         cwd=item.config.rootpath,
-        env={**os.environ, ROUNDS_FILE: str(counted)},
+        env={**ROOM, **os.environ, ROUNDS_FILE: str(counted)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         timeout=item.settings.seconds + SLACK_SECONDS,
