@@ -16,6 +16,7 @@ mod gradle;
 mod hosts;
 mod java_library;
 mod layers;
+mod left_behind;
 mod maven;
 mod process;
 pub mod proto;
