@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::time::Duration;
 
 use leakline_bridge::BridgeProbe;
@@ -31,6 +31,9 @@ use crate::{own, running};
 /// The JVM that loaded leakline, where one did; null: it is looked for.
 static GIVEN_VM: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
 
+/// An interpreter of this process has begun to end.
+static PYTHON_CLOSED: AtomicBool = AtomicBool::new(false);
+
 /// Has the JVM probe read this JVM from the next start on, instead of looking for one: Android lets an app be handed its
 /// JVM, but not look for it.
 ///
@@ -53,12 +56,19 @@ pub fn java_agent(outcome: Result<(), &str>) {
 /// Has the last snapshot of a runtime taken before its end.
 pub(crate) fn before_runtimes_end(config: &Config) {
     if config.jvm {
-        leakline_jvm::set_on_closing(Box::new(running::runtime_is_closing));
+        leakline_jvm::set_on_closing(Box::new(|host_ends_with_it| {
+            // A Python in this JVM that has ended had its snapshot. What the program lets go of on its way out since then
+            // would hide what it held.
+            if !PYTHON_CLOSED.load(Ordering::Acquire) {
+                running::runtime_is_closing(host_ends_with_it);
+            }
+        }));
     }
     if config.python_mode != PythonMode::Off {
         // A Python that was there before the host's `main` is the host's main matter: its end is the host's end.
         leakline_python::set_on_closing(Box::new(|| {
-            running::runtime_is_closing(leakline_python::early::attached())
+            PYTHON_CLOSED.store(true, Ordering::Release);
+            running::runtime_is_closing(leakline_python::early::attached());
         }));
     }
 }

@@ -98,7 +98,7 @@ impl Remote {
 
     /// A job without a dictionary.
     fn say(&self, mailbox: &Mailbox, job: Job, timeout: Duration) -> Result<Said, ProbeError> {
-        let answer = self.ask(mailbox, &mut Receiver::default(), job, timeout)?;
+        let answer = self.ask(mailbox, &mut Receiver::default(), false, job, timeout)?;
         Ok(answer.result?)
     }
 
@@ -106,10 +106,13 @@ impl Remote {
         &self,
         mailbox: &Mailbox,
         receiver: &mut Receiver,
+        waited_for: bool,
         job: Job,
         timeout: Duration,
     ) -> Result<Answer, ProbeError> {
-        let at_once = matches!(job, Job::Probe { job: ProbeJob::Gauges(_), .. });
+        // Only who is waited for looks without sleeping: the others would take the processors from those who read, and
+        // when they hear of a reading that was taken is of no account.
+        let at_once = waited_for && matches!(job, Job::Probe { job: ProbeJob::Gauges(_), .. });
         let regions = *self.regions.lock().unwrap_or_else(PoisonError::into_inner);
         let question = encode(&Question { known: receiver.known(), regions, job }).map_err(damaged)?;
         let answer =
@@ -167,7 +170,8 @@ impl RemoteProbe {
         };
         let job = Job::Probe { custom: self.lane == Lane::Custom, job };
         let remote = Arc::clone(&self.remote);
-        let answer = remote.ask(mailbox, &mut self.receiver, job, timeout)?;
+        let waited_for = self.reads_first();
+        let answer = remote.ask(mailbox, &mut self.receiver, waited_for, job, timeout)?;
         if is_own {
             self.cpu = self.cpu.max(answer.cpu.min(MOST_CPU));
         }
