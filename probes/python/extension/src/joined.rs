@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use leakline_probing::joined::RawFrame as JoinedFrame;
-use leakline_probing::sampler::lock::Lock;
 use leakline_python::kept::numbered::Codes;
 use leakline_python::wire::{Answer, ToldFrame};
 
 use crate::frames::{Layout, RawFrame, this_thread_state};
+use crate::guarded::Guarded;
 use crate::hook;
 
 /// What the code objects may take until somebody says: a program has some thousands, at 300 bytes each.
@@ -34,8 +34,14 @@ const _: () = assert!(IS_SAME || cfg!(not(target_pointer_width = "64")));
 const _: () = assert!(align_of::<RawFrame>() <= align_of::<JoinedFrame>());
 
 /// The code objects of frames that were kept. Not taken around forks: a child's hooks rest.
-static CODES: Lock<Codes> = Lock::new(Codes::new());
+static CODES: Guarded<Codes> = Guarded::new(Codes::new());
 static MOST_BYTES: AtomicUsize = AtomicUsize::new(DEFAULT_BYTES);
+
+/// See [`Guarded::assert_not_held`].
+#[inline(always)]
+pub(crate) fn assert_not_held() {
+    CODES.assert_not_held();
+}
 
 /// What the code objects may take from now on.
 pub(crate) fn keep_within(bytes: usize) {

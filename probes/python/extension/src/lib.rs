@@ -10,6 +10,7 @@ mod census;
 mod fork;
 mod frames;
 mod gate;
+mod guarded;
 mod hook;
 mod host;
 mod joined;

@@ -7,6 +7,8 @@ part = ctypes.PyDLL(os.environ["LEAKLINE_PYTHON_LIBRARY"])
 tell = part.leakline_cpython_frames
 tell.restype = ctypes.py_object
 tell.argtypes = [ctypes.c_bool, ctypes.c_size_t, ctypes.c_uint32]
+# From 3.12 on frames are never asked for inside the hook.
+WAYS = (False, True) if sys.version_info < (3, 12) else (False,)
 checked = 0
 
 
@@ -23,7 +25,7 @@ def said(frame, depth):
 
 def probe(*_):
     global checked
-    for by_api in (False, True):
+    for by_api in WAYS:
         for depth in (0, 1, 7, 64, 2000):
             # On one line: it is part of the path.
             told = tell(by_api, depth, 0); lines, more = said(sys._getframe(), depth)
@@ -31,9 +33,6 @@ def probe(*_):
             told = told.split("\n")[:-1]
             assert (told[-1:] == ["..."]) == more, (told[-3:], more)
             found = [tuple(line.split("\t")) for line in told if line != "..."]
-            if by_api:
-                # The fallback leaves names that are not text to be unknown.
-                lines = [(name, "<unknown>" if "\ufffd" in file else file, line) for name, file, line in lines]
             assert found == lines, (by_api, found, lines)
             checked += 1
     return 0
@@ -141,11 +140,13 @@ if "time" in sys.argv[1:]:
 else:
     everything()
     traced()
+    if len(WAYS) == 1:
+        assert tell(True, 9, 0) == "!from 3.12 on frames cannot be asked for while memory is allocated"
     # A thread's path begins in the thread.
     threads = [threading.Thread(target=everything) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert checked > 500, checked
+    assert checked > 250 * len(WAYS), checked
     print("ok")
