@@ -150,7 +150,8 @@ impl Layout {
     }
 }
 
-fn version(py: Python<'_>) -> Version {
+/// This interpreter's exact version.
+pub(crate) fn version(py: Python<'_>) -> Version {
     let version = py.version_info();
     Version { major: version.major, minor: version.minor, patch: version.patch }
 }
