@@ -19,7 +19,9 @@ pub(super) struct Memory(File);
 impl Memory {
     pub(super) fn open() -> Result<Self, String> {
         let path = "/proc/self/mem";
-        File::open(path).map(Self).map_err(|error| format!("this process's memory cannot be read: {error}: {path}"))
+        File::open(path)
+            .map(Self)
+            .map_err(|error| format!("this process's memory cannot be read: {error}: {path}"))
     }
 
     fn word(&self, address: usize, offset: u32) -> Option<usize> {

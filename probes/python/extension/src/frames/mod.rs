@@ -144,7 +144,8 @@ impl Layout {
     ///
     /// `code` was just found by [`Layout::walk`] on this thread and its frame still runs, with the GIL held since.
     pub(crate) unsafe fn code(&self, code: usize) -> CodeInfo {
-        let (How::FrameObjects(_, fields) | How::InterpreterFrames(_, fields) | How::Api(_, fields)) = &self.0;
+        let (How::FrameObjects(_, fields) | How::InterpreterFrames(_, fields) | How::Api(_, fields)) =
+            &self.0;
         // SAFETY: the caller's promise, and the layout was checked when it was found.
         unsafe { fields.copy(code) }
     }

@@ -22,11 +22,11 @@ impl Shape {
     pub(super) fn candidates(py: Python<'_>, version: Version) -> Result<Vec<Self>, String> {
         let Version { major, minor, .. } = version;
         let known = frames(version);
-        let is_preview =
-            py.version_info().suffix.is_some_and(|suffix| suffix.starts_with(['a', 'b']));
+        let is_preview = py.version_info().suffix.is_some_and(|suffix| suffix.starts_with(['a', 'b']));
         let is_guess = known.is_none() || is_preview;
         if let Some(table) = Table::find(py) {
-            let shape = |how: &Published| Some(Self { frames: Frames::Interpreter(table.frames(*how)?), is_guess });
+            let shape =
+                |how: &Published| Some(Self { frames: Frames::Interpreter(table.frames(*how)?), is_guess });
             let found: Vec<Self> = published(version).iter().filter_map(shape).collect();
             if !found.is_empty() {
                 return Ok(found);

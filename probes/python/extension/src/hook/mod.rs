@@ -242,7 +242,8 @@ fn install(py: Python<'_>) -> Result<Option<String>, String> {
         let layout = match Layout::find(py) {
             Ok(layout) => layout,
             Err(why) => {
-                let layout = Layout::by_api(py).map_err(|no_api| format!("{why}; {no_api}"))?;
+                let layout = Layout::by_api(py)
+                    .map_err(|no_api| format!("{why}; {no_api}; native ones lack Python's frames, too"))?;
                 DEGRADED.get_or_init(|| {
                     format!(
                         "call paths are read through Python's API, which costs more, and native ones lack Python's \
