@@ -66,6 +66,10 @@ pub struct InterpreterFrames {
 /// Owners from this on mark an entry from C: such a frame has no code, or code that is no function's.
 pub const FIRST_ENTRY_MARK: u8 = 3;
 
+/// In a code object from 3.11 on: from the index of the first instruction that a tracer is told of to the code, which is
+/// where its fixed part ends.
+pub const FROM_FIRST_TRACEABLE: u32 = 16;
+
 /// Where a version keeps its frames.
 pub fn frames(version: Version) -> Option<Frames> {
     let objects = |last_instruction, unit| {
@@ -104,8 +108,6 @@ impl Published {
     pub const VERSION: u32 = 8;
     /// Whether that is without a GIL.
     pub const FREE_THREADED: u32 = 16;
-    /// As far as any of them reaches.
-    pub const SIZE: usize = 456;
 
     /// Of the innermost frame in a thread state.
     pub const fn innermost(self) -> u32 {

@@ -27,6 +27,7 @@
 #define AT(type, field) offsetof(type, field)
 
 int main(void) {
+    SAY("version", PY_VERSION_HEX >> 8);
 #if PY_VERSION_HEX < 0x030B0000
     SAY("frame.innermost", AT(PyThreadState, frame));
     SAY("frame.back", AT(PyFrameObject, f_back));
@@ -50,8 +51,7 @@ int main(void) {
         3
 #endif
     );
-    SAY("code.first_traceable", AT(PyCodeObject, _co_firsttraceable));
-    SAY("code.start", AT(PyCodeObject, co_code_adaptive));
+    SAY("code.from_first_traceable", AT(PyCodeObject, co_code_adaptive) - AT(PyCodeObject, _co_firsttraceable));
 #endif
 #if PY_VERSION_HEX >= 0x030E0000
     SAY("frame.code", AT(_PyInterpreterFrame, f_executable));
