@@ -113,6 +113,11 @@ pub(crate) fn read(py: Python<'_>, text: &mut [u8]) -> Result<Option<ArenaBytes>
     Ok(counted)
 }
 
+/// Whether arenas of other interpreters may be missing in what [`read`] counts: from 3.12 on they can have their own.
+pub(crate) fn may_be_more(py: Python<'_>) -> bool {
+    Calls::find().is_some_and(|calls| !calls.is_alone(py))
+}
+
 impl Calls {
     fn find() -> Option<&'static Self> {
         static FOUND: OnceLock<Option<Calls>> = OnceLock::new();

@@ -25,7 +25,10 @@ for id in ids:
     assert gauges["python.gc_collections"] >= before["python.gc_collections"]
     if traces:
         assert gauges["python.traced_bytes"] > before["python.traced_bytes"]
-    assert driver.details(False)["gauges"].get("python.arena_bytes", 0) > 1 << 18, "arenas are counted beside others"
+    found = driver.details(False)
+    assert found["gauges"].get("python.arena_bytes", 0) > 1 << 18, "arenas are counted beside others"
+    told = any("a subinterpreter's own arenas" in note for note in found["notes"])
+    assert told == (sys.version_info >= (3, 12)), found["notes"]
     if mode != "gauges":
         assert driver.right(driver.details())["total"][0] > 90_000
 for id in ids:
