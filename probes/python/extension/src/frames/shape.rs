@@ -12,7 +12,7 @@ use crate::host;
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub(super) frames: Frames,
-    /// Whether nobody has seen this version: what it says may be read in the wrong places, so every address is tried
+    /// Whether nobody has seen this version, or it contradicts what is known of it: what it says may be read in the wrong places, so every address is tried
     /// before it is followed.
     pub(super) is_guess: bool,
 }
@@ -23,10 +23,11 @@ impl Shape {
         let Version { major, minor, .. } = version;
         let known = frames(version);
         let is_preview = py.version_info().suffix.is_some_and(|suffix| suffix.starts_with(['a', 'b']));
-        let is_guess = known.is_none() || is_preview;
         if let Some(table) = Table::find(py) {
-            let shape =
-                |how: &Published| Some(Self { frames: Frames::Interpreter(table.frames(*how)?), is_guess });
+            let shape = |how: &Published| {
+                let frames = Frames::Interpreter(table.frames(*how)?);
+                Some(Self { frames, is_guess: is_preview || known != Some(frames) })
+            };
             let found: Vec<Self> = published(version).iter().filter_map(shape).collect();
             if !found.is_empty() {
                 return Ok(found);
