@@ -16,7 +16,7 @@ use leakline_probing::joined::RawFrame as JoinedFrame;
 use leakline_python::kept::numbered::Codes;
 use leakline_python::wire::{Answer, ToldFrame};
 
-use crate::frames::{Layout, RawFrame, this_thread_state};
+use crate::frames::{Layout, RawFrame, loops, this_thread_state};
 use crate::guarded::Guarded;
 use crate::hook;
 
@@ -102,6 +102,22 @@ pub(crate) unsafe extern "C" fn keep(frames: *const JoinedFrame, count: usize, n
                 | u64::from(frame.instruction);
         }
     });
+}
+
+/// See [`leakline_python::wire::Table::loops`].
+///
+/// # Safety
+///
+/// `into` has room for `most` ranges.
+pub(crate) unsafe extern "C" fn loops(into: *mut [usize; 2], most: usize) -> usize {
+    let found = loops::found();
+    for (index, (start, end)) in found.iter().take(most).enumerate() {
+        // SAFETY: the caller's promise.
+        let place = unsafe { into.add(index) };
+        // SAFETY: as above.
+        unsafe { place.write([*start, *end]) };
+    }
+    found.len().min(most)
 }
 
 /// See [`leakline_python::wire::Table::tell`].

@@ -56,6 +56,7 @@ static TABLE: Table = Table {
     walk: joined::walk,
     keep: joined::keep,
     tell: joined::tell,
+    loops: joined::loops,
 };
 
 /// The door: see [`leakline_python::wire::Entry`].

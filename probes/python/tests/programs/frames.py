@@ -128,6 +128,26 @@ def traced_line(*_):
     return traced_line
 
 
+def loop_is_found():
+    """The self-test has found the machine code that runs all this: a large function in the program or libpython."""
+    loops = part.leakline_cpython_loops
+    loops.restype = ctypes.py_object
+    parts = [[int(word, 16) for word in line.split()] for line in loops().split("\n") if line]
+    with open("/proc/self/maps") as maps:
+        mapped = [line.split() for line in maps if " r-xp " in line]
+    homes = set()
+    for start, end in parts:
+        for area, *_, name in mapped:
+            first, last = (int(word, 16) for word in area.split("-"))
+            if first <= start < end <= last:
+                homes.add(os.path.basename(name))
+    if sys.version_info < (3, 11):
+        assert not parts, parts
+    else:
+        assert 1 <= len(parts) <= 3 and sum(end - start for start, end in parts) > 8_000, parts
+        assert homes and all("python" in home for home in homes), homes
+
+
 def timed():
     def nest(left):
         return nest(left - 1) if left else min(float(tell(False, 64, 1_000_000)) for _ in range(7))
@@ -140,6 +160,7 @@ if "time" in sys.argv[1:]:
 else:
     everything()
     traced()
+    loop_is_found()
     if len(WAYS) == 1:
         assert tell(True, 9, 0) == "!from 3.12 on frames cannot be asked for while memory is allocated"
     # A thread's path begins in the thread.

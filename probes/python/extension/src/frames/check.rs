@@ -95,6 +95,8 @@ fn compare(py: Python<'_>, layout: Layout, memory: Option<&Memory>) -> Result<us
     if more != said.is_some() || found < 2 {
         return Err(wrong("their number", at));
     }
+    // SAFETY: the walk was right, so its layout is this interpreter's.
+    unsafe { layout.learn_loops(thread_state) };
     Ok(found)
 }
 

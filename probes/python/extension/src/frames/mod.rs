@@ -9,6 +9,7 @@ mod api;
 mod careful;
 mod check;
 mod code;
+pub(crate) mod loops;
 mod shape;
 mod strings;
 mod trial;
@@ -134,6 +135,18 @@ impl Layout {
         match &self.0 {
             How::InterpreterFrames(frames, _) => memory.is_chain(frames, thread_state as usize),
             How::FrameObjects(..) | How::Api(..) => true,
+        }
+    }
+
+    /// Finds out where the interpreter's loop is, while it runs below.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Layout::walk`].
+    unsafe fn learn_loops(&self, thread_state: *const c_void) {
+        if let How::InterpreterFrames(frames, _) = &self.0 {
+            // SAFETY: the caller's promise.
+            unsafe { loops::learn(frames, thread_state as usize) };
         }
     }
 

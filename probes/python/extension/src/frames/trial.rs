@@ -50,6 +50,20 @@ pub(crate) unsafe extern "C" fn leakline_cpython_frames_of(minor: u8, patch: u8)
     PyString::new(py, &text.unwrap_or_else(|_| "!panicked".to_owned())).into_ptr()
 }
 
+/// Where the parts of the interpreter's loop are that the self-test found, a line for each, in hexadecimal digits.
+///
+/// # Safety
+///
+/// For a thread that holds the GIL.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn leakline_cpython_loops() -> *mut ffi::PyObject {
+    // SAFETY: the caller promises it.
+    let py = unsafe { Python::assume_attached() };
+    let lines: Vec<String> =
+        super::loops::found().iter().map(|(start, end)| format!("{start:x} {end:x}")).collect();
+    PyString::new(py, &lines.join("\n")).into_ptr()
+}
+
 fn text(py: Python<'_>, by_api: bool, depth: usize, rounds: u32) -> String {
     match if by_api { Layout::by_api(py) } else { Layout::find(py) } {
         Ok(layout) if rounds > 0 => time(layout, depth, rounds),
