@@ -50,8 +50,11 @@ pub fn java_agent(outcome: Result<(), &str>) {
     }
 }
 
-/// Has the last snapshot of Python taken before its end.
-pub(crate) fn before_python_ends(config: &Config) {
+/// Has the last snapshot of a runtime taken before its end.
+pub(crate) fn before_runtimes_end(config: &Config) {
+    if config.jvm {
+        leakline_jvm::set_on_closing(Box::new(running::runtime_is_closing));
+    }
     if config.python_mode != PythonMode::Off {
         // A Python that was there before the host's `main` is the host's main matter: its end is the host's end.
         leakline_python::set_on_closing(Box::new(|| {
@@ -66,7 +69,7 @@ pub(crate) fn start(
     probes: Vec<Box<dyn Probe>>,
     sinks: Vec<Box<dyn Sink>>,
 ) -> Result<SchedulerHandle, StartError> {
-    before_python_ends(config);
+    before_runtimes_end(config);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut all_probes = own_probes(config, &clock);
     all_probes.extend(probes);

@@ -96,7 +96,7 @@ fn watch(mut config: Config, child: Option<u32>, children: bool) {
         environment::put_away();
     }
     match started {
-        Ok(()) => compose::before_python_ends(&config),
+        Ok(()) => compose::before_runtimes_end(&config),
         Err(why) => {
             *INSIDE.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
             OwnHeap::survive_forks();

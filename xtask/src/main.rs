@@ -17,6 +17,7 @@ mod hosts;
 mod java_library;
 mod layers;
 mod layouts;
+mod left_behind;
 mod maven;
 mod process;
 pub mod proto;

@@ -1,19 +1,25 @@
 //! Runs all tests. The few that failed are run once more, alone: many start real programs and wait for what these do, and
 //! beside the others on a busy machine some wait in vain. What passes alone is named at the end, so that it is mended.
+//! A run has an end: when its time is over, and when it left processes behind, they are named and ended.
 //! Never hides what fails twice, nor many failures at once.
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
 use crate::process::cargo;
-use crate::{dist, hosts};
+use crate::{dist, hosts, left_behind};
 
 /// More than these are no accident.
 const MOST_AGAIN: usize = 3;
+/// All tests took 20 minutes on two busy cores. A run that takes longer than this waits for something that never comes.
+const LIMIT: Duration = Duration::from_secs(40 * 60);
+/// So long after the end of cargo what it started may still write.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Unit, documentation and end-to-end tests; the last run what `build` laid out.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -55,8 +61,10 @@ struct Watched {
     said: String,
 }
 
-/// Runs it to the end; what it says goes to the terminal, and is kept.
+/// Runs it to the end; what it says goes to the terminal, and is kept. What it leaves behind is ended and named.
 fn watched(command: &mut Command) -> anyhow::Result<Watched> {
+    let marker = left_behind::marker();
+    command.env(left_behind::MARKER, &marker);
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("cannot start cargo")?;
     let said = Arc::new(Mutex::new(Vec::new()));
@@ -64,10 +72,25 @@ fn watched(command: &mut Command) -> anyhow::Result<Watched> {
         child.stdout.take().map(|from| copying(from, std::io::stdout(), &said)),
         child.stderr.take().map(|from| copying(from, std::io::stderr(), &said)),
     ];
-    let status = child.wait().context("cannot wait for cargo")?;
-    for thread in copying.into_iter().flatten() {
-        // Where it panicked, what it has copied until then is there.
-        let _ = thread?.join();
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().context("cannot wait for cargo")? {
+            break status;
+        }
+        if begun.elapsed() > LIMIT {
+            let running = left_behind::end(&marker).join("\n");
+            bail!("the tests did not end within {} minutes; these ran:\n{running}", LIMIT.as_secs() / 60);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let copying: Vec<_> = copying.into_iter().flatten().collect::<Result<_, _>>()?;
+    let ended = Instant::now();
+    // Whoever inherited the pipe keeps it open: waiting for its end could be waiting for ever.
+    while ended.elapsed() < LAST_WORDS && !copying.iter().all(JoinHandle::is_finished) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    for process in left_behind::end(&marker) {
+        println!("── left behind by the tests, and ended: {process}");
     }
     let said = said.lock().map(|said| String::from_utf8_lossy(&said).into_owned()).unwrap_or_default();
     Ok(Watched { passed: status.success(), said })

@@ -17,6 +17,7 @@
 //! a destructor that enters the JVM.
 
 mod android;
+mod closing;
 mod env;
 mod error;
 mod gc;
@@ -36,6 +37,7 @@ mod tagged;
 
 use leakline_probing::java::{jvmti, ready, tools, vm};
 
+pub use closing::set_on_closing;
 pub use histogram::HistogramOptions;
 pub use probe::{JvmOptions, JvmProbe};
 pub use sites::SitesOptions;

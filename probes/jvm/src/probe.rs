@@ -14,6 +14,7 @@ use leakline_core::{
 use leakline_probing::loader::Watch;
 
 use crate::android::Android;
+use crate::closing;
 use crate::env::{Frame, Globals};
 use crate::error::JvmError;
 use crate::global_refs::{GlobalRefs, Own};
@@ -257,6 +258,7 @@ impl Probe for JvmProbe {
                 self.held = Some(Held { reader, histogram, global_refs, sites, globals });
                 places::publish();
                 joined::begin(vm, &frame);
+                closing::watch(vm);
                 Ok(Attachment::Attached(RuntimeInfo { name, source_roots: Vec::new() }))
             }
             Err(error) => {

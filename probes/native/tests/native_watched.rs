@@ -134,6 +134,9 @@ impl Drop for Host {
         unsafe { libc::kill(self.process, libc::SIGKILL) };
         // SAFETY: waits for it.
         unsafe { libc::waitpid(self.process, std::ptr::null_mut(), 0) };
+        // Another test's host may have inherited this end, so that closing it would not end the watcher's wait.
+        // SAFETY: one byte of ours; the watcher may have ended.
+        unsafe { libc::write(self.to_watcher, c"e".as_ptr().cast(), 1) };
         [self.to_host, self.from_host, self.to_watcher, self.from_watcher].into_iter().for_each(close);
     }
 }

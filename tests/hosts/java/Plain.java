@@ -10,16 +10,18 @@ public final class Plain {
 
     private Plain() {}
 
-    /** {@code Plain [--leak none|jvm] [--rate BYTES_PER_SECOND] [--seconds N]}. */
+    /** {@code Plain [--leak none|jvm] [--rate BYTES_PER_SECOND] [--seconds N] [--end main|exit|halt]}. */
     public static void main(String[] words) throws InterruptedException {
         boolean leaks = false;
         long rate = 1 << 20;
         double seconds = 5;
+        String end = "main";
         for (int i = 0; i + 1 < words.length; i += 2) {
             switch (words[i]) {
                 case "--leak": leaks = words[i + 1].equals("jvm"); break;
                 case "--rate": rate = Long.parseLong(words[i + 1]); break;
                 case "--seconds": seconds = Double.parseDouble(words[i + 1]); break;
+                case "--end": end = words[i + 1]; break;
                 default: throw new IllegalArgumentException(words[i]);
             }
         }
@@ -36,5 +38,10 @@ public final class Plain {
             Thread.sleep(10);
         }
         System.out.printf("Plain: %d entries %s, %d bytes%n", made, leaks ? "kept" : "dropped", made * ENTRY_BYTES);
+        switch (end) {
+            case "exit": System.exit(3); break;
+            case "halt": Runtime.getRuntime().halt(4); break;
+            default: break;
+        }
     }
 }

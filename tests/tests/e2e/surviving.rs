@@ -1,9 +1,11 @@
 //! What was read before a kill is still there after it.
 
+use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 
+use leakline_core::names;
 use leakline_proto::Event;
-use leakline_tests::{Host, venv_python};
+use leakline_tests::{Host, built_host, jdks, venv_python};
 
 #[test]
 fn a_recording_is_readable_after_the_host_was_killed() {
@@ -34,6 +36,26 @@ fn an_orderly_end_has_a_final_snapshot_with_python_in_it() {
     let python = last.reading("python").expect("a Python reading");
     assert!(!python.profiles.is_empty(), "{:?}; {}", python.status, outcome.stderr);
     assert!(matches!(outcome.events().last(), Some(Event::End(_))));
+}
+
+#[test]
+fn however_a_jvm_ends_the_last_snapshot_has_it() {
+    for java in jdks() {
+        for (end, status) in [("main", 0), ("exit", 3), ("halt", 4)] {
+            for watcher in ["on", "off"] {
+                let plain = ["-cp".into(), built_host("java").into_os_string(), "Plain".into()];
+                let own = ["--seconds", "1.5", "--end", end].map(OsString::from);
+                let command = [java.clone().into_os_string()].into_iter().chain(plain).chain(own);
+                let options = ["--interval", "200ms", "--watcher", watcher];
+                let outcome = Host::new(command).options(options).run();
+                let what = format!("{java:?} {end}, watcher {watcher}; {}", outcome.stderr);
+                assert_eq!(outcome.status.code(), Some(status), "{what}");
+                let last = outcome.snapshots().last().cloned().expect("a snapshot");
+                assert_eq!(last.tick.cause, leakline_core::Cause::Final, "{what}");
+                assert!(last.gauge(names::JVM_HEAP_USED).is_some(), "{:?}; {what}", last.reading("jvm"));
+            }
+        }
+    }
 }
 
 #[test]

@@ -115,11 +115,15 @@ const ENABLE: i32 = 1;
 const DISABLE: i32 = 0;
 /// The first event's number.
 const FIRST_EVENT: i32 = 50;
+const VM_DEATH: i32 = 51;
 const CLASS_LOAD: i32 = 55;
 const SAMPLED_OBJECT_ALLOC: i32 = 86;
 const EVENTS: usize = (SAMPLED_OBJECT_ALLOC - FIRST_EVENT + 1) as usize;
 
-type AnyCallback = unsafe extern "system" fn();
+type AnyCallback = OnEvent;
+
+/// Called for an event of which nothing but that it came is of interest.
+pub type OnEvent = unsafe extern "system" fn();
 
 /// Called for an allocation that the JVM has sampled, on the thread that made it.
 pub type OnSample = unsafe extern "system" fn(
@@ -185,6 +189,11 @@ impl Jvmti {
     /// Has HotSpot's `AsyncGetCallTrace` answer: it does while somebody is told of classes that are loaded.
     pub fn watch_class_loads(self) -> bool {
         self.listen(CLASS_LOAD, ignore)
+    }
+
+    /// Has `callback` called when the JVM is about to end, on the thread that ends it.
+    pub fn watch_death(self, callback: OnEvent) -> bool {
+        self.listen(VM_DEATH, callback)
     }
 
     /// Has it sample allocations. False: the JVM cannot, or somebody else has it do that already.

@@ -25,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PIECE: Duration = Duration::from_millis(250);
 /// As long as nobody asks, a server looks again as rarely.
 const IDLE_PIECE: Duration = Duration::from_secs(60);
+/// A caller takes an answer within this, if it runs at all.
+const TAKES: Duration = Duration::from_millis(2);
 /// How long a side looks before it sleeps, where the other is expected at once; sleeping and waking would take longer.
 const SPIN: Duration = Duration::from_micros(200);
 
@@ -141,8 +143,30 @@ impl Mailbox {
             self.paused.store(0, Ordering::Release);
             return false;
         }
-        futex::wake(&self.turn);
+        self.rouse();
         true
+    }
+
+    /// Wakes a server that sleeps, or is about to: it looks at the other words before it sleeps on this one, which must
+    /// not be as it was when it looked, or it would sleep through the news.
+    fn rouse(&self) {
+        let begun = Instant::now();
+        loop {
+            let turn = self.turn.load(Ordering::Acquire);
+            match turn & STATES {
+                IDLE => {
+                    // A caller that begins meanwhile changes the word itself.
+                    let next = (turn >> STATE_BITS).wrapping_add(1) << STATE_BITS;
+                    if self.advance(turn, next | IDLE) {
+                        return;
+                    }
+                }
+                // The caller is about to make it idle; the server sleeps meanwhile.
+                ANSWERED | DROPPED if begun.elapsed() < TAKES => std::thread::yield_now(),
+                // It looks at the other words when it is done, or within a piece.
+                _ => return futex::wake(&self.turn),
+            }
+        }
     }
 
     /// Whether [`stop`](Self::stop) was called.
@@ -158,7 +182,7 @@ impl Mailbox {
     /// The server does not go away, or nobody comes in its place.
     pub fn forget_pause(&self) {
         self.paused.store(0, Ordering::Release);
-        futex::wake(&self.turn);
+        self.rouse();
     }
 
     /// Whether it is the server's turn.
@@ -206,7 +230,7 @@ impl Mailbox {
     /// Has the server end when it is done with the call in hand.
     pub fn stop(&self) {
         self.stopped.store(1, Ordering::Release);
-        futex::wake(&self.turn);
+        self.rouse();
     }
 
     /// The server's process is gone: the caller in wait, and those to come, have [`CallError::Gone`].

@@ -217,7 +217,8 @@ fn threads_call_one_after_the_other_and_two_do_not_serve() {
 fn a_call_that_comes_while_the_server_is_away_is_answered_by_the_next() {
     let mailbox = mapped();
     assert!(!mailbox.pause(), "nobody serves");
-    for round in 0..50 {
+    let begun = Instant::now();
+    for round in 0..250 {
         std::thread::scope(|scope| {
             let first = scope.spawn(|| mailbox.serve(doubled));
             while !mailbox.is_served() || mailbox.is_paused() {
@@ -238,6 +239,8 @@ fn a_call_that_comes_while_the_server_is_away_is_answered_by_the_next() {
         mailbox.forget_pause();
     }
     assert!(!mailbox.is_served());
+    // A server that slept through a pause would have been away for a minute.
+    assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
 }
 
 #[test]
