@@ -10,6 +10,8 @@ mod careful;
 mod check;
 mod code;
 pub(crate) mod loops;
+#[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
+mod native_stack;
 mod shape;
 mod strings;
 mod trial;
