@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use leakline_python::layouts::InterpreterFrames;
 
 /// Most parts that are kept.
+#[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
 const MOST: usize = 3;
 
 /// First address, and the one after the last. Locked for a copy only, never around a call.
