@@ -33,6 +33,12 @@ impl<T> Guarded<T> {
         })
     }
 
+    /// See [`Lock::take_over`].
+    pub(crate) fn take_over(&self, renew: impl FnOnce(&T) -> T) {
+        self.lock.take_over(renew);
+        self.holder.store(NOBODY, Relaxed);
+    }
+
     /// See [`Lock::before_fork`].
     pub(crate) fn before_fork(&self) {
         self.lock.before_fork();

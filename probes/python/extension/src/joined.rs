@@ -33,7 +33,8 @@ const IS_SAME: bool = size_of::<RawFrame>() == size_of::<JoinedFrame>();
 const _: () = assert!(IS_SAME || cfg!(not(target_pointer_width = "64")));
 const _: () = assert!(align_of::<RawFrame>() <= align_of::<JoinedFrame>());
 
-/// The code objects of frames that were kept. Not taken around forks: a child's hooks rest.
+/// The code objects of frames that were kept. Not taken around forks, where the native hook's own lock may wait for it; a
+/// child takes it over.
 static CODES: Guarded<Codes> = Guarded::new(Codes::new());
 static MOST_BYTES: AtomicUsize = AtomicUsize::new(DEFAULT_BYTES);
 
@@ -41,6 +42,11 @@ static MOST_BYTES: AtomicUsize = AtomicUsize::new(DEFAULT_BYTES);
 #[inline(always)]
 pub(crate) fn assert_not_held() {
     CODES.assert_not_held();
+}
+
+/// In a forked child: nobody is in here any more.
+pub(crate) fn take_over() {
+    CODES.take_over(Codes::renewed);
 }
 
 /// What the code objects may take from now on.

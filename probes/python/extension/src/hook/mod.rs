@@ -375,4 +375,5 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     does_nothing();
     TABLES.after_fork();
+    joined::take_over();
 }
