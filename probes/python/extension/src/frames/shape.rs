@@ -12,8 +12,8 @@ use crate::host;
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
     pub(super) frames: Frames,
-    /// Whether nobody has seen this version, or it contradicts what is known of it: what it says may be read in the wrong places, so every address is tried
-    /// before it is followed.
+    /// Whether nobody has seen this version, or it contradicts what is known of it: what it says may be read in the wrong
+    /// places, so every address is tried before it is followed.
     pub(super) is_guess: bool,
 }
 
