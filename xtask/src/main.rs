@@ -16,6 +16,7 @@ mod gradle;
 mod hosts;
 mod java_library;
 mod layers;
+mod layouts;
 mod left_behind;
 mod maven;
 mod process;
@@ -48,6 +49,8 @@ enum Task {
     },
     /// Check who uses whom among the crates
     Layers,
+    /// Derive from a Python's headers where it keeps what leakline reads, and compare that with the table
+    Layouts(layouts::Options),
     /// Check the sizes of files
     Style,
     /// Build what users get: target/leakline, with the program and its libraries
@@ -123,6 +126,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Proto { check: true } => proto::check(),
         Task::Proto { check: false } => proto::generate(),
         Task::Layers => layers::check(),
+        Task::Layouts(options) => layouts::check(&options),
         Task::Style => style::check(),
         Task::Build { install } => dist::build(install.as_deref()),
         Task::Android { only } => android::build(&only),

@@ -7,8 +7,8 @@ use anyhow::{Context as _, ensure};
 
 use crate::process::{cargo, run};
 use crate::{
-    aar, android, bench, check_libs, corpus, cpython_tests, dist, faults, hosts, layers, left_behind, proto,
-    run_tests, style,
+    aar, android, bench, check_libs, corpus, cpython_tests, dist, faults, hosts, layers, layouts,
+    left_behind, proto, run_tests, style,
 };
 
 /// All steps took 35 minutes on two cores. After this long something waits for what never comes.
@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     ("fmt", || run(cargo().args(["fmt", "--all", "--check"]))),
     ("style", style::check),
     ("layers", layers::check),
+    ("layouts", layouts::check_installed),
     ("proto", proto::check),
     ("clippy", clippy),
     ("doc", doc),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Rel
 pub type RawFrame = [u64; 2];
 
 /// Most runtimes of a process.
-const MOST: usize = 4;
+const MOST: usize = 5;
 
 /// See [`Joined::walk`].
 pub type Walk =

@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    const NEWEST: &str = include_str!("../tests/arenas/3.13.txt");
+    const NEWEST: &str = include_str!("../tests/arenas/3.15.txt");
 
     /// What a version of CPython wrote: mapped, used, free in pools, in unused pools.
     fn check(text: &str, mapped: u64, used: u64, free_in_pools: u64, unused_pools: u64) {
@@ -73,7 +73,9 @@ mod tests {
         check(include_str!("../tests/arenas/3.10.txt"), 5_242_880, 4_236_640, 278_288, 622_592);
         check(include_str!("../tests/arenas/3.11.txt"), 7_340_032, 6_372_032, 323_072, 491_520);
         check(include_str!("../tests/arenas/3.12.txt"), 4_194_304, 3_677_536, 365_520, 65_536);
-        check(NEWEST, 5_242_880, 4_248_928, 266_144, 688_128);
+        check(include_str!("../tests/arenas/3.13.txt"), 5_242_880, 4_248_928, 266_144, 688_128);
+        check(include_str!("../tests/arenas/3.14.txt"), 7_340_032, 5_772_352, 1_207_568, 245_760);
+        check(NEWEST, 7_340_032, 5_824_592, 1_220_032, 163_840);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod forks;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod hooked;
 pub mod kept;
+pub mod layouts;
 pub mod lines;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod numbers;

@@ -21,6 +21,9 @@ use crate::wire::{
     ToldFrame, Tracing, Wanted, Window, decode, encode,
 };
 
+/// Most parts of the interpreter's loop: another runtime is to have room beside them.
+const LOOPS: usize = 2;
+
 type OnClosing = Arc<dyn Fn() + Send + Sync>;
 
 static ON_CLOSING: Mutex<Option<OnClosing>> = Mutex::new(None);
@@ -56,10 +59,23 @@ fn bind(python: &CPython, entry: NonNull<c_void>) -> Result<usize, String> {
     imports::bind(entry.as_ptr() as usize, of_python, |name| python.symbol(name))
 }
 
-/// Has native call paths continued by Python's, where the interpreter's loop can be told from other code.
+/// Has native call paths continued by Python's, where the interpreter's loop can be told from other code: by its name.
 fn join(table: &Table, python: &CPython) {
     if let Some(code) = python.symbol(c"_PyEval_EvalFrameDefault").and_then(loader::range_of) {
         joined::join(Joined { code, walk: table.walk, keep: table.keep, tell });
+    }
+}
+
+/// The parts of the loop that have no name of their own.
+fn join_parts(table: &Table) {
+    let mut parts = [[0; 2]; LOOPS];
+    // SAFETY: there is room for as many.
+    let count = unsafe { (table.loops)(parts.as_mut_ptr(), parts.len()) };
+    for [start, end] in parts.into_iter().take(count) {
+        let is_known = joined::all().any(|known| known.code.0 <= start && end <= known.code.1);
+        if !is_known {
+            joined::join(Joined { code: (start, end), walk: table.walk, keep: table.keep, tell });
+        }
     }
 }
 
@@ -273,6 +289,9 @@ impl Part {
         let response = decode::<Response>(bytes);
         // SAFETY: it came from this table's call, and `bytes` is not used any more.
         unsafe { (self.0.free)(answer) };
+        if matches!(response, Ok(Response::Hooked { .. })) {
+            join_parts(self.0);
+        }
         response.map_err(|error| ProbeError::failed("reading Python's answer", error))
     }
 }

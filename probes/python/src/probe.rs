@@ -213,6 +213,7 @@ impl PythonProbe {
         self.slow.spend(held);
         details.gil_held += held;
         details.longest_stall = details.longest_stall.max(held);
+        let are_counted = values.arenas.is_some();
         if let Some(arenas) = values.arenas {
             details.gauges.push(Gauge::bytes(names::PYTHON_ARENAS, arenas.mapped));
             details.gauges.push(Gauge::bytes(names::PYTHON_ARENAS_USED, arenas.used));
@@ -221,9 +222,12 @@ impl PythonProbe {
         details.gauges.push(Gauge::count(names::PYTHON_GC_FROZEN, values.gc_frozen));
         let hidden =
             "something stood on top of pymalloc before leakline came, or this CPython does without it";
-        let is_silent = self.has_arenas && values.arenas.is_none();
+        let is_silent = self.has_arenas && !are_counted;
         let reason = values.arenas_missing.or_else(|| is_silent.then(|| hidden.to_owned()));
-        details.notes.extend(reason.map(|reason| format!("pymalloc's arenas are not counted: {reason}")));
+        details.notes.extend(reason.map(|reason| match are_counted {
+            true => reason,
+            false => format!("pymalloc's arenas are not counted: {reason}"),
+        }));
         Ok(())
     }
 

@@ -15,7 +15,7 @@ pub use crate::census::{CensusAnswer, CensusCost, CensusOutcome, CensusRequest, 
 pub use crate::numbers::SiteNumbers;
 
 /// Version of everything in this file. An agent and a Python part with different ones refuse each other.
-pub const ABI: u32 = 6;
+pub const ABI: u32 = 7;
 
 /// The one function that the Python part exports: [`Entry`].
 pub const ENTRY: &CStr = c"leakline_cpython_entry";
@@ -59,6 +59,9 @@ pub struct Table {
     pub keep: unsafe extern "C" fn(frames: *const RawFrame, count: usize, numbers: *mut u64),
     /// Gives a `Vec<Option<ToldFrame>>` as postcard bytes for numbers that `keep` gave. Any thread, at any time.
     pub tell: unsafe extern "C" fn(numbers: *const u64, count: usize) -> Answer,
+    /// Fills in where the machine code of the interpreter's loop is, as far as the hook's self-test found parts of it: first
+    /// address, and the one after the last. Gives their number, at most `most`. Any thread, at any time.
+    pub loops: unsafe extern "C" fn(into: *mut [usize; 2], most: usize) -> usize,
 }
 
 /// A frame in words.

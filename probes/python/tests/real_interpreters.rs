@@ -84,7 +84,9 @@ fn candidates() -> Vec<PathBuf> {
     let versions = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv/versions"));
     let versions = versions.and_then(|versions| versions.read_dir().ok());
     folders.extend(versions.into_iter().flatten().flatten().map(|version| version.path().join("bin")));
-    let names = ["python3", "python3.9", "python3.10", "python3.11", "python3.12", "python3.13"];
+    let versions = 9..=15;
+    let names: Vec<String> =
+        ["python3".to_owned()].into_iter().chain(versions.map(|minor| format!("python3.{minor}"))).collect();
     let mut found = Vec::new();
     for folder in folders {
         // A shim starts whatever its configuration says, which is among the others.
@@ -171,6 +173,41 @@ fn the_probe_passes_the_suite_for_probes() {
 #[test]
 fn frames_and_their_lines_are_those_that_python_tells() {
     check("frames.py", &[]);
+}
+
+#[test]
+fn frames_of_a_version_that_nobody_has_seen_are_read_where_it_publishes_them_or_not_at_all() {
+    check("newer.py", &[]);
+}
+
+#[test]
+fn what_is_worse_than_it_could_be_is_told_at_every_attach() {
+    check("says_what_is_worse.py", &[]);
+}
+
+/// One block in a thousand at most.
+#[test]
+fn the_host_keeps_no_more_blocks_than_without_it() {
+    let blocks = |interpreter: &Path, mode: &str| -> i64 {
+        let variables = [("PYTHONHASHSEED", "0")];
+        let output =
+            Run { variables: &variables, ..Run::new("leaves_nothing.py", &[mode]) }.start(interpreter);
+        let (stdout, stderr) =
+            (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let last = stdout.lines().last().and_then(|last| last.parse().ok());
+        last.unwrap_or_else(|| panic!("{mode} in {}: {}\n{stderr}", interpreter.display(), output.status))
+    };
+    for interpreter in interpreters() {
+        let without = blocks(interpreter, "off");
+        for mode in ["sampling", "exact"] {
+            let with = blocks(interpreter, mode);
+            assert!(
+                (with - without).abs() * 1000 <= without,
+                "{mode} in {}: {with} blocks instead of {without}",
+                interpreter.display()
+            );
+        }
+    }
 }
 
 #[test]
@@ -284,6 +321,13 @@ fn whole() -> bool {
 fn threads_allocate_while_the_hook_is_set_put_to_rest_and_read() {
     let rounds = if whole() { "10000" } else { "40" };
     check("hook_stress.py", &[rounds, "8"]);
+}
+
+#[test]
+fn frames_are_moved_about_in_every_way_under_the_hook() {
+    let rounds = if whole() { "1000" } else { "8" };
+    check("hook_frames.py", &["sampling", rounds]);
+    check("hook_frames.py", &["exact", rounds]);
 }
 
 #[test]

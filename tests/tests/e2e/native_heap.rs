@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core::{Profile, ProfileSource, ReadingStatus, SiteStat, Snapshot};
-use leakline_tests::{Host, Outcome, built_host, venv_python};
+use leakline_tests::{Host, Outcome, built_host, pythons, venv_python};
 
 /// The functions of a program, by their addresses in its file.
 struct Functions(Vec<(u64, u64, String)>);
@@ -326,19 +326,21 @@ fn below_a_c_extension_stands_the_python_line_that_called_it() {
                   held = []\n\
                   def compress():\n\
                   \x20   held.append(zlib.compressobj(9))\n\
-                  for _ in range(40): compress(); time.sleep(0.05)\n";
-    let outcome = Host::new([venv_python().into_os_string(), "-c".into(), script.into()])
-        .options(["--interval", "500ms", "--native-sample", "16KiB"])
-        .run()
-        .succeeded();
-    let last = last(&outcome);
-    let profile = profile(&last, ProfileSource::SAMPLED);
-    let joined = profile.sites().iter().any(|stat| {
-        let frames = stat.site.frames();
-        let python = frames.iter().position(|frame| &*frame.function == "compress" && frame.line == 4);
-        python.is_some_and(|at| at > 0 && frames[..at].iter().all(|frame| frame.native.is_some()))
-    });
-    assert!(joined, "{profile:?}");
+                  for _ in range(24): compress(); time.sleep(0.05)\n";
+    for python in pythons() {
+        let outcome = Host::new([python.path.clone().into_os_string(), "-c".into(), script.into()])
+            .options(["--interval", "500ms", "--native-sample", "16KiB"])
+            .run()
+            .succeeded();
+        let last = last(&outcome);
+        let profile = profile(&last, ProfileSource::SAMPLED);
+        let joined = profile.sites().iter().any(|stat| {
+            let frames = stat.site.frames();
+            let called = frames.iter().position(|frame| &*frame.function == "compress" && frame.line == 4);
+            called.is_some_and(|at| at > 0 && frames[..at].iter().all(|frame| frame.native.is_some()))
+        });
+        assert!(joined, "{}: {profile:?}", python.path.display());
+    }
 }
 
 #[test]

@@ -42,6 +42,18 @@ impl<T> Lock<T> {
         Some(work(unsafe { &mut *self.value.get() }))
     }
 
+    /// In a forked child, on its only thread: gives it back where a thread held it that stayed behind in the parent. What
+    /// that thread was changing is not dropped; `renew` says what stands in its place.
+    pub fn take_over(&self, renew: impl FnOnce(&T) -> T) {
+        if self.word.swap(FREE, Acquire) == FREE {
+            return;
+        }
+        // SAFETY: there is no other thread.
+        let renewed = renew(unsafe { &*self.value.get() });
+        // SAFETY: as above; the old value may be in between two states, so it is left as it is.
+        unsafe { self.value.get().write(renewed) };
+    }
+
     /// Takes it before a fork. To be followed by [`Lock::after_fork`] in the parent and in the child.
     pub fn before_fork(&self) {
         std::mem::forget(Held::take(&self.word));
@@ -127,6 +139,16 @@ mod tests {
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!(count.with(|count| *count), 1_000_000);
+    }
+
+    #[test]
+    fn a_child_takes_over_what_a_lost_thread_held_and_nothing_else() {
+        let lock = Lock::new(7);
+        lock.take_over(|_| unreachable!("nobody holds it"));
+        // As if the thread that took it were not there any more.
+        lock.before_fork();
+        lock.take_over(|old| old + 1);
+        assert_eq!(lock.with(|value| *value), 8);
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! reading pool headers needs the arenas' addresses, which are hidden in stripped builds.
 //!
 //! CPython stays silent while anything stands on top of pymalloc (tracemalloc, a hook). So for the length of that one
-//! call, which allocates no Python memory, pymalloc is put back on top: under the GIL, and only while there is no second
-//! interpreter that could run beside it (each has a GIL of its own from 3.12 on, if it likes). Nobody can have allocated
-//! meanwhile. Never done in free-threaded builds, which have no pymalloc.
+//! call, which allocates no Python memory, pymalloc is put back on top, under the GIL: nobody can have allocated meanwhile.
+//! Where a second interpreter may run beside it (each has a GIL of its own from 3.12 on, if it likes), only `malloc` is put
+//! back, which is all that CPython looks at: what others allocate in that moment is not seen by who stands on top, but each
+//! of their frees is. Never done in free-threaded builds, which have no pymalloc.
 //!
 //! What is counted: the arenas of the interpreter that is read and of those that share its allocator. The cost is one
 //! visit to each pool (16 KiB; 4 KiB before 3.10). The host's malloc sees one small block for the file, for the length of
@@ -45,6 +46,18 @@ struct Allocator {
 unsafe impl Send for Allocator {}
 // SAFETY: as above.
 unsafe impl Sync for Allocator {}
+
+impl Allocator {
+    /// `on_top` with this one's `malloc`. The two need one context, or a `malloc` that has none and looks at none.
+    fn malloc_under(self, on_top: Self) -> Result<Self, &'static str> {
+        if !self.context.is_null() && self.context != on_top.context {
+            return Err("a second interpreter runs, which may allocate meanwhile");
+        }
+        let [malloc, ..] = self.functions;
+        let [_, calloc, realloc, free] = on_top.functions;
+        Ok(Self { context: on_top.context, functions: [malloc, calloc, realloc, free] })
+    }
+}
 
 /// Pymalloc itself, or its debugging version: seen on top once, when it counted. Functions stay where they are.
 static PYMALLOC: OnceLock<Allocator> = OnceLock::new();
@@ -90,16 +103,19 @@ pub(crate) fn read(py: Python<'_>, text: &mut [u8]) -> Result<Option<ArenaBytes>
     if on_top == pymalloc {
         return Ok(None);
     }
-    if !calls.is_alone(py) {
-        return Err("a second interpreter runs, which may allocate meanwhile");
-    }
-    let mut pymalloc = pymalloc;
-    // SAFETY: the GIL is held and no other interpreter runs, so nobody allocates until the old one is back.
-    unsafe { (calls.set)(OBJECTS, &raw mut pymalloc) };
+    let mut put_back = if calls.is_alone(py) { pymalloc } else { pymalloc.malloc_under(on_top)? };
+    // SAFETY: the GIL is held. Either no other interpreter runs, so nobody allocates until the old one is back; or one
+    // that does gets memory from pymalloc, as it would behind the old one, and frees it through the old one.
+    unsafe { (calls.set)(OBJECTS, &raw mut put_back) };
     let counted = calls.print(text);
     // SAFETY: as above; it is what CPython itself gave.
     unsafe { (calls.set)(OBJECTS, &raw mut on_top) };
     Ok(counted)
+}
+
+/// Whether arenas of other interpreters may be missing in what [`read`] counts: from 3.12 on they can have their own.
+pub(crate) fn may_be_more(py: Python<'_>) -> bool {
+    Calls::find().is_some_and(|calls| !calls.is_alone(py))
 }
 
 impl Calls {

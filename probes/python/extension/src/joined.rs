@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use leakline_probing::joined::RawFrame as JoinedFrame;
-use leakline_probing::sampler::lock::Lock;
 use leakline_python::kept::numbered::Codes;
 use leakline_python::wire::{Answer, ToldFrame};
 
-use crate::frames::{Layout, RawFrame, this_thread_state};
+use crate::frames::{Layout, RawFrame, loops, this_thread_state};
+use crate::guarded::Guarded;
 use crate::hook;
 
 /// What the code objects may take until somebody says: a program has some thousands, at 300 bytes each.
@@ -33,9 +33,21 @@ const IS_SAME: bool = size_of::<RawFrame>() == size_of::<JoinedFrame>();
 const _: () = assert!(IS_SAME || cfg!(not(target_pointer_width = "64")));
 const _: () = assert!(align_of::<RawFrame>() <= align_of::<JoinedFrame>());
 
-/// The code objects of frames that were kept. Not taken around forks: a child's hooks rest.
-static CODES: Lock<Codes> = Lock::new(Codes::new());
+/// The code objects of frames that were kept. Not taken around forks, where the native hook's own lock may wait for it; a
+/// child takes it over.
+static CODES: Guarded<Codes> = Guarded::new(Codes::new());
 static MOST_BYTES: AtomicUsize = AtomicUsize::new(DEFAULT_BYTES);
+
+/// See [`Guarded::assert_not_held`].
+#[inline(always)]
+pub(crate) fn assert_not_held() {
+    CODES.assert_not_held();
+}
+
+/// In a forked child: nobody is in here any more.
+pub(crate) fn take_over() {
+    CODES.take_over(Codes::renewed);
+}
 
 /// What the code objects may take from now on.
 pub(crate) fn keep_within(bytes: usize) {
@@ -96,6 +108,22 @@ pub(crate) unsafe extern "C" fn keep(frames: *const JoinedFrame, count: usize, n
                 | u64::from(frame.instruction);
         }
     });
+}
+
+/// See [`leakline_python::wire::Table::loops`].
+///
+/// # Safety
+///
+/// `into` has room for `most` ranges.
+pub(crate) unsafe extern "C" fn loops(into: *mut [usize; 2], most: usize) -> usize {
+    let found = loops::found();
+    for (index, (start, end)) in found.iter().take(most).enumerate() {
+        // SAFETY: the caller's promise.
+        let place = unsafe { into.add(index) };
+        // SAFETY: as above.
+        unsafe { place.write([*start, *end]) };
+    }
+    found.len().min(most)
 }
 
 /// See [`leakline_python::wire::Table::tell`].

@@ -10,6 +10,7 @@ mod census;
 mod fork;
 mod frames;
 mod gate;
+mod guarded;
 mod hook;
 mod host;
 mod joined;
@@ -55,6 +56,7 @@ static TABLE: Table = Table {
     walk: joined::walk,
     keep: joined::keep,
     tell: joined::tell,
+    loops: joined::loops,
 };
 
 /// The door: see [`leakline_python::wire::Entry`].

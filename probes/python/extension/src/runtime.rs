@@ -133,6 +133,9 @@ impl Runtime {
     /// What takes as long as there is much of it: pymalloc's pools and the collector's frozen objects are walked.
     pub(crate) fn slow_gauges(&self, py: Python<'_>, text: &mut [u8]) -> PyResult<SlowGaugeValues> {
         let (arenas, arenas_missing) = match arenas::read(py, text) {
+            Ok(Some(arenas)) if arenas::may_be_more(py) => {
+                (Some(arenas), Some("a subinterpreter's own arenas are not among pymalloc's".to_owned()))
+            }
             Ok(arenas) => (arenas, None),
             Err(reason) => (None, Some(reason.to_owned())),
         };

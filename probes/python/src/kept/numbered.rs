@@ -44,6 +44,12 @@ impl Codes {
         }
     }
 
+    /// None, and numbers that were not given yet: for a child that was forked while another thread was in here. Of what may
+    /// be in between two states, one number is read.
+    pub fn renewed(&self) -> Self {
+        Self { next: self.next.wrapping_add(1), ..Self::new() }
+    }
+
     /// The number of a code object; `info` copies what is known of one that is new, and older ones are forgotten when
     /// all of them take more than `most` bytes.
     pub fn number(&mut self, key: CodeKey, most: usize, info: impl FnOnce() -> CodeInfo) -> u32 {

@@ -36,7 +36,7 @@ MAKERS = (
     lambda: "%d is a text" % len(kept),
     lambda: "é" * (400 + len(kept)),
     lambda: 1 << (200 + len(kept)),
-    lambda: {len(kept), "b", 3.5},
+    lambda: {Slotted, "b", 3.5},
     lambda: Slotted(),
     lambda: Filled(7),
     lambda: object(),

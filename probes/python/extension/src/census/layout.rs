@@ -1,15 +1,18 @@
 //! What CPython's objects look like in memory, as far as a census reads it: types, sizes, where attributes lie.
 //!
 //! Read directly because what the C API offers instead (`__sizeof__`, `__class__`, `__dict__`) runs code of the host or
-//! changes its objects. The offsets are those of the headers of 3.9 to 3.13, 64-bit builds with a GIL; [`check`] compares
-//! them with what the interpreter says of itself before anything else is read. Never writes.
+//! changes its objects. The offsets are those of [`leakline_python::layouts`]; [`check`] compares them with what the
+//! interpreter says of itself before anything else is read. Never writes.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
+use leakline_python::layouts::{self, Attributes, NEWEST, same};
 use pyo3::prelude::*;
 use pyo3::{ffi, types::PyList};
 
+use crate::frames;
 use crate::host;
 
 const WORD: isize = 8;
@@ -25,6 +28,9 @@ pub(super) const TYPE_FLAG_LIST: usize = 1 << 25;
 pub(super) const TYPE_FLAG_TUPLE: usize = 1 << 26;
 pub(super) const TYPE_FLAG_DICT: usize = 1 << 29;
 pub(super) const TYPE_FLAG_TYPE: usize = 1 << 31;
+
+/// Where the items of a tuple begin, as [`check`] found: it is done before anything else is read.
+static TUPLE_ITEMS: AtomicIsize = AtomicIsize::new(3 * WORD);
 
 /// Most names that instances of one class share.
 const MAX_SHARED_KEYS: usize = 30;
@@ -77,6 +83,13 @@ impl<'py> Object<'py> {
         unsafe { place.read() }
     }
 
+    /// As [`Object::word`].
+    fn byte(self, offset: isize) -> u8 {
+        let place = self.address.wrapping_add_signed(offset) as *const u8;
+        // SAFETY: as in `word`.
+        unsafe { place.read() }
+    }
+
     pub(super) fn kind(self) -> Kind<'py> {
         Kind(Self { py: self.py, address: self.word(WORD) })
     }
@@ -114,7 +127,7 @@ impl<'py> Kind<'py> {
     }
 
     pub(super) fn flags(self) -> usize {
-        self.0.word(168)
+        self.0.word(same::TYPE_FLAGS)
     }
 
     pub(super) fn has(self, flag: usize) -> bool {
@@ -140,21 +153,23 @@ impl<'py> Kind<'py> {
     }
 
     pub(super) fn traverse(self) -> Option<ffi::traverseproc> {
-        let function = self.0.word(184) as *mut c_void;
+        let function = self.0.word(same::TYPE_TRAVERSE) as *mut c_void;
         // SAFETY: the field holds null or a function of this signature.
         NonNull::new(function).map(|function| unsafe { std::mem::transmute(function) })
     }
 
     /// The dict of a class's attributes; `None` where it is kept elsewhere (types that are written in C, from 3.12 on).
     pub(super) fn attributes(self) -> Option<Object<'py>> {
-        self.0.other(self.0.word(264)).filter(|dict| dict.kind().has(TYPE_FLAG_DICT))
+        self.0.other(self.0.word(same::TYPE_DICT)).filter(|dict| dict.kind().has(TYPE_FLAG_DICT))
     }
 
     /// The types whose attributes its instances have, itself first.
     pub(super) fn bases(self) -> impl Iterator<Item = Kind<'py>> {
-        let order = self.0.other(self.0.word(344)).filter(|order| order.kind().has(TYPE_FLAG_TUPLE));
+        let order =
+            self.0.other(self.0.word(same::TYPE_ORDER)).filter(|order| order.kind().has(TYPE_FLAG_TUPLE));
         let count = order.map_or(0, |order| order.length().min(64));
-        let base = move |index: usize| order?.other(order?.word(3 * WORD + index as isize * WORD));
+        let items = TUPLE_ITEMS.load(Relaxed);
+        let base = move |index: usize| order?.other(order?.word(items + index as isize * WORD));
         (0..count).filter_map(base).filter(|base| base.kind().has(TYPE_FLAG_TYPE)).map(Kind)
     }
 
@@ -205,12 +220,13 @@ impl Shape {
         let bytes = match self {
             Self::Fixed(fixed) => fixed,
             Self::Items { fixed, item } => fixed + item.saturating_mul(object.length()),
-            Self::List { fixed } => fixed + 8 * object.word(4 * WORD),
+            Self::List { fixed } => fixed + 8 * object.word(same::LIST_ALLOCATED),
             Self::Dict { before } => before + known.dict_size.map_or(0, |size| size.of(object)),
             Self::Set { fixed } => {
-                let small_table = object.address + 64;
-                let slots = object.word(4 * WORD) + 1;
-                fixed + if object.word(5 * WORD) == small_table { 0 } else { 16 * slots }
+                let [mask, table, inside] = same::SET;
+                let slots = object.word(mask) + 1;
+                let is_inside = object.word(table) == object.address.wrapping_add_signed(inside);
+                fixed + if is_inside { 0 } else { 16 * slots }
             }
             Self::Deque { fixed } => {
                 // Blocks of 64 items and two pointers; the first one begins at the left index.
@@ -239,7 +255,8 @@ type Getter = unsafe extern "C" fn(*mut ffi::PyObject) -> *mut ffi::PyObject;
 
 /// Types and functions outside the stable ABI, looked up once. Zero or `None` where there is none.
 pub(super) struct Known {
-    pub(super) minor: u8,
+    minor: u8,
+    attributes: Attributes,
     pub(super) function: usize,
     pub(super) cell: usize,
     pub(super) frame: usize,
@@ -263,8 +280,11 @@ impl Known {
             // SAFETY: as above.
             DictSize(unsafe { std::mem::transmute::<NonNull<c_void>, SizeOf>(found) })
         });
+        let version = frames::version(py);
         Self {
-            minor: py.version_info().minor,
+            minor: version.minor,
+            // A version that is not known is refused by `check`.
+            attributes: layouts::objects(version).map_or(Attributes::InDict, |objects| objects.attributes),
             function: address(c"PyFunction_Type"),
             cell: address(c"PyCell_Type"),
             frame: address(c"PyFrame_Type"),
@@ -293,7 +313,7 @@ impl Known {
         if self.minor >= 11 && kind.has(TYPE_FLAG_MANAGED_DICT) {
             return instance.word(-3 * WORD) == child;
         }
-        let offset = kind.0.word(288) as isize;
+        let offset = kind.0.word(same::TYPE_DICT_OFFSET) as isize;
         offset >= 2 * WORD && offset % WORD == 0 && instance.word(offset) == child
     }
 
@@ -323,27 +343,26 @@ impl Known {
         if !kind.has(TYPE_FLAG_HEAP) || !kind.has(TYPE_FLAG_MANAGED_DICT) {
             return None;
         }
-        let (values, keys) = match self.minor {
-            11 => (instance.word(-4 * WORD), 872),
-            12 => (instance.word(-3 * WORD), 880),
-            13 if kind.has(TYPE_FLAG_INLINE_VALUES) => (instance.address + 16, 880),
-            _ => return None,
-        };
-        let values = match self.minor {
+        let (values, keys) = match self.attributes {
+            Attributes::Pointer { keys } => (instance.word(-4 * WORD), keys),
             // A dict, not values, if the lowest bit is clear.
-            12 if values & 1 == 0 => return None,
-            12 => values + 1,
-            13 => values + 8,
-            _ => values,
+            Attributes::Tagged { keys } => match instance.word(-3 * WORD) {
+                values if values & 1 == 0 => return None,
+                values => (values + 1, keys),
+            },
+            Attributes::Inline { keys } if kind.has(TYPE_FLAG_INLINE_VALUES) => {
+                (instance.address + 2 * WORD as usize + same::INLINE_VALUES as usize, keys)
+            }
+            Attributes::Inline { .. } | Attributes::InDict => return None,
         };
-        let (values, keys) = (instance.other(values)?, instance.other(kind.0.word(keys))?);
-        let header = keys.word(WORD).to_le_bytes();
-        let (index_log, table_kind) = (header.get(1)?, header.get(2)?);
-        let count = keys.word(3 * WORD);
-        if *table_kind != KEYS_ARE_SPLIT || count > MAX_SHARED_KEYS || *index_log > 8 {
+        let (values, keys) = (instance.other(values)?, instance.other(kind.0.word(keys as isize))?);
+        let [index_bytes, kind_of_keys, number, indices] = same::KEYS;
+        let (index_log, table_kind) = (keys.byte(index_bytes), keys.byte(kind_of_keys));
+        let count = keys.word(number);
+        if table_kind != KEYS_ARE_SPLIT || count > MAX_SHARED_KEYS || index_log > 8 {
             return None;
         }
-        let entries = 4 * WORD + (1 << index_log);
+        let entries = indices + (1 << index_log);
         for index in 0..count as isize {
             if values.word(index * WORD) == child {
                 return keys.other(keys.word(entries + index * 2 * WORD))?.text();
@@ -402,14 +421,17 @@ fn is_text(object: Object<'_>, text: &CStr) -> bool {
     is_str && unsafe { ffi::PyUnicode_CompareWithASCIIString(object.pointer(), text.as_ptr()) == 0 }
 }
 
-/// Whether the offsets above are those of this interpreter; otherwise why not.
+/// Whether the offsets are those of this interpreter; otherwise why not.
 pub(super) fn check(py: Python<'_>) -> PyResult<Result<(), String>> {
-    let version = py.version_info();
-    if cfg!(not(target_pointer_width = "64")) || !(9..=13).contains(&version.minor) || version.major != 3 {
-        return Ok(Err(format!("its objects are known for CPython 3.9 to 3.13, 64-bit, and this is {}", {
+    let objects = layouts::objects(frames::version(py)).filter(|_| cfg!(target_pointer_width = "64"));
+    let Some(objects) = objects else {
+        let (major, minor) = NEWEST;
+        return Ok(Err(format!(
+            "its objects are known for CPython 3.9 to {major}.{minor}, 64-bit, and this is {}",
             Python::version_str().split_whitespace().next().unwrap_or_default()
-        })));
-    }
+        )));
+    };
+    TUPLE_ITEMS.store(objects.tuple_items as isize, Relaxed);
     let list = PyList::empty(py);
     let list_type = list.get_type();
     // SAFETY: `list` is alive until the end of this function.
@@ -422,11 +444,13 @@ pub(super) fn check(py: Python<'_>) -> PyResult<Result<(), String>> {
     let item_size: usize = list_type.getattr("__itemsize__")?.extract()?;
     // SAFETY: a type that is alive.
     let flags = unsafe { ffi::PyType_GetFlags(list_type.as_ptr().cast()) };
+    let order: Vec<usize> = kind.bases().map(Kind::address).collect();
+    let said: Vec<Bound<'_, PyAny>> = list_type.getattr("__mro__")?.extract()?;
     let fits = kind.basic_size() == basic_size
         && kind.item_size() == item_size
         && kind.flags() == flags as usize
         && kind.short_name() == "list"
-        && kind.bases().count() == 2;
+        && said.iter().map(|base| base.as_ptr() as usize).eq(order);
     Ok(if fits { Ok(()) } else { Err("its types are laid out differently".to_owned()) })
 }
 

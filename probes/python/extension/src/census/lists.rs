@@ -9,28 +9,21 @@
 //!   neighbours by collections, `gc.freeze()` and merges; and one that is referred to from outside, so no collection
 //!   takes it for garbage: when the GIL is let go of it is in one of the four lists, never in one on a collector's stack.
 //! - A new object goes to the end of the young generation, so what comes after the marker is that list's head. From
-//!   there the others are at known distances, in the same structure from 3.9 to 3.13; `gc.get_stats()` and a pointer of
-//!   the structure to its own beginning are compared before anything is written.
+//!   there the others are at distances that the exact version decides ([`leakline_python::layouts`]); `gc.get_stats()` and
+//!   a pointer of the structure to its own beginning are compared before anything is written. An incremental collector
+//!   (3.14.0 to 3.14.4) moves objects back and forth between lists, and is refused.
 //! - Lists are walked from the oldest to the youngest: objects only ever move to older ones, to the end of them, so
 //!   those moved are met there or have been met. Each link is checked in both directions.
 //!
 //! Makes no reference to any object of the host, and writes to nothing but the links around its own marker.
 
+use leakline_python::layouts::{self, Collections, Collector};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use super::layout::{GC_HEADER, Object};
+use crate::frames;
 
-/// From the young generation's head, in bytes: the heads of the lists from the oldest on.
-const FROZEN: usize = 80;
-const OLD: usize = 48;
-const MIDDLE: usize = 24;
-const YOUNG: usize = 0;
-/// A pointer to the young generation's head.
-const POINTER_TO_YOUNG: usize = 72;
-/// Collections of each generation, as `gc.get_stats()` says, one every so many bytes.
-const STATS: usize = 104;
-const STATS_SIZE: usize = 24;
 /// Bits of the backward link that are flags.
 const FLAGS: usize = 3;
 
@@ -55,6 +48,7 @@ pub(super) enum Progress {
 /// A walk through all objects. Its marker stays behind, as an empty list that nobody refers to, unless [`Walk::end`] is
 /// called.
 pub(super) struct Walk {
+    lists: Collector,
     young: usize,
     marker: usize,
     is_under_way: bool,
@@ -79,6 +73,10 @@ impl Walk {
     /// Finds the lists, or says why they are not where they should be. To be called with the collector switched off.
     /// `collections` is what `gc.get_stats()` says, youngest generation first.
     pub(super) fn begin(py: Python<'_>, collections: [u64; 3]) -> PyResult<Result<Self, String>> {
+        let lists = match layouts::collector(frames::version(py)) {
+            Ok(lists) => lists,
+            Err(reason) => return Ok(Err(reason.to_owned())),
+        };
         // SAFETY: the GIL is held; an empty list calls nobody.
         let marker = unsafe { ffi::PyList_New(0) };
         // SAFETY: a new reference, or null with an exception set.
@@ -90,17 +88,18 @@ impl Walk {
             return Ok(Err("a new object is not in a list of its garbage collector's".to_owned()));
         }
         let walk = Self {
+            lists,
             young: mine.next().address,
             marker: mine.address,
             is_under_way: false,
             paused: (0, [0; 3]),
         };
         let young = Link { py, address: walk.young };
-        if young.word(POINTER_TO_YOUNG) != walk.young {
+        if young.word(lists.to_young as usize) != walk.young {
             return Ok(Err("its garbage collector's lists are laid out differently".to_owned()));
         }
-        let counted = [0, 1, 2].map(|generation| young.word(STATS + generation * STATS_SIZE) as u64);
-        if counted != collections || walk.heads(py).iter().any(|head| !head.is_linked()) {
+        let counted = [0, 1, 2].map(|generation| walk.collections(py, generation));
+        if counted != collections.map(Some) || walk.heads(py).iter().any(|head| !head.is_linked()) {
             return Ok(Err("its garbage collector keeps its books differently".to_owned()));
         }
         // The walk holds the reference.
@@ -109,12 +108,31 @@ impl Walk {
     }
 
     fn heads<'py>(&self, py: Python<'py>) -> [Link<'py>; 4] {
-        [FROZEN, OLD, MIDDLE, YOUNG].map(|distance| Link { py, address: self.young + distance })
+        let [old, middle, young] = Collector::GENERATIONS;
+        [self.lists.frozen, old, middle, young]
+            .map(|distance| Link { py, address: self.young + distance as usize })
+    }
+
+    /// How often a generation was collected; the youngest is 0. `None` where that is not where it should be.
+    fn collections(&self, py: Python<'_>, generation: u32) -> Option<u64> {
+        let young = Link { py, address: self.young };
+        match self.lists.collections {
+            Collections::Here(at) => Some(young.word((at + generation * Collections::STEP) as usize) as u64),
+            Collections::Behind(at) => {
+                let (ring, records) = *Collections::RINGS.get(generation as usize)?;
+                let rings = Link { py, address: young.word(at as usize) };
+                // The collector's own structure was found by a pointer of its own, so this is what follows in it.
+                let latest = rings.word((ring + records * Collections::RECORD) as usize) as u8;
+                let record = ring + u32::from(latest) * Collections::RECORD;
+                (u32::from(latest) < records)
+                    .then(|| rings.word((record + Collections::COUNT) as usize) as u64)
+            }
+        }
     }
 
     /// Full collections so far.
     pub(super) fn full_collections(&self, py: Python<'_>) -> u64 {
-        Link { py, address: self.young }.word(STATS + 2 * STATS_SIZE) as u64
+        self.collections(py, 2).unwrap_or(0)
     }
 
     /// Whether what has been met in the old generation may now be behind the marker in a younger one: both were put into

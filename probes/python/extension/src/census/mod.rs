@@ -5,8 +5,8 @@
 //! Reads the main interpreter only: subinterpreters have lists of their own. Untracked objects (numbers, strings, bytes,
 //! and tuples and dicts of nothing else) are not in any list, and so not in a census.
 //!
-//! From 3.14 on (whose collector is another one), and in builds that keep objects differently, the self-test fails and
-//! there is no census. `gc.get_objects()` would hold up everybody for 13 to 33 ms with a million objects, and run the
+//! In versions that nobody has seen, those with an incremental collector (3.14.0 to 3.14.4), and builds that keep objects
+//! differently, there is no census, and a note says why. `gc.get_objects()` would hold up everybody for 13 to 33 ms with a million objects, and run the
 //! host's finalisers here if it were read in pieces; what is done here takes as long in all, in pieces of 2 ms.
 
 mod across;

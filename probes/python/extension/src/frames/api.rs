@@ -1,12 +1,12 @@
 //! What is asked of the interpreter by name, because it is outside the stable ABI: the current thread state, and the
 //! functions of the fallback.
 //! The fallback makes frame objects, and so allocates, inside the hook; the garbage collector is off meanwhile, since it
-//! would run the host's finalisers in the middle of an allocation.
+//! would run the host's finalisers in the middle of an allocation. It never runs on 3.12 and newer, nor under a lock.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use leakline_python::lines::{CodeInfo, IS_LINE, LineFormat};
+use leakline_python::lines::IS_LINE;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -141,34 +141,5 @@ impl Functions {
             unsafe { on() };
         }
         (found, more)
-    }
-
-    /// See [`super::Layout::code`].
-    ///
-    /// # Safety
-    ///
-    /// A code object must be alive at `code`, with the GIL held.
-    pub(super) unsafe fn copy(&self, code: usize) -> CodeInfo {
-        // SAFETY: the GIL is held, by the caller's promise.
-        let py = unsafe { Python::assume_attached() };
-        // An allocation may be made while an exception is on its way.
-        let raised = PyErr::take(py);
-        // SAFETY: the caller's promise.
-        let object = unsafe { Bound::from_borrowed_ptr_or_opt(py, code as *mut ffi::PyObject) };
-        let text = |name: &str| object.as_ref()?.getattr(name).ok()?.extract::<String>().ok();
-        let function = text("co_qualname").or_else(|| text("co_name"));
-        let file = text("co_filename");
-        if let Some(raised) = raised {
-            raised.restore(py);
-        }
-        let or_unknown =
-            |text: Option<String>| text.unwrap_or_else(|| "<unknown>".to_owned()).into_boxed_str();
-        CodeInfo {
-            function: or_unknown(function),
-            file: or_unknown(file),
-            first_line: 0,
-            lines: Box::default(),
-            format: LineFormat::Locations,
-        }
     }
 }

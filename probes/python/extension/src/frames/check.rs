@@ -10,6 +10,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyTuple};
 
+use super::careful::Memory;
 use super::code::compile;
 use super::{Layout, RawFrame, this_thread_state};
 
@@ -24,18 +25,19 @@ const CALLS: usize = 8;
 const FILE: &CStr = c"<leakline \xc4\xb1>";
 const DEPTH: usize = 64;
 
-/// Compares; the error is in words for a user.
-pub(super) fn check(py: Python<'_>, layout: Layout) -> Result<(), String> {
-    match run(py, layout) {
+/// Compares; the error is in words for a user. `is_guess`: each address is tried before it is followed.
+pub(super) fn check(py: Python<'_>, layout: Layout, is_guess: bool) -> Result<(), String> {
+    let memory = if is_guess { Some(Memory::open()?) } else { None };
+    match run(py, layout, memory) {
         Ok(CALLS) => Ok(()),
         Ok(calls) => Err(format!("the frames were compared {calls} times instead of {CALLS}")),
         Err(error) => Err(error.value(py).to_string()),
     }
 }
 
-fn run(py: Python<'_>, layout: Layout) -> PyResult<usize> {
+fn run(py: Python<'_>, layout: Layout, memory: Option<Memory>) -> PyResult<usize> {
     let probe = move |arguments: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
-        compare(arguments.py(), layout).map_err(|mismatch| match mismatch {
+        compare(arguments.py(), layout, memory.as_ref()).map_err(|mismatch| match mismatch {
             Mismatch::Words(words) => PyRuntimeError::new_err(words),
             Mismatch::Error(error) => error,
         })
@@ -71,10 +73,14 @@ impl From<PyErr> for Mismatch {
 }
 
 /// Compares the frames of the caller with what its frame objects say, and gives their number.
-fn compare(py: Python<'_>, layout: Layout) -> Result<usize, Mismatch> {
+fn compare(py: Python<'_>, layout: Layout, memory: Option<&Memory>) -> Result<usize, Mismatch> {
     let mut frames = [RawFrame::default(); DEPTH];
+    let thread_state = this_thread_state(true);
+    if memory.is_some_and(|memory| !layout.can_be_followed(memory, thread_state)) {
+        return Err(wrong("where they are", 0));
+    }
     // SAFETY: the thread state is this thread's, and it holds the GIL.
-    let (found, more) = unsafe { layout.walk(this_thread_state(true), &mut frames) };
+    let (found, more) = unsafe { layout.walk(thread_state, &mut frames) };
     // SAFETY: the GIL is held.
     let innermost = unsafe { ffi::PyEval_GetFrame() };
     // SAFETY: the call gave a reference that the frame stack keeps, or null.
@@ -89,6 +95,8 @@ fn compare(py: Python<'_>, layout: Layout) -> Result<usize, Mismatch> {
     if more != said.is_some() || found < 2 {
         return Err(wrong("their number", at));
     }
+    // SAFETY: the walk was right, so its layout is this interpreter's.
+    unsafe { layout.learn_loops(thread_state) };
     Ok(found)
 }
 

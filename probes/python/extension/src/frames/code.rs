@@ -1,6 +1,7 @@
 //! Where a code object keeps what tells its function, file and lines: found by looking for known values in one.
 //! The only thing read of a code object in a walk is what its [`CodeFields::stamp`] needs.
 
+use leakline_python::layouts::FROM_FIRST_TRACEABLE;
 use leakline_python::lines::{CodeInfo, LineFormat};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -70,8 +71,7 @@ impl CodeFields {
                 Err("this CPython keeps code objects in a way that leakline does not know".to_owned()),
             );
         };
-        // Since 3.11 the code ends the object, right after the index and one pointer.
-        let first_traceable = start.saturating_sub(16);
+        let first_traceable = start.saturating_sub(FROM_FIRST_TRACEABLE);
         let format = LineFormat::of_minor(minor);
         Ok(Ok(Self { file, function, lines, first_line, first_traceable, start, format, strings }))
     }

@@ -3,10 +3,15 @@
 //!
 //! A direct walk never allocates, never touches a reference count, never calls into the interpreter and takes no lock.
 //! It is done only where it was compared with what the interpreter itself says, see [`Layout::find`].
+//! Never from 3.12 on by the public API: there it makes a leak, and ends debug builds.
 
 mod api;
+mod careful;
 mod check;
 mod code;
+pub(crate) mod loops;
+#[cfg(all(target_env = "gnu", target_pointer_width = "64"))]
+mod native_stack;
 mod shape;
 mod strings;
 mod trial;
@@ -14,6 +19,7 @@ mod walk;
 
 use std::ffi::c_void;
 
+use leakline_python::layouts::{FrameObjects, Frames, InterpreterFrames, Version};
 pub(crate) use leakline_python::lines::CodeInfo;
 use pyo3::prelude::*;
 
@@ -21,7 +27,7 @@ pub(crate) use api::this_thread_state;
 
 use crate::frames::api::Functions;
 use crate::frames::code::CodeFields;
-use crate::frames::shape::{FrameObjects, InterpreterFrames, Shape};
+use crate::frames::shape::Shape;
 
 /// One frame as it was found: enough to tell later, from what was copied, which line it was.
 #[repr(C)]
@@ -45,14 +51,19 @@ pub(crate) struct Layout(How);
 enum How {
     FrameObjects(FrameObjects, CodeFields),
     InterpreterFrames(InterpreterFrames, CodeFields),
-    Api(Functions),
+    Api(Functions, CodeFields),
 }
 
 impl Layout {
-    /// By table for this version, or by what the interpreter itself exports for debuggers; then known stacks are walked
+    /// By what the interpreter itself publishes for debuggers, or by table for this version; then known stacks are walked
     /// and compared with what the public API says of them. The error is in words for a user; [`Layout::by_api`] may
     /// still do.
     pub(crate) fn find(py: Python<'_>) -> Result<Self, String> {
+        Self::find_as(py, version(py))
+    }
+
+    /// As if it were another version: what leakline makes of one that it does not know.
+    fn find_as(py: Python<'_>, version: Version) -> Result<Self, String> {
         if cfg!(not(target_pointer_width = "64")) {
             return Err("the frames of a 32-bit CPython are not known to leakline".to_owned());
         }
@@ -61,26 +72,37 @@ impl Layout {
         }
         api::find_thread_state(py)?;
         let code = CodeFields::find(py)?;
-        let layout = Self(match Shape::find(py)? {
-            Shape::FrameObjects(frames) => How::FrameObjects(frames, code),
-            Shape::InterpreterFrames(frames) => How::InterpreterFrames(frames, code),
-        });
-        check::check(py, layout)?;
-        Ok(layout)
+        let mut why_not = String::new();
+        for Shape { frames, is_guess } in Shape::candidates(py, version)? {
+            let layout = Self(match frames {
+                Frames::Objects(frames) => How::FrameObjects(frames, code),
+                Frames::Interpreter(frames) => How::InterpreterFrames(frames, code),
+            });
+            match check::check(py, layout, is_guess) {
+                Ok(()) => return Ok(layout),
+                Err(reason) => why_not = reason,
+            }
+        }
+        Err(why_not)
     }
 
-    /// The fallback: the public API, which makes frame objects inside the hook; lines come as numbers. `None` where it
-    /// lacks a function.
-    pub(crate) fn by_api(py: Python<'_>) -> Option<Self> {
-        api::find_thread_state(py).ok()?;
-        let layout = Self(How::Api(Functions::find(py)?));
-        check::check(py, layout).ok()?;
-        Some(layout)
+    /// The fallback: the public API, which makes frame objects inside the hook; lines come as numbers. The error says why
+    /// it is no way: from 3.12 on CPython relies on nobody making a frame's object while it does so itself, and one that
+    /// is made twice is never freed.
+    pub(crate) fn by_api(py: Python<'_>) -> Result<Self, String> {
+        if py.version_info() >= (3, 12) {
+            return Err("from 3.12 on frames cannot be asked for while memory is allocated".to_owned());
+        }
+        api::find_thread_state(py)?;
+        let functions = Functions::find(py).ok_or("the public API lacks a function")?;
+        let layout = Self(How::Api(functions, CodeFields::find(py)?));
+        check::check(py, layout, false)?;
+        Ok(layout)
     }
 
     /// Whether a walk reads the frames itself, and calls nothing of Python's.
     pub(crate) fn is_direct(&self) -> bool {
-        !matches!(self.0, How::Api(_))
+        !matches!(self.0, How::Api(..))
     }
 
     /// Frames of `thread_state`, innermost first, into `into`: how many, and whether there were more. Leaves out what
@@ -103,30 +125,51 @@ impl Layout {
                 // SAFETY: the caller's promise, and both layouts were checked by `find`.
                 unsafe { walk::frame_objects(frames, code, thread_state as usize, into) }
             }
-            How::Api(functions) => {
+            How::Api(functions, _) => {
                 // SAFETY: the caller's promise.
                 unsafe { functions.walk(thread_state, into) }
             }
         }
     }
 
-    /// A copy of what tells lines of a code object that is alive now. Allocates from leakline's own heap.
+    /// The frames of `thread_state` are where `memory` can be read, and each has a code object.
+    fn can_be_followed(&self, memory: &careful::Memory, thread_state: *const c_void) -> bool {
+        match &self.0 {
+            How::InterpreterFrames(frames, _) => memory.is_chain(frames, thread_state as usize),
+            How::FrameObjects(..) | How::Api(..) => true,
+        }
+    }
+
+    /// Finds out where the interpreter's loop is, while it runs below.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Layout::walk`].
+    unsafe fn learn_loops(&self, thread_state: *const c_void) {
+        if let How::InterpreterFrames(frames, _) = &self.0 {
+            // SAFETY: the caller's promise.
+            unsafe { loops::learn(frames, thread_state as usize) };
+        }
+    }
+
+    /// A copy of what tells lines of a code object that is alive now. Allocates from leakline's own heap, and only reads:
+    /// it is done while the hook's tables are locked.
     ///
     /// # Safety
     ///
     /// `code` was just found by [`Layout::walk`] on this thread and its frame still runs, with the GIL held since.
     pub(crate) unsafe fn code(&self, code: usize) -> CodeInfo {
-        match &self.0 {
-            How::FrameObjects(_, fields) | How::InterpreterFrames(_, fields) => {
-                // SAFETY: the caller's promise, and the layout was checked by `find`.
-                unsafe { fields.copy(code) }
-            }
-            How::Api(functions) => {
-                // SAFETY: the caller's promise.
-                unsafe { functions.copy(code) }
-            }
-        }
+        let (How::FrameObjects(_, fields) | How::InterpreterFrames(_, fields) | How::Api(_, fields)) =
+            &self.0;
+        // SAFETY: the caller's promise, and the layout was checked when it was found.
+        unsafe { fields.copy(code) }
     }
+}
+
+/// This interpreter's exact version.
+pub(crate) fn version(py: Python<'_>) -> Version {
+    let version = py.version_info();
+    Version { major: version.major, minor: version.minor, patch: version.patch }
 }
 
 /// The value at `address + offset`.

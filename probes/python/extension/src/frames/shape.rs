@@ -1,46 +1,39 @@
-//! Where each CPython keeps its frames: by table from 3.9 to 3.13. Within one minor version the layout does not change
-//! once that version is released.
-//! Only numbers; no frame is read here. Builds that may differ (debug builds, those before a release) are refused.
+//! Where this CPython keeps its frames: by what it publishes for debuggers, else by the table for its version.
+//! Only numbers; no frame is read here. Builds that may differ and publish nothing are refused.
 
+use leakline_python::layouts::{Frames, InterpreterFrames, Published, Version, frames, published};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-/// The two kinds of frames that CPython has had.
-pub(super) enum Shape {
-    FrameObjects(FrameObjects),
-    InterpreterFrames(InterpreterFrames),
-}
+use super::read;
+use crate::host;
 
-/// 3.9 and 3.10: a chain of frame objects.
+/// A layout, and how far it is to be believed.
 #[derive(Clone, Copy)]
-pub(super) struct FrameObjects {
-    /// Of the innermost frame in the thread state.
-    pub(super) innermost: u32,
-    pub(super) back: u32,
-    pub(super) code: u32,
-    pub(super) last_instruction: u32,
-    /// Bytes in what the last instruction is counted in.
-    pub(super) unit: i32,
-}
-
-/// From 3.11 on: a chain of interpreter frames, which mostly have no object.
-#[derive(Clone, Copy)]
-pub(super) struct InterpreterFrames {
-    /// In the thread state: of the innermost frame, or of what points to it.
-    pub(super) innermost: u32,
-    /// Where the thread state has only a pointer to what has the pointer to the innermost frame.
-    pub(super) through: Option<u32>,
-    pub(super) previous: u32,
-    pub(super) code: u32,
-    pub(super) instruction: u32,
-    pub(super) owner: u32,
+pub(super) struct Shape {
+    pub(super) frames: Frames,
+    /// Whether nobody has seen this version, or it contradicts what is known of it: what it says may be read in the wrong
+    /// places, so every address is tried before it is followed.
+    pub(super) is_guess: bool,
 }
 
 impl Shape {
-    pub(super) fn find(py: Python<'_>) -> Result<Self, String> {
-        let version = py.version_info();
-        let (major, minor) = (version.major, version.minor);
-        if version.suffix.is_some_and(|suffix| suffix.starts_with(['a', 'b'])) {
+    /// What may fit `version`, best first; or why nothing does.
+    pub(super) fn candidates(py: Python<'_>, version: Version) -> Result<Vec<Self>, String> {
+        let Version { major, minor, .. } = version;
+        let known = frames(version);
+        let is_preview = py.version_info().suffix.is_some_and(|suffix| suffix.starts_with(['a', 'b']));
+        if let Some(table) = Table::find(py) {
+            let shape = |how: &Published| {
+                let frames = Frames::Interpreter(table.frames(*how)?);
+                Some(Self { frames, is_guess: is_preview || known != Some(frames) })
+            };
+            let found: Vec<Self> = published(version).iter().filter_map(shape).collect();
+            if !found.is_empty() {
+                return Ok(found);
+            }
+        }
+        if is_preview {
             return Err(format!("the frames of CPython {major}.{minor} may differ before its release"));
         }
         // SAFETY: the GIL is held; the call gives a borrowed reference or null, and sets no exception.
@@ -48,42 +41,53 @@ impl Shape {
         if !of_debug_builds.is_null() {
             return Err("the frames of a debug build of CPython may differ".to_owned());
         }
-        Self::of(major, minor)
-            .ok_or_else(|| format!("the frames of CPython {major}.{minor} are not known to leakline"))
+        match known {
+            Some(frames) => Ok(vec![Self { frames, is_guess: false }]),
+            None => Err(format!("the frames of CPython {major}.{minor} are not known to leakline")),
+        }
+    }
+}
+
+/// The table of offsets that the interpreter publishes (`_Py_DebugOffsets`).
+struct Table(usize);
+
+impl Table {
+    /// Finds it where this interpreter, with a GIL, has it.
+    fn find(py: Python<'_>) -> Option<Self> {
+        let table = Self(host::symbol(c"_PyRuntime")?.as_ptr() as usize);
+        // SAFETY: `_PyRuntime` is a variable of many pages in every CPython that has it.
+        let cookie: [u8; 8] = unsafe { read(table.0, 0) };
+        let version = py.version_info();
+        // As in `PY_VERSION_HEX`, whose last byte says how far it is from a release.
+        let number = u64::from(u32::from_be_bytes([0, version.major, version.minor, version.patch]));
+        (cookie == Published::COOKIE
+            && table.number(Published::VERSION) >> 8 == number
+            && table.number(Published::FREE_THREADED) == 0)
+            .then_some(table)
     }
 
-    fn of(major: u8, minor: u8) -> Option<Self> {
-        let objects = |last_instruction, unit| {
-            Self::FrameObjects(FrameObjects { innermost: 24, back: 24, code: 32, last_instruction, unit })
+    fn number(&self, at: u32) -> u64 {
+        // SAFETY: as in `find`: the table is followed by the rest of that variable.
+        unsafe { read(self.0, at) }
+    }
+
+    /// The frames as it says, read in this way; `None` where its numbers cannot be what they are taken for.
+    fn frames(&self, how: Published) -> Option<InterpreterFrames> {
+        let within = |at: u32, size: u32, width: u64| {
+            let (offset, size) = (self.number(at), self.number(size));
+            let fits = size <= 1 << 16 && offset.is_multiple_of(width) && offset.checked_add(width)? <= size;
+            fits.then_some(offset as u32)
         };
-        Some(match (major, minor) {
-            (3, 9) => objects(104, 1),
-            (3, 10) => objects(96, 2),
-            (3, 11) => Self::InterpreterFrames(InterpreterFrames {
-                innermost: 56,
-                through: Some(8),
-                previous: 48,
-                code: 32,
-                instruction: 56,
-                owner: 69,
-            }),
-            (3, 12) => Self::InterpreterFrames(InterpreterFrames {
-                innermost: 56,
-                through: Some(0),
-                previous: 8,
-                code: 0,
-                instruction: 56,
-                owner: 70,
-            }),
-            (3, 13) => Self::InterpreterFrames(InterpreterFrames {
-                innermost: 72,
-                through: None,
-                previous: 8,
-                code: 0,
-                instruction: 56,
-                owner: 70,
-            }),
-            _ => return None,
-        })
+        let found = InterpreterFrames {
+            innermost: within(how.innermost(), how.thread, 8)?,
+            through: None,
+            previous: within(how.previous(), how.frame, 8)?,
+            code: within(how.code_of_frame(), how.frame, 8)?,
+            instruction: within(how.instruction(), how.frame, 8)?,
+            owner: within(how.owner(), how.frame, 1)?,
+        };
+        let places = [found.previous, found.code, found.instruction, found.owner & !7];
+        let differ = (1..4).all(|later| places.iter().skip(later).all(|place| *place != places[later - 1]));
+        differ.then_some(found)
     }
 }

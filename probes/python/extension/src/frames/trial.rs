@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::panic::catch_unwind;
 use std::time::Instant;
 
+use leakline_python::layouts::Version;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -33,13 +34,38 @@ pub(crate) unsafe extern "C" fn leakline_cpython_frames(
     PyString::new(py, &text.unwrap_or_else(|_| "!panicked".to_owned())).into_ptr()
 }
 
+/// The caller's frames as leakline would read them if it took the interpreter for CPython 3.`minor`.`patch`.
+///
+/// # Safety
+///
+/// For a thread that holds the GIL.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn leakline_cpython_frames_of(minor: u8, patch: u8) -> *mut ffi::PyObject {
+    // SAFETY: the caller promises it.
+    let py = unsafe { Python::assume_attached() };
+    let text = catch_unwind(|| match Layout::find_as(py, Version::of_3(minor, patch)) {
+        Ok(layout) => tell(layout, DEPTH),
+        Err(reason) => format!("!{reason}"),
+    });
+    PyString::new(py, &text.unwrap_or_else(|_| "!panicked".to_owned())).into_ptr()
+}
+
+/// Where the parts of the interpreter's loop are that the self-test found, a line for each, in hexadecimal digits.
+///
+/// # Safety
+///
+/// For a thread that holds the GIL.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "C" fn leakline_cpython_loops() -> *mut ffi::PyObject {
+    // SAFETY: the caller promises it.
+    let py = unsafe { Python::assume_attached() };
+    let lines: Vec<String> =
+        super::loops::found().iter().map(|(start, end)| format!("{start:x} {end:x}")).collect();
+    PyString::new(py, &lines.join("\n")).into_ptr()
+}
+
 fn text(py: Python<'_>, by_api: bool, depth: usize, rounds: u32) -> String {
-    let layout = if by_api {
-        Layout::by_api(py).ok_or_else(|| "the public API lacks a function".to_owned())
-    } else {
-        Layout::find(py)
-    };
-    match layout {
+    match if by_api { Layout::by_api(py) } else { Layout::find(py) } {
         Ok(layout) if rounds > 0 => time(layout, depth, rounds),
         Ok(layout) => tell(layout, depth),
         Err(reason) => format!("!{reason}"),

@@ -1,16 +1,15 @@
 //! The direct walks: a few loads for each frame.
 //! Never allocates, writes nothing but what it was given, and ends with the frames or with the room for them.
 
+use leakline_python::layouts::{FIRST_ENTRY_MARK, FrameObjects, InterpreterFrames};
+
 use super::code::CodeFields;
-use super::shape::{FrameObjects, InterpreterFrames};
 use super::{RawFrame, read};
 
 /// Frames that belong to a generator are always complete.
 const GENERATOR: u8 = 1;
-/// Owners from this on mark an entry from C: such a frame has no code, or code that is no function's.
-const FIRST_ENTRY_MARK: u8 = 3;
 /// References to code objects are tagged from 3.14 on; objects are aligned to more than the tag.
-const NO_TAG: usize = !7;
+pub(super) const NO_TAG: usize = !7;
 /// Bytes in an instruction.
 const UNIT: isize = 2;
 

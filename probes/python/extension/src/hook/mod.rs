@@ -18,7 +18,6 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 
 use leakline_probing::loader;
-use leakline_probing::sampler::lock::Lock;
 use leakline_probing::sampler::marks::Marks;
 use leakline_probing::sampler::recorder::{Bounds, Recorder};
 use leakline_probing::sampler::thread::Thread;
@@ -26,6 +25,7 @@ use leakline_python::kept::paths::{Codes, Path, PythonRecorder};
 use pyo3::Python;
 
 use crate::frames::Layout;
+use crate::guarded::Guarded;
 use crate::host;
 use crate::joined;
 
@@ -40,8 +40,8 @@ pub(crate) struct Tables {
 }
 
 /// Held for well under a microsecond by a thread that allocates, and around forks.
-pub(crate) static TABLES: Lock<Tables> =
-    Lock::new(Tables { sampled: Recorder::new(Codes::new()), exact: Recorder::new(Codes::new()) });
+pub(crate) static TABLES: Guarded<Tables> =
+    Guarded::new(Tables { sampled: Recorder::new(Codes::new()), exact: Recorder::new(Codes::new()) });
 /// What is in one of the tables, or was.
 static MARKS: Marks = Marks::new();
 /// Mean bytes between two samples, as the table has it.
@@ -63,6 +63,8 @@ static DOES: AtomicU8 = AtomicU8::new(0);
 
 /// Where frames are, and how many of them are kept for a sample.
 static LAYOUT: OnceLock<Layout> = OnceLock::new();
+/// What is worse than it could be, since the layout was found: told to everybody who has the hook set.
+static DEGRADED: OnceLock<String> = OnceLock::new();
 static FRAMES: AtomicU8 = AtomicU8::new(0);
 
 /// One of Python's three domains.
@@ -236,30 +238,30 @@ fn begin_anew() {
 /// Sets the hook in all domains where it was never set. The GIL is held, so no other thread does the same.
 fn install(py: Python<'_>) -> Result<Option<String>, String> {
     let functions = functions()?;
-    let degraded = match LAYOUT.get() {
-        Some(_) => None,
-        None => {
-            let (layout, degraded) = match Layout::find(py) {
-                Ok(layout) => (layout, None),
-                Err(why) => match Layout::by_api(py) {
-                    Some(layout) => (
-                        layout,
-                        Some(format!("call paths are read through Python's API, which costs more: {why}")),
-                    ),
-                    None => return Err(why),
-                },
-            };
-            LAYOUT.set(layout).ok();
-            degraded
-        }
-    };
+    if LAYOUT.get().is_none() {
+        let layout = match Layout::find(py) {
+            Ok(layout) => layout,
+            Err(why) => {
+                let layout = Layout::by_api(py)
+                    .map_err(|no_api| format!("{why}; {no_api}; native ones lack Python's frames, too"))?;
+                DEGRADED.get_or_init(|| {
+                    format!(
+                        "call paths are read through Python's API, which costs more, and native ones lack Python's \
+                         frames: {why}"
+                    )
+                });
+                layout
+            }
+        };
+        LAYOUT.set(layout).ok();
+    }
     survive_forks();
     for (number, domain) in DOMAINS.iter().enumerate() {
         if domain.behind.load(Relaxed).is_null() {
             put_in_front(functions, number);
         }
     }
-    Ok(degraded)
+    Ok(DEGRADED.get().cloned())
 }
 
 fn put_in_front(functions: &Functions, domain: usize) {
@@ -373,4 +375,5 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     does_nothing();
     TABLES.after_fork();
+    joined::take_over();
 }

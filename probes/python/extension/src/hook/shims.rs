@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use leakline_probing::sampler::thread::Thread;
 
-use super::{Allocator, DOES, DOMAINS, MARKS, RAW, RECORDING, record};
+use super::{Allocator, DOES, DOMAINS, MARKS, RAW, RECORDING, TABLES, record};
+use crate::joined;
 
 const MEM: usize = 1;
 const OBJECT: usize = 2;
@@ -34,6 +35,9 @@ fn hook<const DOMAIN: usize>(context: *mut c_void) -> Allocator {
 
 #[inline(always)]
 fn behind<const DOMAIN: usize>() -> &'static Allocator {
+    // Every way into the hook comes by here: nothing that holds one of its locks may.
+    TABLES.assert_not_held();
+    joined::assert_not_held();
     // SAFETY: it was stored before the hook of this domain could be called, and is never freed.
     unsafe { &*DOMAINS[DOMAIN].behind.load(Relaxed) }
 }
