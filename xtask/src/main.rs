@@ -22,6 +22,7 @@ mod process;
 pub mod proto;
 mod r8;
 mod run_tests;
+mod runtimes;
 mod style;
 mod test;
 
@@ -69,6 +70,12 @@ enum Task {
     CheckLibs,
     /// Compile the host programs of the demo and of the end-to-end tests into .leakline/hosts
     Hosts,
+    /// Prepare today's CPython and JDK from Debian's sid, beside their own libc, in .leakline/runtimes
+    Runtimes {
+        /// Not only the newest of each
+        #[arg(long)]
+        all: bool,
+    },
     /// Watch a real program with one leak planted in each layer in turn, and say what was found
     Demo,
     /// Measure what leakline costs
@@ -130,6 +137,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Gradle => gradle::build(),
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
+        Task::Runtimes { all } => runtimes::prepare(all),
         Task::Demo => demo::run_all(),
         Task::Bench { name, smoke, only, python, against, no_judgement } => {
             // Where another one is measured, whoever asks for it has built ours.

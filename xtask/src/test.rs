@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use crate::process::{cargo, run};
 use crate::{
     aar, android, bench, check_libs, corpus, cpython_tests, dist, faults, hosts, layers, left_behind, proto,
-    run_tests, style,
+    run_tests, runtimes, style,
 };
 
 /// All steps took 35 minutes on two cores. After this long something waits for what never comes.
@@ -26,6 +26,7 @@ const STEPS: &[Step] = &[
     ("build", || dist::build(None)),
     ("check-libs", check_libs::check),
     ("hosts", || hosts::build().map(drop)),
+    ("runtimes", runtimes::for_tests),
     ("android", android::test),
     ("aar", aar::test),
     ("tests", run_tests::run),
