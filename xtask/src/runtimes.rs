@@ -3,6 +3,7 @@
 //! no chroot, so `/proc/self/exe`, `sys.executable` and `java.home` are what they seem, and the host's libraries load too.
 //! Never installs anything, runs no package's scripts, and touches nothing outside that folder.
 
+mod elf;
 mod packages;
 
 use std::fs;
@@ -11,7 +12,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail, ensure};
-use object::read::elf::{FileHeader as _, ProgramHeader as _};
 
 use crate::process::{root, run, stdout_of};
 use packages::Packages;
@@ -91,7 +91,7 @@ pub(crate) fn prepare(all: bool) -> anyhow::Result<()> {
     }
     let packages = lists(machine)?;
     let wanted: Vec<&Runtime> = RUNTIMES.iter().filter(|runtime| all || runtime.newest).collect();
-    let names = wanted.iter().map(|runtime| runtime.package).chain(["libc6", "patchelf"]);
+    let names = wanted.iter().map(|runtime| runtime.package).chain(["libc6"]);
     for package in packages.with_dependencies(names)? {
         let deb = debs.join(package.path.rsplit('/').next().unwrap_or(package.path));
         if !matches(&deb, package.sha256) {
@@ -116,7 +116,7 @@ pub(crate) fn prepare(all: bool) -> anyhow::Result<()> {
         }
         let program = program(runtime, &tree)?;
         let home = if runtime.kind == "jdk" { program.ancestors().nth(2) } else { Some(program.as_path()) };
-        start_with(&loader, &libraries, &tree, home.unwrap_or(&program))?;
+        start_with(&loader, &libraries, home.unwrap_or(&program))?;
         let option = if runtime.kind == "jdk" { "-version" } else { "-V" };
         let status = Command::new(&program).arg(option).stdout(Stdio::null()).stderr(Stdio::null()).status();
         ensure!(status.is_ok_and(|status| status.success()), "{} does not run here", program.display());
@@ -194,31 +194,26 @@ fn program(runtime: &Runtime, tree: &Path) -> anyhow::Result<PathBuf> {
 
 /// Makes every program at or below `path` start with `loader` and take its libraries from `libraries` first. The old
 /// kind of path (DT_RPATH) is needed: it also counts for what the libraries themselves need.
-fn start_with(loader: &Path, libraries: &Path, tree: &Path, path: &Path) -> anyhow::Result<()> {
+fn start_with(loader: &Path, libraries: &Path, path: &Path) -> anyhow::Result<()> {
     if path.is_dir() {
         for entry in fs::read_dir(path)?
             .flatten()
             .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_symlink()))
         {
-            start_with(loader, libraries, tree, &entry.path())?;
+            start_with(loader, libraries, &entry.path())?;
         }
         return Ok(());
     }
-    let is_executable = fs::metadata(path)?.permissions().mode() & 0o111 != 0;
-    if !is_executable || !has_interpreter(&fs::read(path)?) {
+    let mode = fs::metadata(path)?.permissions();
+    if mode.mode() & 0o111 == 0 {
         return Ok(());
     }
-    // patchelf is of the same release: started the same way, by hand.
-    let mut patchelf = Command::new(loader);
-    patchelf.arg("--library-path").arg(libraries).arg(tree.join("usr/bin/patchelf"));
-    patchelf.arg("--set-interpreter").arg(loader).arg("--force-rpath").arg("--set-rpath");
-    run(patchelf.arg(format!("{}:$ORIGIN/../lib", libraries.display())).arg(path))
-}
-
-fn has_interpreter(bytes: &[u8]) -> bool {
-    type Elf = object::elf::FileHeader64<object::Endianness>;
-    let Ok(header) = Elf::parse(bytes) else { return false };
-    let Ok(endian) = header.endian() else { return false };
-    let Ok(segments) = header.program_headers(endian, bytes) else { return false };
-    segments.iter().any(|segment| segment.p_type(endian) == object::elf::PT_INTERP)
+    let bytes = fs::read(path)?;
+    if !elf::names_a_loader(&bytes) {
+        return Ok(());
+    }
+    let text = |path: &Path| path.to_str().map(str::to_owned).context("the workspace's path is not UTF-8");
+    let changed = elf::start_with(&bytes, &text(loader)?, &format!("{}:$ORIGIN/../lib", text(libraries)?))
+        .with_context(|| format!("cannot change the loader of {}", path.display()))?;
+    fs::write(path, changed).with_context(|| format!("cannot write {}", path.display()))
 }
