@@ -112,6 +112,9 @@ enum Task {
     Test {
         #[arg(value_name = "STEP", help = format!("Only these steps: {}", test::names().collect::<Vec<_>>().join(", ")))]
         steps: Vec<String>,
+        /// Also with today's runtimes from Debian's sid, all of them; the same as LEAKLINE_TEST_RUNTIMES=all
+        #[arg(long)]
+        all_runtimes: bool,
     },
 }
 
@@ -160,6 +163,6 @@ fn run(task: Task) -> anyhow::Result<()> {
             dist::build(None)?;
             cpython_tests::run(few)
         }
-        Task::Test { steps } => test::run_steps(&steps),
+        Task::Test { steps, all_runtimes } => test::run_steps(&steps, all_runtimes),
     }
 }

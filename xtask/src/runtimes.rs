@@ -71,8 +71,10 @@ pub(crate) fn for_tests() -> anyhow::Result<()> {
 
 /// Makes the folder, unless it is there: with the newest runtime of each kind, or with all.
 pub(crate) fn prepare(all: bool) -> anyhow::Result<()> {
-    let stamp = format!("{all} {} {}", folder().display(), include_str!("runtimes.rs"));
-    if fs::read_to_string(folder().join("stamp")).is_ok_and(|found| found == stamp) {
+    let stamp = |all: bool| format!("{all} {} {}", folder().display(), include_str!("runtimes.rs"));
+    // All of them hold the newest, too.
+    let made = fs::read_to_string(folder().join("stamp")).unwrap_or_default();
+    if made == stamp(true) || made == stamp(all) {
         print!("{}", fs::read_to_string(folder().join("list")).unwrap_or_default());
         return Ok(());
     }
@@ -125,7 +127,7 @@ pub(crate) fn prepare(all: bool) -> anyhow::Result<()> {
     }
     print!("{list}");
     fs::write(folder().join("list"), list).context("cannot write .leakline/runtimes/list")?;
-    fs::write(folder().join("stamp"), stamp).context("cannot write .leakline/runtimes/stamp")
+    fs::write(folder().join("stamp"), stamp(all)).context("cannot write .leakline/runtimes/stamp")
 }
 
 /// What sid has, from its signed list.

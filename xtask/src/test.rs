@@ -42,10 +42,14 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Runs the steps called `only`, or all; fails at the first that fails.
-pub(crate) fn run_steps(only: &[String]) -> anyhow::Result<()> {
+pub(crate) fn run_steps(only: &[String], all_runtimes: bool) -> anyhow::Result<()> {
     for name in only {
         let known: Vec<_> = names().collect();
         ensure!(known.contains(&name.as_str()), "no step is called {name}; there are {}", known.join(", "));
+    }
+    if all_runtimes {
+        // SAFETY: no thread was started yet that could read the environment meanwhile.
+        unsafe { std::env::set_var(runtimes::CHOICE, "all") };
     }
     let at = begin_limit()?;
     let mut times: Vec<(&str, Duration)> = Vec::new();
