@@ -88,8 +88,9 @@ fn stacks(target: &Target, mappings: &[Mapping], claims: &mut Claims) {
     }
 }
 
-/// How far behind the list of robust mutexes glibc keeps the stack's extent: 0x3b0 bytes in 2.36 and 2.43.
-const EXTENT_WITHIN: usize = 0x800;
+/// How far behind the list of robust mutexes glibc keeps the stack's extent: 0x3b0 bytes in 2.36 and 2.43 on x86-64. The thread's
+/// data ends further on, so a guard above is not reached.
+const EXTENT_WITHIN: usize = 0x400;
 
 /// The stack of the thread whose list of robust mutexes is at `place`, as glibc notes it: from 2.43 on (and Linux 6.13) a
 /// guard has no mapping of its own, so the map no longer tells a stack from its neighbours.

@@ -127,8 +127,8 @@ fn a_stack_is_what_the_thread_says() {
 #[cfg(target_env = "gnu")]
 #[test]
 fn a_stack_ends_where_it_ends_and_not_where_its_mapping_does() {
-    let (tell, told) = std::sync::mpsc::channel();
-    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (end, ended) = std::sync::mpsc::sync_channel::<()>(1);
     let thread = std::thread::Builder::new().name("stack".to_owned()).stack_size(512 * 1024);
     let thread = thread.spawn(move || {
         // SAFETY: the call takes nothing and cannot fail.
