@@ -162,8 +162,8 @@ impl Running {
     fn wait_for_the_watcher(&self, status: ExitStatus) {
         use std::os::unix::process::ExitStatusExt as _;
         let (recording, begun) = (self.recording(), Instant::now());
-        let is_open =
-            || recording.exists() && !matches!(read_recording(&recording).last(), Some(Event::End(_)));
+        let is_begun = || std::fs::metadata(&recording).is_ok_and(|file| file.len() > 0);
+        let is_open = || !is_begun() || !matches!(read_recording(&recording).last(), Some(Event::End(_)));
         while status.signal().is_some() && begun.elapsed() < Duration::from_secs(3) && is_open() {
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -46,7 +46,27 @@ pub struct Python {
     pub version: (u32, u32),
 }
 
-/// Every CPython from 3.9 on that is installed: on PATH, in /usr/bin, and under pyenv. One per real file.
+/// Which of the runtimes that `cargo xtask runtimes` prepared are taken: with `ends` the newest, with `all` all of them.
+const RUNTIMES: &str = "LEAKLINE_TEST_RUNTIMES";
+
+/// The prepared programs of a kind, `python` or `jdk`, as far as they are asked for and there.
+fn prepared(kind: &str) -> Vec<PathBuf> {
+    let list = std::fs::read_to_string(workspace().join(".leakline/runtimes/list")).unwrap_or_default();
+    chosen(&list, kind, &std::env::var(RUNTIMES).unwrap_or_default())
+}
+
+/// A line of the list has a kind, from which choice on it is taken, and a path, which may have spaces.
+fn chosen(list: &str, kind: &str, choice: &str) -> Vec<PathBuf> {
+    let lines = list.lines().filter_map(|line| {
+        let mut words = line.splitn(3, ' ');
+        Some((words.next()?, words.next()?, words.next()?))
+    });
+    let is_wanted = |from: &str| choice == "all" || (choice == "ends" && from == "ends");
+    lines.filter(|(of, from, _)| *of == kind && is_wanted(from)).map(|(.., path)| path.into()).collect()
+}
+
+/// Every CPython from 3.9 on that is installed: on PATH, in /usr/bin, and under pyenv; and the prepared ones that
+/// `LEAKLINE_TEST_RUNTIMES` asks for. One per real file.
 pub fn pythons() -> Vec<Python> {
     let mut found: BTreeMap<PathBuf, Python> = BTreeMap::new();
     for candidate in python_candidates() {
@@ -67,9 +87,10 @@ fn python_candidates() -> Vec<PathBuf> {
     if let Some(versions) = pyenv.and_then(|root| std::fs::read_dir(root.join("versions")).ok()) {
         candidates.extend(versions.flatten().map(|version| version.path().join("bin/python3")));
     }
-    for minor in 9..=14 {
+    for minor in 9..=15 {
         candidates.push(PathBuf::from(format!("python3.{minor}")));
     }
+    candidates.extend(prepared("python"));
     candidates
 }
 
@@ -85,12 +106,13 @@ fn ask_python(program: &Path) -> Option<Python> {
     Some(Python { path, version: (major.parse().ok()?, minor.parse().ok()?) })
 }
 
-/// The `java` programs of every installed JDK.
+/// The `java` programs of every installed JDK, and of the prepared ones that `LEAKLINE_TEST_RUNTIMES` asks for.
 pub fn jdks() -> Vec<PathBuf> {
     let mut homes: Vec<PathBuf> = std::env::var_os("JAVA_HOME").map(PathBuf::from).into_iter().collect();
     homes.extend(std::fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten().map(|home| home.path()));
     let mut programs: Vec<PathBuf> =
         homes.iter().filter_map(|home| std::fs::canonicalize(home.join("bin/java")).ok()).collect();
+    programs.extend(prepared("jdk"));
     programs.sort();
     programs.dedup();
     assert!(!programs.is_empty(), "no JDK is installed: `./x test` installs one");
@@ -113,4 +135,24 @@ pub fn built_host(name: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = "python all /a/python3.14\npython ends /a b/python3.15\njdk ends /a/java\n";
+
+    fn check(kind: &str, choice: &str, expected: &[&str]) {
+        assert_eq!(chosen(LIST, kind, choice), expected.iter().map(PathBuf::from).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn prepared_runtimes_are_taken_when_asked_for() {
+        check("python", "", &[]);
+        check("python", "system", &[]);
+        check("python", "ends", &["/a b/python3.15"]);
+        check("python", "all", &["/a/python3.14", "/a b/python3.15"]);
+        check("jdk", "ends", &["/a/java"]);
+    }
 }

@@ -23,6 +23,7 @@ mod process;
 pub mod proto;
 mod r8;
 mod run_tests;
+mod runtimes;
 mod style;
 mod test;
 
@@ -72,6 +73,12 @@ enum Task {
     CheckLibs,
     /// Compile the host programs of the demo and of the end-to-end tests into .leakline/hosts
     Hosts,
+    /// Prepare today's CPython and JDK from Debian's sid, beside their own libc, in .leakline/runtimes
+    Runtimes {
+        /// Not only the newest of each
+        #[arg(long)]
+        all: bool,
+    },
     /// Watch a real program with one leak planted in each layer in turn, and say what was found
     Demo,
     /// Measure what leakline costs
@@ -108,6 +115,9 @@ enum Task {
     Test {
         #[arg(value_name = "STEP", help = format!("Only these steps: {}", test::names().collect::<Vec<_>>().join(", ")))]
         steps: Vec<String>,
+        /// Also with today's runtimes from Debian's sid, all of them; the same as LEAKLINE_TEST_RUNTIMES=all
+        #[arg(long)]
+        all_runtimes: bool,
     },
 }
 
@@ -134,6 +144,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Gradle => gradle::build(),
         Task::CheckLibs => check_libs::check(),
         Task::Hosts => hosts::build().map(drop),
+        Task::Runtimes { all } => runtimes::prepare(all),
         Task::Demo => demo::run_all(),
         Task::Bench { name, smoke, only, python, against, no_judgement } => {
             // Where another one is measured, whoever asks for it has built ours.
@@ -156,6 +167,6 @@ fn run(task: Task) -> anyhow::Result<()> {
             dist::build(None)?;
             cpython_tests::run(few)
         }
-        Task::Test { steps } => test::run_steps(&steps),
+        Task::Test { steps, all_runtimes } => test::run_steps(&steps, all_runtimes),
     }
 }

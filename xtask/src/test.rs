@@ -8,7 +8,7 @@ use anyhow::{Context as _, ensure};
 use crate::process::{cargo, run};
 use crate::{
     aar, android, bench, check_libs, corpus, cpython_tests, dist, faults, hosts, layers, layouts,
-    left_behind, proto, run_tests, style,
+    left_behind, proto, run_tests, runtimes, style,
 };
 
 /// All steps took 35 minutes on two cores. After this long something waits for what never comes.
@@ -27,6 +27,7 @@ const STEPS: &[Step] = &[
     ("build", || dist::build(None)),
     ("check-libs", check_libs::check),
     ("hosts", || hosts::build().map(drop)),
+    ("runtimes", runtimes::for_tests),
     ("android", android::test),
     ("aar", aar::test),
     ("tests", run_tests::run),
@@ -42,10 +43,14 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Runs the steps called `only`, or all; fails at the first that fails.
-pub(crate) fn run_steps(only: &[String]) -> anyhow::Result<()> {
+pub(crate) fn run_steps(only: &[String], all_runtimes: bool) -> anyhow::Result<()> {
     for name in only {
         let known: Vec<_> = names().collect();
         ensure!(known.contains(&name.as_str()), "no step is called {name}; there are {}", known.join(", "));
+    }
+    if all_runtimes {
+        // SAFETY: no thread was started yet that could read the environment meanwhile.
+        unsafe { std::env::set_var(runtimes::CHOICE, "all") };
     }
     let at = begin_limit()?;
     let mut times: Vec<(&str, Duration)> = Vec::new();

@@ -94,7 +94,19 @@ fn candidates() -> Vec<PathBuf> {
             found.extend(names.iter().map(|name| folder.join(name)).filter(|path| path.is_file()));
         }
     }
+    found.extend(prepared());
     found
+}
+
+/// What `cargo xtask runtimes` prepared, as far as `LEAKLINE_TEST_RUNTIMES` (system, ends, all) asks for it.
+fn prepared() -> Vec<PathBuf> {
+    let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.leakline/runtimes/list");
+    let list = std::fs::read_to_string(list).unwrap_or_default();
+    let choice = std::env::var("LEAKLINE_TEST_RUNTIMES").unwrap_or_default();
+    let newest = list.lines().filter(|_| choice == "ends" || choice == "all");
+    let more = list.lines().filter(|_| choice == "all");
+    let newest = newest.filter_map(|line| line.strip_prefix("python ends "));
+    newest.chain(more.filter_map(|line| line.strip_prefix("python all "))).map(PathBuf::from).collect()
 }
 
 struct Run<'a> {

@@ -30,6 +30,9 @@ const TAKES: Duration = Duration::from_millis(2);
 /// How long a side looks before it sleeps, where the other is expected at once; sleeping and waking would take longer.
 const SPIN: Duration = Duration::from_micros(200);
 
+/// In place of the server's thread: it is about to serve.
+const COMES: u32 = u32::MAX;
+
 const STATE_BITS: u32 = 3;
 const STATES: u32 = (1 << STATE_BITS) - 1;
 
@@ -130,12 +133,15 @@ impl Mailbox {
     }
 
     fn has_server(&self) -> bool {
-        self.server.load(Ordering::Acquire) != 0 || self.paused.load(Ordering::Acquire) != 0
+        let [paused, server] = [&self.paused, &self.server].map(|word| || word.load(Ordering::Acquire) != 0);
+        // One server leaves by `paused` and the next comes by `server`: whoever changes places between two looks is met by
+        // the third or the fourth.
+        paused() || server() || paused() || server()
     }
 
     /// Has the server go away, if nobody calls now: true. Callers that come meanwhile wait for who serves next.
     pub fn pause(&self) -> bool {
-        if self.server.load(Ordering::Acquire) == 0 {
+        if matches!(self.server.load(Ordering::Acquire), 0 | COMES) {
             return false;
         }
         self.paused.store(1, Ordering::Release);
@@ -195,10 +201,12 @@ impl Mailbox {
     pub fn serve(&self, mut handle: impl FnMut(&[u8]) -> Reply) -> bool {
         // SAFETY: takes nothing.
         let thread = unsafe { libc::syscall(libc::SYS_gettid) } as u32;
-        if self.server.compare_exchange(0, thread.max(1), Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        if self.server.compare_exchange(0, COMES, Ordering::AcqRel, Ordering::Relaxed).is_err() {
             return false;
         }
+        // Before anybody can have this one pause, or that would be forgotten.
         self.paused.store(0, Ordering::Release);
+        self.server.store(thread.max(1), Ordering::Release);
         let mut spin = Spin::none();
         // What was asked before nobody hears the answer to; a caller that still waits for it is served.
         while self.stopped.load(Ordering::Acquire) == 0 {

@@ -79,13 +79,50 @@ fn stacks(target: &Target, mappings: &[Mapping], claims: &mut Claims) {
             && let Some(mapping) = mapping_at(mappings, place).filter(|mapping| mapping.may_hold_blocks())
             && u32::try_from(id) != Ok(target.pid())
         {
-            // The rest of its page is the thread's own data, too; on processors where the thread's variables follow
-            // it, so are some more.
-            let top = (place | 0xfff) + 1;
-            claims.add(mapping.start, top.min(mapping.end), Class::Stacks);
+            // Where the thread does not say it: the rest of its page is the thread's own data, too; on processors where
+            // the thread's variables follow it, so are some more.
+            let (start, end) =
+                stack_around(target.memory(), place).unwrap_or((mapping.start, (place | 0xfff) + 1));
+            claims.add(start.max(mapping.start), end.min(mapping.end), Class::Stacks);
         }
     }
 }
+
+/// How far behind the list of robust mutexes glibc keeps the stack's extent: 0x3b0 bytes in 2.36 and 2.43 on x86-64. The thread's
+/// data ends further on, so a guard above is not reached.
+const EXTENT_WITHIN: usize = 0x400;
+
+/// The stack of the thread whose list of robust mutexes is at `place`, as glibc notes it: from 2.43 on (and Linux 6.13) a
+/// guard has no mapping of its own, so the map no longer tells a stack from its neighbours.
+fn stack_around(memory: &Memory, place: u64) -> Option<(u64, u64)> {
+    let mut bytes = [0; EXTENT_WITHIN];
+    let length = memory.read(place, &mut bytes);
+    let mut words = [0; EXTENT_WITHIN / 8];
+    for (word, bytes) in words.iter_mut().zip(bytes.get(..length)?.as_chunks().0) {
+        *word = u64::from_ne_bytes(*bytes);
+    }
+    extent(&words, place)
+}
+
+/// The thread's data lies at the top of its stack. Three words in a row say where that begins, its size, and its guard's.
+fn extent(words: &[u64], place: u64) -> Option<(u64, u64)> {
+    words.windows(3).find_map(|words| {
+        let &[start, size, guard] = words else { return None };
+        let end = start.checked_add(size)?;
+        let is_extent = (start..end).contains(&place)
+            && end - place <= LARGEST_THREAD_DATA
+            && start != 0
+            && size >= SMALLEST_STACK
+            && guard < size
+            && guard.is_multiple_of(4096);
+        is_extent.then(|| (start + guard, end))
+    })
+}
+
+/// What glibc keeps of a thread, and its variables where they follow.
+const LARGEST_THREAD_DATA: u64 = 1 << 20;
+/// `PTHREAD_STACK_MIN`.
+const SMALLEST_STACK: u64 = 16 * 1024;
 
 fn robust_list(thread: c_int) -> Option<u64> {
     let (mut head, mut length): (*mut c_void, usize) = (std::ptr::null_mut(), 0);

@@ -102,3 +102,44 @@ fn arenas_are_as_many_as_malloc_says() {
         assert!(agree, "{}", said());
     });
 }
+
+fn check_extent(words: &[u64], expected: Option<(u64, u64)>) {
+    assert_eq!(extent(words, 0x7f00_007f_f9a0), expected, "{words:x?}");
+}
+
+#[test]
+fn a_stack_is_what_the_thread_says() {
+    let (start, size) = (0x7f00_0000_0000, 0x80_0000);
+    check_extent(&[7, start, size, 0x1000, 0x1000], Some((start + 0x1000, start + size)));
+    // A stack that the program gave has no guard.
+    check_extent(&[start, size, 0], Some((start, start + size)));
+    // Another's, one that ends far above, and none.
+    check_extent(&[start - size, size, 0x1000], None);
+    check_extent(&[start, 0x4000_0000, 0x1000], None);
+    check_extent(&[start, size, 0x1001], None);
+    check_extent(&[start], None);
+    // No sum of what stands there by chance overflows.
+    check_extent(&[u64::MAX, 5, u64::MAX, u64::MAX], None);
+    check_extent(&[u64::MAX - 5, 3, u64::MAX], None);
+}
+
+/// As with a glibc whose guards have no mapping: the map has one range for all.
+#[cfg(target_env = "gnu")]
+#[test]
+fn a_stack_ends_where_it_ends_and_not_where_its_mapping_does() {
+    let (tell, told) = std::sync::mpsc::sync_channel(1);
+    let (end, ended) = std::sync::mpsc::sync_channel::<()>(1);
+    let thread = std::thread::Builder::new().name("stack".to_owned()).stack_size(512 * 1024);
+    let thread = thread.spawn(move || {
+        // SAFETY: the call takes nothing and cannot fail.
+        tell.send(unsafe { libc::gettid() }).unwrap();
+        let _ = ended.recv();
+    });
+    let place = robust_list(told.recv().unwrap()).unwrap();
+    let (start, stop) = stack_around(Target::Own.memory(), place).expect("glibc notes the stack's extent");
+    drop(end);
+    thread.unwrap().join().unwrap();
+    assert!((start..stop).contains(&place));
+    // Its size, and what the thread's variables and the guard take.
+    assert!((500 * 1024..1024 * 1024).contains(&(stop - start)), "{} bytes", stop - start);
+}
