@@ -14,8 +14,8 @@ const AFTER_SERVICE_THREAD: Duration = Duration::from_secs(5);
 /// After the JVM was seen, when it gives its threads no names that are known.
 const AFTER_ANYTHING: Duration = Duration::from_secs(30);
 
-/// What the kernel keeps of a thread's name: 15 bytes.
-const NOTIFICATION_THREAD: &str = "Notification Th";
+/// What the kernel keeps of a thread's name: 15 bytes. From JDK 26 on HotSpot leaves out the middle itself.
+const NOTIFICATION_THREAD: [&str; 2] = ["Notification Th", "Notific..Thread"];
 const SERVICE_THREAD: &str = "Service Thread";
 
 /// Watches one JVM start.
@@ -31,7 +31,7 @@ impl Readiness {
         let seen = *self.seen.get_or_insert(boot_nanos);
         for name in threads {
             match name {
-                NOTIFICATION_THREAD => return true,
+                name if NOTIFICATION_THREAD.contains(&name) => return true,
                 SERVICE_THREAD => _ = self.service_thread_seen.get_or_insert(boot_nanos),
                 _ => {}
             }
@@ -72,6 +72,7 @@ mod tests {
         check(&["java,VM Thread"], false);
         check(&["java,VM Thread,Service Thread"], false);
         check(&["java,VM Thread,Service Thread,Notification Th"], true);
+        check(&["java,VM Thread,Service Thread,Notific..Thread"], true);
     }
 
     #[test]
