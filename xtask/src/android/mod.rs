@@ -80,13 +80,18 @@ const FULL: Product = Product {
 const LEAN: Product =
     Product { is: "without gRPC", features: &[], is_packed: false, most_bytes: 3 << 19, ..FULL };
 
-/// The Python part. The second of its names is for debuggers and the unwinder.
+/// The Python part. All of its names but the first are for tests, debuggers and the unwinder.
 const PYTHON: Product = Product {
     is: "Python part",
     package: "leakline-python-extension",
     file: "libleakline_cpython.so",
     features: &[],
-    exports: &["leakline_cpython_entry", "leakline_cpython_frames"],
+    exports: &[
+        "leakline_cpython_entry",
+        "leakline_cpython_frames",
+        "leakline_cpython_frames_of",
+        "leakline_cpython_loops",
+    ],
     is_python: true,
     is_packed: true,
     most_bytes: 3 << 19,
