@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The environment variable that marks what one step started.
-pub(crate) const MARKER: &str = "LEAKLINE_XTASK_STEP";
+/// The environment variable that marks what one step started. Not `LEAKLINE_…`: those are settings of watched programs.
+pub(crate) const MARKER: &str = "XTASK_STEP";
 
 /// A value for [`MARKER`] that no other run has; it begins with the one that this process carries.
 pub(crate) fn marker() -> String {
