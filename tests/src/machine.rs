@@ -47,7 +47,7 @@ pub struct Python {
 }
 
 /// Which of the runtimes that `cargo xtask runtimes` prepared are taken: with `ends` the newest, with `all` all of them.
-const RUNTIMES: &str = "LEAKLINE_TEST_RUNTIMES";
+const RUNTIMES: &str = "XTASK_RUNTIMES";
 
 /// The prepared programs of a kind, `python` or `jdk`, as far as they are asked for and there.
 fn prepared(kind: &str) -> Vec<PathBuf> {
@@ -66,7 +66,7 @@ fn chosen(list: &str, kind: &str, choice: &str) -> Vec<PathBuf> {
 }
 
 /// Every CPython from 3.9 on that is installed: on PATH, in /usr/bin, and under pyenv; and the prepared ones that
-/// `LEAKLINE_TEST_RUNTIMES` asks for. One per real file.
+/// `XTASK_RUNTIMES` asks for. One per real file.
 pub fn pythons() -> Vec<Python> {
     let mut found: BTreeMap<PathBuf, Python> = BTreeMap::new();
     for candidate in python_candidates() {
@@ -106,7 +106,7 @@ fn ask_python(program: &Path) -> Option<Python> {
     Some(Python { path, version: (major.parse().ok()?, minor.parse().ok()?) })
 }
 
-/// The `java` programs of every installed JDK, and of the prepared ones that `LEAKLINE_TEST_RUNTIMES` asks for.
+/// The `java` programs of every installed JDK, and of the prepared ones that `XTASK_RUNTIMES` asks for.
 pub fn jdks() -> Vec<PathBuf> {
     let mut homes: Vec<PathBuf> = std::env::var_os("JAVA_HOME").map(PathBuf::from).into_iter().collect();
     homes.extend(std::fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten().map(|home| home.path()));

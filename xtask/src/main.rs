@@ -115,7 +115,7 @@ enum Task {
     Test {
         #[arg(value_name = "STEP", help = format!("Only these steps: {}", test::names().collect::<Vec<_>>().join(", ")))]
         steps: Vec<String>,
-        /// Also with today's runtimes from Debian's sid, all of them; the same as LEAKLINE_TEST_RUNTIMES=all
+        /// Also with today's runtimes from Debian's sid, all of them; the same as XTASK_RUNTIMES=all
         #[arg(long)]
         all_runtimes: bool,
     },

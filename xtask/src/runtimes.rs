@@ -17,7 +17,7 @@ use crate::process::{root, run, stdout_of};
 use packages::Packages;
 
 /// Which runtimes the tests take: `system` (the default), `ends` (also the newest), `all`.
-pub(crate) const CHOICE: &str = "LEAKLINE_TEST_RUNTIMES";
+pub(crate) const CHOICE: &str = "XTASK_RUNTIMES";
 
 const MIRROR: &str = "https://deb.debian.org/debian";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";

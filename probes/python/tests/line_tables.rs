@@ -78,11 +78,11 @@ fn interpreters() -> Vec<PathBuf> {
     candidates
 }
 
-/// What `cargo xtask runtimes` prepared, as far as `LEAKLINE_TEST_RUNTIMES` (system, ends, all) asks for it.
+/// What `cargo xtask runtimes` prepared, as far as `XTASK_RUNTIMES` (system, ends, all) asks for it.
 fn prepared() -> Vec<PathBuf> {
     let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.leakline/runtimes/list");
     let list = std::fs::read_to_string(list).unwrap_or_default();
-    let choice = std::env::var("LEAKLINE_TEST_RUNTIMES").unwrap_or_default();
+    let choice = std::env::var("XTASK_RUNTIMES").unwrap_or_default();
     let newest = list.lines().filter(|_| choice == "ends" || choice == "all");
     let more = list.lines().filter(|_| choice == "all");
     let newest = newest.filter_map(|line| line.strip_prefix("python ends "));
