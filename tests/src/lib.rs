@@ -3,6 +3,8 @@
 
 mod host;
 mod machine;
+#[path = "../../probes/common/tests/support/prepared.rs"]
+mod prepared;
 mod twice;
 
 pub use host::{Host, Outcome, Running, read_recording};

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::prepared::prepared;
+
 /// The programs and libraries that users get, as `cargo xtask build` lays them out.
 #[derive(Debug, Clone)]
 pub struct Dist {
@@ -44,25 +46,6 @@ pub struct Python {
     pub path: PathBuf,
     /// Major and minor version.
     pub version: (u32, u32),
-}
-
-/// Which of the runtimes that `cargo xtask runtimes` prepared are taken: with `ends` the newest, with `all` all of them.
-const RUNTIMES: &str = "XTASK_RUNTIMES";
-
-/// The prepared programs of a kind, `python` or `jdk`, as far as they are asked for and there.
-fn prepared(kind: &str) -> Vec<PathBuf> {
-    let list = std::fs::read_to_string(workspace().join(".leakline/runtimes/list")).unwrap_or_default();
-    chosen(&list, kind, &std::env::var(RUNTIMES).unwrap_or_default())
-}
-
-/// A line of the list has a kind, from which choice on it is taken, and a path, which may have spaces.
-fn chosen(list: &str, kind: &str, choice: &str) -> Vec<PathBuf> {
-    let lines = list.lines().filter_map(|line| {
-        let mut words = line.splitn(3, ' ');
-        Some((words.next()?, words.next()?, words.next()?))
-    });
-    let is_wanted = |from: &str| choice == "all" || (choice == "ends" && from == "ends");
-    lines.filter(|(of, from, _)| *of == kind && is_wanted(from)).map(|(.., path)| path.into()).collect()
 }
 
 /// Every CPython from 3.9 on that is installed: on PATH, in /usr/bin, and under pyenv; and the prepared ones that
@@ -135,24 +118,4 @@ pub fn built_host(name: &str) -> PathBuf {
         path.display()
     );
     path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIST: &str = "python all /a/python3.14\npython ends /a b/python3.15\njdk ends /a/java\n";
-
-    fn check(kind: &str, choice: &str, expected: &[&str]) {
-        assert_eq!(chosen(LIST, kind, choice), expected.iter().map(PathBuf::from).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn prepared_runtimes_are_taken_when_asked_for() {
-        check("python", "", &[]);
-        check("python", "system", &[]);
-        check("python", "ends", &["/a b/python3.15"]);
-        check("python", "all", &["/a/python3.14", "/a b/python3.15"]);
-        check("jdk", "ends", &["/a/java"]);
-    }
 }

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use crate::process::{root, stdout_of};
 
 /// No file is longer; see CONTRIBUTING.md for the sizes to aim at.
-const MOST_LINES: usize = 800;
+const MOST_LINES: usize = 600;
 
 const KINDS: &[&str] = &["rs", "py", "java", "kt", "c", "proto"];
 

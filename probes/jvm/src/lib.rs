@@ -8,7 +8,8 @@
 //!   to it then crashes it.
 //! - What the reading itself adds (its own thread) is taken off the numbers.
 //!
-//! - Allocations of Java objects are sampled (`sites`) where the JVM offers it: the one event that is listened to.
+//! - Allocations of Java objects are sampled (`sites`) where the JVM offers it, and the JVM says when it ends (`closing`): the
+//!   two events that are listened to.
 //! - Call paths of the native heap go on in Java's frames (`joined`), by the tool interface (JVMTI): an environment
 //!   that is asked for, as JNI allows, and not an agent that is loaded, at which newer JVMs print a warning. Android's
 //!   runtime gives one to agents only (`tools`): until somebody attaches leakline as one, objects are not counted there.

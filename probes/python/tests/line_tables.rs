@@ -8,6 +8,11 @@ use std::process::Command;
 
 use leakline_python::lines::{CodeInfo, LineFormat};
 
+#[path = "../../common/tests/support/prepared.rs"]
+mod prepared;
+
+use prepared::prepared;
+
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs/line_tables.py");
 /// Code objects, by each interpreter; `LEAKLINE_TEST_CODE_OBJECTS` asks for more. 30000 are all of the library.
 const MOST: &str = "4000";
@@ -70,21 +75,10 @@ fn interpreters() -> Vec<PathBuf> {
     let installed =
         versions.and_then(|folder| std::fs::read_dir(folder).ok()).into_iter().flatten().flatten();
     candidates.extend(installed.map(|version| version.path().join("bin/python3")));
-    candidates.extend(prepared());
+    candidates.extend(prepared("python"));
     candidates.retain(|python| {
         let is_new = "import sys; sys.exit(sys.version_info < (3, 9))";
         Command::new(python).args(["-Ic", is_new]).status().is_ok_and(|status| status.success())
     });
     candidates
-}
-
-/// What `cargo xtask runtimes` prepared, as far as `XTASK_RUNTIMES` (system, ends, all) asks for it.
-fn prepared() -> Vec<PathBuf> {
-    let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.leakline/runtimes/list");
-    let list = std::fs::read_to_string(list).unwrap_or_default();
-    let choice = std::env::var("XTASK_RUNTIMES").unwrap_or_default();
-    let newest = list.lines().filter(|_| choice == "ends" || choice == "all");
-    let more = list.lines().filter(|_| choice == "all");
-    let newest = newest.filter_map(|line| line.strip_prefix("python ends "));
-    newest.chain(more.filter_map(|line| line.strip_prefix("python all "))).map(PathBuf::from).collect()
 }

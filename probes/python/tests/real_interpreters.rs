@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 // What the AAR's library is made by; xtask is a program and cannot be used otherwise.
 #[path = "../../../xtask/src/android/optional.rs"]
 mod optional;
+#[path = "../../common/tests/support/prepared.rs"]
+mod prepared;
+
+use prepared::prepared;
 
 const PROGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs");
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -94,19 +98,8 @@ fn candidates() -> Vec<PathBuf> {
             found.extend(names.iter().map(|name| folder.join(name)).filter(|path| path.is_file()));
         }
     }
-    found.extend(prepared());
+    found.extend(prepared("python"));
     found
-}
-
-/// What `cargo xtask runtimes` prepared, as far as `XTASK_RUNTIMES` (system, ends, all) asks for it.
-fn prepared() -> Vec<PathBuf> {
-    let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.leakline/runtimes/list");
-    let list = std::fs::read_to_string(list).unwrap_or_default();
-    let choice = std::env::var("XTASK_RUNTIMES").unwrap_or_default();
-    let newest = list.lines().filter(|_| choice == "ends" || choice == "all");
-    let more = list.lines().filter(|_| choice == "all");
-    let newest = newest.filter_map(|line| line.strip_prefix("python ends "));
-    newest.chain(more.filter_map(|line| line.strip_prefix("python all "))).map(PathBuf::from).collect()
 }
 
 struct Run<'a> {

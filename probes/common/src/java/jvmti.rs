@@ -120,8 +120,6 @@ const CLASS_LOAD: i32 = 55;
 const SAMPLED_OBJECT_ALLOC: i32 = 86;
 const EVENTS: usize = (SAMPLED_OBJECT_ALLOC - FIRST_EVENT + 1) as usize;
 
-type AnyCallback = OnEvent;
-
 /// Called for an event of which nothing but that it came is of interest.
 pub type OnEvent = unsafe extern "system" fn();
 
@@ -137,7 +135,7 @@ pub type OnSample = unsafe extern "system" fn(
 
 /// Functions by event: as many as are needed.
 #[repr(C)]
-struct Callbacks([Option<AnyCallback>; EVENTS]);
+struct Callbacks([Option<OnEvent>; EVENTS]);
 
 /// Of any event: looks at none of its arguments.
 unsafe extern "system" fn ignore() {}
@@ -204,7 +202,7 @@ impl Jvmti {
     /// Has `callback` called for each sampled allocation.
     pub fn watch_samples(self, callback: OnSample) -> bool {
         // SAFETY: the JVM calls it with the arguments that the event of this number has.
-        let callback = unsafe { transmute::<OnSample, AnyCallback>(callback) };
+        let callback = unsafe { transmute::<OnSample, OnEvent>(callback) };
         self.listen(SAMPLED_OBJECT_ALLOC, callback)
     }
 
@@ -252,7 +250,7 @@ impl Jvmti {
         unsafe { dispose(self.0.as_ptr()) };
     }
 
-    fn listen(self, event: i32, callback: AnyCallback) -> bool {
+    fn listen(self, event: i32, callback: OnEvent) -> bool {
         let mut callbacks = Callbacks([None; EVENTS]);
         let index = usize::try_from(event - FIRST_EVENT).unwrap_or(usize::MAX);
         if let Some(place) = callbacks.0.get_mut(index) {

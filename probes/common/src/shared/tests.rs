@@ -239,7 +239,7 @@ fn a_call_that_comes_while_the_server_is_away_is_answered_by_the_next() {
         mailbox.forget_pause();
     }
     assert!(!mailbox.is_served());
-    // A server that slept through a pause would have been away for a minute.
+    // A server that slept through a pause would have slept for a minute.
     assert!(begun.elapsed() < Duration::from_secs(50), "{:?}", begun.elapsed());
 }
 

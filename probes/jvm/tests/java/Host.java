@@ -197,8 +197,10 @@ public final class Host {
         System.out.print("then\n" + read());
     }
 
-    /** Reads so many times, and prints what grew: heap, malloc, global references. */
-    /** Prints the least growth of three rounds: what readings leave grows in each; what the JVM makes for itself does not. */
+    /**
+     * Reads so many times in each of three rounds, and prints the least that grew: heap, malloc, global references. What
+     * readings leave grows in each round; what the JVM makes for itself does not.
+     */
     static void leak(int times) throws Exception {
         for (int i = 0; i < 2000; i++) read();
         sizes();

@@ -5,6 +5,11 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+#[path = "../../../common/tests/support/prepared.rs"]
+mod prepared;
+
+use prepared::prepared;
+
 /// Every JVM that is installed: in the usual place, at JAVA_HOME, on the PATH.
 pub(crate) fn jvms() -> Vec<PathBuf> {
     let mut homes: Vec<PathBuf> = std::fs::read_dir("/usr/lib/jvm")
@@ -15,7 +20,7 @@ pub(crate) fn jvms() -> Vec<PathBuf> {
         let java = std::fs::canonicalize(folder.join("java")).ok();
         homes.extend(java.and_then(|java| Some(java.parent()?.parent()?.to_owned())));
     }
-    homes.extend(prepared().iter().filter_map(|java| Some(java.parent()?.parent()?.to_owned())));
+    homes.extend(prepared("jdk").iter().filter_map(|java| Some(java.parent()?.parent()?.to_owned())));
     let mut homes: Vec<PathBuf> = homes
         .iter()
         .filter(|home| libjvm(home).exists())
@@ -25,17 +30,6 @@ pub(crate) fn jvms() -> Vec<PathBuf> {
     homes.dedup();
     assert!(!homes.is_empty(), "these tests need a JVM: install a JDK (on Debian: default-jdk-headless)");
     homes
-}
-
-/// What `cargo xtask runtimes` prepared, as far as `XTASK_RUNTIMES` (system, ends, all) asks for it.
-fn prepared() -> Vec<PathBuf> {
-    let list = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.leakline/runtimes/list");
-    let list = std::fs::read_to_string(list).unwrap_or_default();
-    let choice = std::env::var("XTASK_RUNTIMES").unwrap_or_default();
-    let newest = list.lines().filter(|_| choice == "ends" || choice == "all");
-    let more = list.lines().filter(|_| choice == "all");
-    let newest = newest.filter_map(|line| line.strip_prefix("jdk ends "));
-    newest.chain(more.filter_map(|line| line.strip_prefix("jdk all "))).map(PathBuf::from).collect()
 }
 
 /// The collectors that the JVM at `home` has.

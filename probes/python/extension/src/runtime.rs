@@ -134,7 +134,7 @@ impl Runtime {
     pub(crate) fn slow_gauges(&self, py: Python<'_>, text: &mut [u8]) -> PyResult<SlowGaugeValues> {
         let (arenas, arenas_missing) = match arenas::read(py, text) {
             Ok(Some(arenas)) if arenas::may_be_more(py) => {
-                (Some(arenas), Some("a subinterpreter's own arenas are not among pymalloc's".to_owned()))
+                (Some(arenas), Some("a subinterpreter's own arenas are not counted".to_owned()))
             }
             Ok(arenas) => (arenas, None),
             Err(reason) => (None, Some(reason.to_owned())),
