@@ -29,6 +29,8 @@ const MOST_LINES: usize = 3;
 const FEW: f64 = 4.0;
 /// What there is no sample of may be so many samples' worth: the upper end of the 95 % interval of none.
 const UNSEEN: f64 = 3.84;
+/// Samples may stand for so many times as many objects as are held: more is no chance.
+const GARBAGE: f64 = 2.0;
 /// Where no frame is anybody's program.
 const UNKNOWN: &str = "an unknown line";
 
@@ -47,8 +49,8 @@ pub(super) fn show(report: &Report) -> String {
     let words: Vec<String> = words.collect();
     let heading = paint(STRONG, "Between Python and Java:");
     let held = values(names::BRIDGE_JAVA_HOLDS_PYTHON).into_iter().rev().flatten().next();
-    let is_held = held.is_some_and(|held| held >= 1.0);
-    let created = if is_held { created(&samples(report), &report.roots) } else { String::new() };
+    let held = held.filter(|held| *held >= 1.0);
+    let created = held.map_or(String::new(), |held| created(&samples(report), held, &report.roots));
     format!("{heading} {}\n{created}", clean(&words.join("; ")))
 }
 
@@ -107,10 +109,12 @@ impl Made {
     }
 }
 
-/// `  created at bridge.py:88 main: about 4100 of them (3300 to 4900)`, a line for each.
-fn created(samples: &[&SiteGrowth], roots: &[String]) -> String {
+/// `  created at bridge.py:88 main: about 4100 of them (3300 to 4900)`, a line for each, where Java holds `held`. Samples
+/// that stand for far more are mostly of objects that Java has let go of and not collected yet.
+fn created(samples: &[&SiteGrowth], held: f64, roots: &[String]) -> String {
     let mut out = String::new();
-    for (line, made) in lines(samples).iter().filter(|(_, made)| made.is_told()).take(MOST_LINES) {
+    let is_told = |made: &Made| made.is_told() && made.interval().0 <= GARBAGE * held;
+    for (line, made) in lines(samples).iter().filter(|(_, made)| is_told(made)).take(MOST_LINES) {
         let (low, high) = made.interval();
         let line = clean(&words_of(*line, roots));
         let _ =
@@ -280,9 +284,9 @@ mod tests {
         }
     }
 
-    fn check_created(samples: &[SiteGrowth], expected: &str) {
+    fn check_created(samples: &[SiteGrowth], held: f64, expected: &str) {
         let samples: Vec<&SiteGrowth> = samples.iter().collect();
-        assert_eq!(created(&samples, &["/app".to_owned()]), expected);
+        assert_eq!(created(&samples, held, &["/app".to_owned()]), expected);
     }
 
     #[test]
@@ -290,6 +294,7 @@ mod tests {
         let class = "org.jpype.ref.JPypeReference";
         check_created(
             &[sample(class, "main", 2000, 0.1), sample(class, "listen", 4000, 0.1)],
+            5900.0,
             "  created at bridge.py:88 listen: about 4000 of them (3289 to 4865)\n  \
              created at bridge.py:88 main: about 2000 of them (1645 to 2432)\n",
         );
@@ -298,8 +303,10 @@ mod tests {
     #[test]
     fn with_too_few_samples_no_line_is_told() {
         let yet = "  which line lets Java have them is not sampled yet: Java's allocations are, one in jvm.sample_bytes\n";
-        check_created(&[], yet);
-        check_created(&[sample("jep.python.PyPointer", "main", 2000, 0.7)], yet);
+        check_created(&[], 2000.0, yet);
+        check_created(&[sample("jep.python.PyPointer", "main", 2000, 0.7)], 2000.0, yet);
+        // Java has let go of most, and not collected since.
+        check_created(&[sample("jep.python.PyPointer", "main", 2000, 0.1)], 50.0, yet);
     }
 
     #[test]

@@ -186,6 +186,11 @@ fn frames_of_a_version_that_nobody_has_seen_are_read_where_it_publishes_them_or_
 }
 
 #[test]
+fn the_programs_folder_is_a_source_root_before_python_says_so() {
+    check("roots.py", &[]);
+}
+
+#[test]
 fn what_is_worse_than_it_could_be_is_told_at_every_attach() {
     check("says_what_is_worse.py", &[]);
 }

@@ -73,7 +73,8 @@ public final class JepHost {
                 python.invoke("embedded.keep_up_to", due);
             }
             if (leak.equals("bridge")) {
-                while (LISTENERS.size() < Math.min(2, (int) passed) * listeners) {
+                // A third of the time none, then some, then twice as many.
+                while (LISTENERS.size() < Math.min(2, (int) (3 * passed / seconds)) * listeners) {
                     LISTENERS.add(python.invoke("embedded.listener"));
                 }
             }

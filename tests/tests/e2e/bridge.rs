@@ -146,7 +146,7 @@ fn jep(leak: &str, words: &[&str]) -> Host {
 
 #[test]
 fn the_python_objects_that_java_holds_through_jep_are_told_to_the_object() {
-    let outcome = jep("bridge", &["--seconds", "4"]).run().succeeded();
+    let outcome = jep("bridge", &["--seconds", "9"]).run().succeeded();
     assert!(outcome.stdout.contains("Java holds 1000 Python objects"), "{}", outcome.stdout);
     let read = changes(&outcome, names::BRIDGE_JAVA_HOLDS_PYTHON);
     for exact in [500, 1000] {

@@ -269,19 +269,32 @@ fn is_starting(py: Python<'_>) -> PyResult<bool> {
     }
 }
 
-/// The folders of `sys.path`, longest first.
+/// The folders of `sys.path`, and the program's, longest first.
 fn source_roots(py: Python<'_>) -> PyResult<Vec<String>> {
-    let Ok(path) = import(py, c"sys")?.getattr("path") else { return Ok(Vec::new()) };
+    let sys = import(py, c"sys")?;
+    let Ok(path) = sys.getattr("path") else { return Ok(Vec::new()) };
     let Ok(path) = path.cast_into::<PyList>() else { return Ok(Vec::new()) };
-    let mut roots: Vec<String> = path
-        .iter()
-        .filter_map(|entry| entry.extract::<String>().ok())
+    let entries = path.iter().filter_map(|entry| entry.extract::<String>().ok());
+    let mut roots: Vec<String> = entries
+        .chain(program_folder(&sys))
         .map(|entry| entry.trim_end_matches('/').to_owned())
         .filter(|entry| entry.starts_with('/'))
         .collect();
     roots.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     roots.dedup();
     Ok(roots)
+}
+
+/// Where the program is that `sys.argv` names: CPython puts it into `sys.path` only after `site`, when we may have been here
+/// already. With `-m` it is the working directory, and with `-c` there is none.
+fn program_folder(sys: &Bound<'_, PyAny>) -> Option<String> {
+    let program: String = sys.getattr("argv").ok()?.get_item(0).ok()?.extract().ok()?;
+    let folder = match program.as_str() {
+        "" | "-c" => return None,
+        "-m" => std::env::current_dir().ok()?,
+        name => std::path::absolute(name).ok()?.parent()?.to_owned(),
+    };
+    folder.into_os_string().into_string().ok()
 }
 
 fn get(module: &Bound<'_, PyAny>, name: &str) -> PyResult<Py<PyAny>> {
