@@ -2,8 +2,9 @@
 //! own variables only, and added again when the process itself becomes another program, which is to be watched then: shells
 //! and the shims of version managers `exec` the program that is meant.
 //!
-//! A child gets an environment without leakline also where a program has made a copy before: it would load the library only
-//! to hide it, which costs each child more than its own start. With `--children` nothing is taken out, and nothing is changed.
+//! A program that a watched one starts is told that it is a part of an application, where the library can be loaded into it
+//! (`fitting`) and children are wanted. Any other gets an environment without leakline, also where a program has made a copy
+//! before.
 //!
 //! [`Room`] is used between `vfork` and `exec`, where the parent's memory is shared and other threads' locks stay held: never
 //! allocates, locks, or writes to anything but its caller's stack. What does not fit there is passed on as it is.
@@ -11,9 +12,11 @@
 use std::ffi::{CStr, CString, c_char};
 use std::sync::OnceLock;
 
+use leakline_core::SessionId;
 use leakline_probing::shared::is_first_process;
 
-use crate::preload::own_file_name;
+use crate::fitting::{self, Search};
+use crate::preload::{APPLICATION, own_file_name};
 use crate::watched::confined;
 
 /// More variables are passed on as they are.
@@ -25,7 +28,7 @@ const LONGEST: usize = 1024;
 const PRELOAD: &[u8] = b"LD_PRELOAD=";
 
 /// These say something of one process, so those of a caller are never passed on to the next program in place of ours.
-const OF_THIS_PROCESS: [&[u8]; 2] = [b"LEAKLINE_PID=", b"LEAKLINE_WATCHED_BY="];
+const OF_THIS_PROCESS: [&[u8]; 3] = [b"LEAKLINE_PID=", b"LEAKLINE_WATCHED_BY=", b"LEAKLINE_APPLICATION="];
 
 /// What was taken out. Empty: nothing was.
 static TAKEN: OnceLock<Taken> = OnceLock::new();
@@ -39,6 +42,8 @@ struct Taken {
     variables: Vec<CString>,
     /// The preloaded library, as it was named; empty: it was not.
     library: Vec<u8>,
+    /// For programs that are started; `None`: they are not watched.
+    application: Option<CString>,
 }
 
 /// Takes leakline out of the environment, for good: neither this process nor a program that it becomes sees any of it.
@@ -48,15 +53,17 @@ pub(crate) fn hide() {
     let _ = unsafe { take_out(libc_environment()) };
 }
 
-/// Takes leakline out of the environment, until this process becomes another program. To be called before `main`. A program
-/// that has the library for one of its own was not given anything.
-pub(crate) fn put_away() {
+/// Takes leakline out of the environment, until this process becomes another program, or starts one: those are told the
+/// `application` that they are a part of; `None`: they are not watched. To be called before `main`. A program that has the
+/// library for one of its own was not given anything.
+pub(crate) fn put_away(application: Option<SessionId>) {
     let preloads = std::env::var_os("LD_PRELOAD").unwrap_or_default();
     if !entries(preloads.as_encoded_bytes()).any(is_our_library) {
         return;
     }
     // SAFETY: before `main` nobody else reads the environment.
-    let taken = unsafe { take_out(libc_environment()) };
+    let mut taken = unsafe { take_out(libc_environment()) };
+    taken.application = application.and_then(|id| CString::new(format!("{APPLICATION}={id}")).ok());
     // Only the first of a process counts.
     let _ = TAKEN.set(Taken { process: std::process::id(), ..taken });
 }
@@ -153,6 +160,35 @@ pub enum Getter {
     Caller,
 }
 
+/// What a program's environment is given.
+#[derive(Debug, Clone, Copy)]
+enum Added<'a> {
+    Nothing,
+    /// To go on being watched.
+    ForSame(&'a Taken),
+    /// To be watched as a part of this application.
+    ForChild(&'a Taken, &'a CStr),
+}
+
+impl<'a> Added<'a> {
+    fn taken(self) -> Option<&'a Taken> {
+        match self {
+            Self::Nothing => None,
+            Self::ForSame(taken) | Self::ForChild(taken, _) => Some(taken),
+        }
+    }
+
+    /// Whether it is told the variable that was taken out.
+    fn passes(self, name: &[u8]) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::ForSame(_) => name != b"LEAKLINE_APPLICATION=",
+            // Another's number says that it is a child.
+            Self::ForChild(..) => !matches!(name, b"LEAKLINE_APPLICATION=" | b"LEAKLINE_WATCHED_BY="),
+        }
+    }
+}
+
 /// Room for an environment, on the stack of who makes a child or becomes another program.
 #[derive(Debug)]
 pub struct Room {
@@ -167,30 +203,46 @@ impl Room {
         Self { variables: [std::ptr::null(); MOST + 1], used: 0, preload: [0; LONGEST] }
     }
 
-    /// `environment`, or what `getter` is to have in its place.
+    /// `environment`, or what `getter` is to have in its place when it becomes the program `name`.
     ///
     /// # Safety
-    /// `environment` is null or a list of texts that ends with null, and outlives the use of what is given.
+    /// `environment` is null or a list of texts that ends with null, and outlives the use of what is given; `name` is null or a
+    /// text.
     pub unsafe fn for_getter(
         &mut self,
         getter: Getter,
         environment: *const *const c_char,
+        (name, search): (*const c_char, Search),
     ) -> *const *const c_char {
         let Some(taken) = TAKEN.get() else { return environment };
-        let stays = getter == Getter::Caller && !taken.library.is_empty() && is_process(taken.process);
+        let added = if taken.library.is_empty() {
+            Added::Nothing
+        } else if getter == Getter::Caller && is_process(taken.process) {
+            Added::ForSame(taken)
+        } else {
+            // SAFETY: the caller's promise; a call looks in the `PATH` of its own process.
+            let fits = || unsafe { fitting::fits(name, search, libc_environment().cast_const().cast()) };
+            match &taken.application {
+                Some(application) if !confined::is_confined() && fits() => {
+                    Added::ForChild(taken, application)
+                }
+                _ => Added::Nothing,
+            }
+        };
         // SAFETY: the caller's promise.
-        match unsafe { self.fill(environment, stays.then_some(taken)) } {
+        match unsafe { self.fill(environment, added) } {
             Some(()) => self.variables.as_ptr(),
             None => environment,
         }
     }
 
-    /// With `added` in it, or without any leakline. `None`: there is no room, or nothing to change.
+    /// With what is added in it, or without any leakline. `None`: there is no room, or nothing to change.
     ///
     /// # Safety
-    /// As [`Room::for_getter`].
-    unsafe fn fill(&mut self, environment: *const *const c_char, added: Option<&Taken>) -> Option<()> {
-        let mut is_changed = added.is_some();
+    /// `environment` is null or a list of texts that ends with null.
+    unsafe fn fill(&mut self, environment: *const *const c_char, added: Added<'_>) -> Option<()> {
+        let taken = added.taken();
+        let mut is_changed = taken.is_some();
         let mut preloads: &[u8] = &[];
         for index in 0.. {
             if environment.is_null() {
@@ -204,11 +256,11 @@ impl Room {
             // SAFETY: each is a text.
             let text = unsafe { CStr::from_ptr(variable) }.to_bytes();
             match text.strip_prefix(PRELOAD) {
-                Some(list) if added.is_some() || entries(list).any(is_our_library) => {
+                Some(list) if taken.is_some() || entries(list).any(is_our_library) => {
                     is_changed = true;
                     preloads = list;
                 }
-                _ if is_ours(text) && (added.is_none() || OF_THIS_PROCESS.contains(&name_of(text))) => {
+                _ if is_ours(text) && (taken.is_none() || OF_THIS_PROCESS.contains(&name_of(text))) => {
                     is_changed = true;
                 }
                 _ => self.push(variable)?,
@@ -217,12 +269,16 @@ impl Room {
         if !is_changed {
             return None;
         }
-        for variable in added.into_iter().flat_map(|taken| &taken.variables) {
-            if !self.has(name_of(variable.to_bytes())) {
+        for variable in taken.into_iter().flat_map(|taken| &taken.variables) {
+            let name = name_of(variable.to_bytes());
+            if !self.has(name) && added.passes(name) {
                 self.push(variable.as_ptr())?;
             }
         }
-        if write_preloads(added.map(|taken| taken.library.as_slice()), preloads, &mut self.preload)? {
+        if let Added::ForChild(_, application) = added {
+            self.push(application.as_ptr())?;
+        }
+        if write_preloads(taken.map(|taken| taken.library.as_slice()), preloads, &mut self.preload)? {
             self.push(self.preload.as_ptr().cast())?;
         }
         self.push(std::ptr::null())
@@ -307,7 +363,7 @@ mod tests {
         let list = List::new(environment);
         let mut room = Room::new();
         // SAFETY: the list is one, ends with null, and lives to the end of this function.
-        let got = match unsafe { room.fill(list.as_ptr(), None) } {
+        let got = match unsafe { room.fill(list.as_ptr(), Added::Nothing) } {
             Some(()) => words(&room.variables),
             None => environment.to_owned(),
         };
@@ -337,7 +393,7 @@ mod tests {
         let then = List::new(then);
         let mut room = Room::new();
         // SAFETY: as above.
-        assert_eq!(unsafe { room.fill(then.as_ptr(), Some(&taken)) }, Some(()), "{environment}");
+        assert_eq!(unsafe { room.fill(then.as_ptr(), Added::ForSame(&taken)) }, Some(()), "{environment}");
         assert_eq!(words(&room.variables), expected, "{environment}");
     }
 
@@ -358,13 +414,29 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_is_started_is_told_what_it_is_a_part_of() {
+        let run = "A=1 LD_PRELOAD=/x/libleakline_agent.so LEAKLINE_APPLICATION=old LEAKLINE_FILE=/f LEAKLINE_PID=7 \
+                   LEAKLINE_WATCHED_BY=7:8";
+        let mut list = List::new(run);
+        // SAFETY: the list is one, ends with null, and nobody else has it.
+        let taken = unsafe { take_out(list.list.as_mut_ptr()) };
+        let then = List::new("B=2 LD_PRELOAD=/own.so LEAKLINE_PID=9");
+        let mut room = Room::new();
+        let added = Added::ForChild(&taken, c"LEAKLINE_APPLICATION=new");
+        // SAFETY: as above.
+        assert_eq!(unsafe { room.fill(then.as_ptr(), added) }, Some(()));
+        let expected = "B=2 LEAKLINE_FILE=/f LEAKLINE_PID=7 LEAKLINE_APPLICATION=new LD_PRELOAD=/x/libleakline_agent.so:/own.so";
+        assert_eq!(words(&room.variables), expected);
+    }
+
+    #[test]
     fn what_does_not_fit_is_passed_on_as_it_is() {
         let long = List::new(&format!("LD_PRELOAD=/x/libleakline_agent.so:/{}.so", "y".repeat(2000)));
         // SAFETY: the list is one, ends with null, and outlives the call.
-        assert_eq!(unsafe { Room::new().fill(long.as_ptr(), None) }, None);
+        assert_eq!(unsafe { Room::new().fill(long.as_ptr(), Added::Nothing) }, None);
         let many = List::new(&"A=1 ".repeat(600));
         let taken = Taken { library: b"/x/libleakline_agent.so".to_vec(), ..Taken::default() };
-        for added in [None, Some(&taken)] {
+        for added in [Added::Nothing, Added::ForSame(&taken), Added::ForChild(&taken, c"")] {
             // SAFETY: as above.
             assert_eq!(unsafe { Room::new().fill(many.as_ptr(), added) }, None);
         }

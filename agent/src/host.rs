@@ -19,7 +19,7 @@ pub(crate) fn new_session(interval: Duration) -> Session {
 pub(crate) fn session_of(pid: u32, interval: Duration) -> Session {
     let started = SystemClock.now();
     Session {
-        id: random_id(started.unix_nanos ^ started.boot_nanos.rotate_left(32)),
+        id: random_id(),
         started,
         interval,
         host: Host {
@@ -34,6 +34,7 @@ pub(crate) fn session_of(pid: u32, interval: Duration) -> Session {
             },
         },
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        origin: None,
     }
 }
 
@@ -105,11 +106,14 @@ fn platform() -> String {
 }
 
 /// 128 random bits. Without a source of them, bits of the clock and the pid: a session id needs no secrecy.
-fn random_id(clock: u64) -> SessionId {
-    use std::io::Read;
-    let mut id = [0; 16];
-    let filled = fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut id));
-    if filled.is_err() {
+pub(crate) fn random_id() -> SessionId {
+    let mut id = [0_u8; 16];
+    // SAFETY: the kernel writes at most so many bytes into ours.
+    let filled =
+        unsafe { libc::syscall(libc::SYS_getrandom, id.as_mut_ptr(), id.len(), libc::GRND_NONBLOCK) };
+    if filled != 16 {
+        let now = SystemClock.now();
+        let clock = now.unix_nanos ^ now.boot_nanos.rotate_left(32);
         id[..8].copy_from_slice(&clock.to_le_bytes());
         id[8..12].copy_from_slice(&std::process::id().to_le_bytes());
     }

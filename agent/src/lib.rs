@@ -33,9 +33,12 @@ mod compose;
 mod config;
 pub mod custom;
 mod environment;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod fitting;
 mod host;
 mod own;
 pub mod preload;
+mod recordings;
 mod running;
 mod stats;
 mod threads;
@@ -44,7 +47,7 @@ mod watched;
 
 pub use clock::SystemClock;
 pub use compose::{java_agent, use_java_vm};
-pub use config::{Config, ConfigError, KEYS, Key, LogcatTarget, NativeMode, PythonMode};
+pub use config::{Children, Config, ConfigError, KEYS, Key, LogcatTarget, NativeMode, PythonMode};
 pub use leakline_core::Clock;
 pub use leakline_core::{
     Details, Gauge, GaugeKind, GaugeReading, Layer, OwnCost, Probe, ProbeError, ReadingStatus, Sink,

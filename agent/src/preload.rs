@@ -4,25 +4,33 @@
 //! Never writes to stdout, never fails the host.
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use leakline_core::SessionId;
 use leakline_probing::shared::Sharing;
 use leakline_probing::{heap::OwnHeap, loader};
 
 use crate::config::Config;
-use crate::{compose, environment, running, threads, watched};
+use crate::{compose, environment, host, recordings, running, threads, watched};
 
 #[doc(hidden)]
 pub use crate::environment::{Getter, Room};
+#[doc(hidden)]
+pub use crate::fitting::Search;
 #[doc(hidden)]
 pub use crate::watched::confined::Confining;
 #[doc(hidden)]
 pub use crate::watched::{Way, ends, moments, remember_arguments};
 #[doc(hidden)]
 pub use leakline_native::{pass_over, shims};
+
+/// The session of the process that an application began with, for what it starts.
+pub(crate) const APPLICATION: &str = "LEAKLINE_APPLICATION";
+
+/// A child that ends before is left alone: what programs start for a moment is legion.
+pub(crate) const CHILD_SETTLE: Duration = Duration::from_secs(1);
 
 /// How often a settling agent looks whether a runtime has shown up.
 const SETTLE_POLL: Duration = Duration::from_millis(5);
@@ -42,8 +50,8 @@ static LOADED_IN: AtomicU32 = AtomicU32::new(0);
 /// What the environment says about this process.
 #[derive(Debug, PartialEq, Eq)]
 enum Business {
-    /// Watch it. The number is added to the recording's name when it is not the first process of a family.
-    Watch { child: bool },
+    /// Watch it, as a part of an application where it is not the first process of one.
+    Watch { child: Option<SessionId> },
     /// Leave it alone, and hide from it.
     None,
 }
@@ -52,49 +60,54 @@ enum Business {
 pub fn on_load() {
     let pid = std::process::id();
     let wanted = std::env::var("LEAKLINE_PID").ok();
-    let children = std::env::var("LEAKLINE_CHILDREN").is_ok_and(|value| value == "1");
-    match business(pid, wanted.as_deref(), children) {
-        Business::None => environment::hide(),
-        Business::Watch { child } => {
-            if wanted.is_none() {
-                // Preloaded by hand: this process is the one, and its children are told so.
-                // SAFETY: called before `main`, no other thread exists that could read the environment.
-                unsafe { std::env::set_var("LEAKLINE_PID", pid.to_string()) };
-            }
-            match Config::load() {
-                Ok(config) => watch(config, child.then_some(pid), children),
-                Err(error) => {
-                    if !children {
-                        environment::put_away();
-                    }
-                    tell(&format!("{error}; this program runs unwatched"));
-                }
-            }
+    let application = std::env::var(APPLICATION).ok();
+    let child = match business(pid, wanted.as_deref(), application.as_deref()) {
+        Business::None => return environment::hide(),
+        Business::Watch { child } => child,
+    };
+    if wanted.is_none() {
+        // Preloaded by hand: this process is the one, and its children are told so.
+        // SAFETY: called before `main`, no other thread exists that could read the environment.
+        unsafe { std::env::set_var("LEAKLINE_PID", pid.to_string()) };
+    }
+    match Config::load() {
+        Ok(config) if child.is_some() && !config.children.are_programs_watched() => environment::hide(),
+        Ok(config) => watch(config, child),
+        Err(error) => {
+            environment::put_away(None);
+            tell(&format!("{error}; this program runs unwatched"));
         }
     }
 }
 
-fn business(pid: u32, wanted: Option<&str>, children: bool) -> Business {
+fn business(pid: u32, wanted: Option<&str>, application: Option<&str>) -> Business {
     match wanted.map(str::parse::<u32>) {
-        None => Business::Watch { child: false },
-        Some(Ok(wanted)) if wanted == pid => Business::Watch { child: false },
-        Some(_) if children => Business::Watch { child: true },
-        Some(_) => Business::None,
+        None => Business::Watch { child: None },
+        Some(Ok(wanted)) if wanted == pid => Business::Watch { child: None },
+        // What was started by a watched program is told so.
+        Some(_) => match application.and_then(session_id) {
+            Some(application) => Business::Watch { child: Some(application) },
+            None => Business::None,
+        },
     }
 }
 
-fn watch(mut config: Config, child: Option<u32>, children: bool) {
+fn session_id(text: &str) -> Option<SessionId> {
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| text.len() == 32)?;
+    Some(SessionId(number.to_be_bytes()))
+}
+
+fn watch(mut config: Config, child: Option<SessionId>) {
     LOADED_IN.store(std::process::id(), Ordering::Release);
-    if let Some(pid) = child {
-        // One file cannot hold two sessions at once.
-        config.file = config.file.map(|file| with_suffix(file, pid));
+    let application = child.unwrap_or_else(host::random_id);
+    if child.is_some() {
+        config.settle = config.settle.max(CHILD_SETTLE);
     }
     log_to_stderr();
-    let started = watched::start(&config);
-    if !children {
-        // While there is one thread, and when the name of the watcher is in it.
-        environment::put_away();
-    }
+    let started = watched::start(&config, application, child.is_some());
+    // While there is one thread, and when the name of the watcher is in it.
+    let for_children = config.children.are_programs_watched() && started.is_ok();
+    environment::put_away(for_children.then_some(application));
     match started {
         Ok(()) => compose::before_runtimes_end(&config),
         Err(why) => {
@@ -102,6 +115,10 @@ fn watch(mut config: Config, child: Option<u32>, children: bool) {
             OwnHeap::survive_forks();
             if let Some(options) = compose::native_options(&config) {
                 leakline_native::begin_early(&options, Sharing::Private);
+            }
+            if child.is_some() {
+                // One file cannot hold two sessions at once.
+                config.file = config.file.map(|file| recordings::of_child(&file, std::process::id()));
             }
             start_inside(config);
             return;
@@ -168,6 +185,11 @@ pub fn on_unload() {
     ends(Way::Exit);
 }
 
+/// The process, a forked child of the one that loaded the library, is watched on its own from now on.
+pub(crate) fn is_loaded_in(process: u32) {
+    LOADED_IN.store(process, Ordering::Release);
+}
+
 /// Whether this is the process that loaded the library with business in it.
 pub(crate) fn is_loaded_here() -> bool {
     LOADED_IN.load(Ordering::Acquire) == std::process::id()
@@ -187,12 +209,6 @@ pub(crate) fn ends_inside() {
 /// The preloaded library's file name.
 pub fn own_file_name() -> &'static str {
     "libleakline_agent.so"
-}
-
-fn with_suffix(file: PathBuf, pid: u32) -> PathBuf {
-    let mut name = file.into_os_string();
-    name.push(format!(".{pid}"));
-    name.into()
 }
 
 /// The agent's own warnings go to stderr; `LEAKLINE_LOG` (error, warn, info, debug) says from which level on.
@@ -222,16 +238,20 @@ mod tests {
 
     #[test]
     fn only_the_process_that_was_asked_for_is_watched() {
-        let (first, child) = (Business::Watch { child: false }, Business::Watch { child: true });
+        let id = "00112233445566778899aabbccddeeff";
+        let child = session_id(id);
+        assert_eq!(child.map(|id| id.to_string()).as_deref(), Some(id));
         let cases = [
-            (7, Some("7"), false, first),
-            (8, Some("7"), false, Business::None),
-            (8, Some("7"), true, child),
-            (8, None, false, Business::Watch { child: false }),
-            (8, Some("junk"), false, Business::None),
+            (7, Some("7"), None, Business::Watch { child: None }),
+            (7, Some("7"), Some(id), Business::Watch { child: None }),
+            (8, Some("7"), None, Business::None),
+            (8, Some("7"), Some("7"), Business::None),
+            (8, Some("7"), Some(id), Business::Watch { child }),
+            (8, None, None, Business::Watch { child: None }),
+            (8, Some("junk"), None, Business::None),
         ];
-        for (pid, wanted, children, expected) in cases {
-            assert_eq!(business(pid, wanted, children), expected, "{pid} {wanted:?} {children}");
+        for (pid, wanted, application, expected) in cases {
+            assert_eq!(business(pid, wanted, application), expected, "{pid} {wanted:?} {application:?}");
         }
     }
 }

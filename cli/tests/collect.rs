@@ -105,6 +105,7 @@ fn record(folder: &Path, file: &str, name: &str, id: u8) -> String {
         interval: Duration::from_secs(60),
         host: Host { name: name.to_owned(), pid: 7, ..Host::default() },
         agent_version: "0.1.0".to_owned(),
+        origin: None,
     };
     let snapshot = Snapshot {
         number: 0,

@@ -126,6 +126,7 @@ mod tests {
             interval: Duration::from_secs(300),
             host: Host { name: name.to_owned(), ..Host::default() },
             agent_version: String::new(),
+            origin: None,
         };
         assert_eq!(file_stem(&session), format!("{expected}-20231114T221320Z"), "{name:?}");
     }

@@ -36,9 +36,9 @@ pub use lane::room_for_a_thread;
 pub use ledger::{Ledger, LedgerPart, PartSource};
 pub use model::{
     Amount, Cause, Cycle, Fingerprint, Frame, Gauge, GaugeKind, HOLDERS_OF_PYTHON, Holder, Host, Layer, Loss,
-    Mark, NativePlace, OwnCost, Profile, ProfileSource, ReadCost, Reading, ReadingStatus, RuntimeInfo,
-    SURVIVAL_TICKS, Session, SessionId, Site, SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot, Tick, Unit,
-    names,
+    Mark, NativePlace, Origin, OwnCost, Profile, ProfileSource, ReadCost, Reading, ReadingStatus,
+    RuntimeInfo, SURVIVAL_TICKS, Session, SessionId, Site, SiteHolder, SiteId, SiteStat, SkewNanos, Snapshot,
+    Tick, Unit, names,
 };
 pub use probe::{Attachment, Details, GaugeReading, Probe, ProbeError};
 pub use request::{Asked, ProbeRequest, Window, WindowSource};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use leakline_core as model;
-use leakline_core::{Evidence, Host, Kind, Loss, Mark, Rate, Session, SessionId, Subject, Timestamp};
+use leakline_core::{Evidence, Host, Kind, Loss, Mark, Origin, Rate, Session, SessionId, Subject, Timestamp};
 
 use crate::error::DecodeError;
 use crate::limits::MAX_STRING_BYTES;
@@ -83,6 +83,10 @@ impl From<&Session> for v1::Session {
                 limit_source: host.limit.as_ref().map(|(_, source)| text(source)).unwrap_or_default(),
             }),
             agent_version: text(&session.agent_version),
+            origin: session.origin.map(|origin| v1::Origin {
+                application: origin.application.0.to_vec(),
+                parent: origin.parent,
+            }),
         }
     }
 }
@@ -92,12 +96,12 @@ impl TryFrom<v1::Session> for Session {
 
     fn try_from(session: v1::Session) -> Result<Self, DecodeError> {
         let host = required(session.host, "Session.host")?;
-        let id = session
-            .id
-            .try_into()
-            .map_err(|_| DecodeError::Invalid { reason: "an identity has 16 bytes", field: "Session.id" })?;
+        let identity = |bytes: Vec<u8>, field| {
+            let invalid = |_| DecodeError::Invalid { reason: "an identity has 16 bytes", field };
+            bytes.try_into().map(SessionId).map_err(invalid)
+        };
         Ok(Self {
-            id: SessionId(id),
+            id: identity(session.id, "Session.id")?,
             started: required(session.started, "Session.started")?.into(),
             interval: Duration::from_nanos(session.interval_nanos),
             host: Host {
@@ -108,6 +112,13 @@ impl TryFrom<v1::Session> for Session {
                 limit: host.limit_bytes.map(|bytes| (bytes, host.limit_source)),
             },
             agent_version: session.agent_version,
+            origin: session
+                .origin
+                .map(|origin| {
+                    let application = identity(origin.application, "Origin.application")?;
+                    Ok::<_, DecodeError>(Origin { application, parent: origin.parent })
+                })
+                .transpose()?,
         })
     }
 }

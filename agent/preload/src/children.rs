@@ -1,5 +1,5 @@
-//! The ways to another program, by their C names: the watched process itself takes leakline along, a child gets none of it.
-//! See `leakline::preload::Room`.
+//! The ways to another program, by their C names: the watched process itself takes leakline along, and a child where it may
+//! be watched. See `leakline::preload::Room`.
 //!
 //! What the C library calls inside itself is not seen. A child by `system` or `popen` has nothing of leakline either: it was
 //! taken out of the program's environment. But a program that becomes another by the `execl` family, `fexecve` or
@@ -11,7 +11,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 
-use leakline::preload::{Getter, Room};
+use leakline::preload::{Getter, Room, Search};
 
 use crate::next::Next;
 
@@ -38,10 +38,15 @@ pub(crate) fn prepare() {
 
 /// # Safety
 /// As `execve` of the C library's.
-unsafe fn exec(next: &Next, program: *const c_char, words: List, environment: List) -> c_int {
+unsafe fn exec(
+    next: &Next,
+    (program, search): (*const c_char, Search),
+    words: List,
+    environment: List,
+) -> c_int {
     let mut room = Room::new();
     // SAFETY: the caller's promise, as below.
-    let environment = unsafe { room.for_getter(Getter::Caller, environment) };
+    let environment = unsafe { room.for_getter(Getter::Caller, environment, (program, search)) };
     let next = next.get();
     if next.is_null() {
         // SAFETY: as `execve`.
@@ -54,7 +59,7 @@ unsafe fn exec(next: &Next, program: *const c_char, words: List, environment: Li
 }
 
 macro_rules! execs {
-    ($($name:ident($($environment:ident)?) by $next:ident;)*) => {$(
+    ($($name:ident($($environment:ident)?) by $next:ident looks $search:ident;)*) => {$(
         /// The C library's, with leakline for the watched process and without it for a child.
         ///
         /// # Safety
@@ -65,21 +70,21 @@ macro_rules! execs {
             let ours = unsafe { environ };
             $(let ours = { let _ = ours; $environment };)?
             // SAFETY: the caller's promises are passed on.
-            unsafe { exec(&$next, program, words, ours) }
+            unsafe { exec(&$next, (program, Search::$search), words, ours) }
         }
     )*};
 }
 
 execs! {
-    execve(environment) by EXECVE;
-    execv() by EXECVE;
-    execvpe(environment) by EXECVPE;
-    execvp() by EXECVPE;
+    execve(environment) by EXECVE looks None;
+    execv() by EXECVE looks None;
+    execvpe(environment) by EXECVPE looks Path;
+    execvp() by EXECVPE looks Path;
 }
 
 macro_rules! spawns {
-    ($($name:ident by $next:ident;)*) => {$(
-        /// The C library's, without leakline for the child.
+    ($($name:ident by $next:ident looks $search:ident;)*) => {$(
+        /// The C library's, with leakline for a child that may be watched.
         ///
         /// # Safety
         /// As the C library's.
@@ -94,7 +99,7 @@ macro_rules! spawns {
         ) -> c_int {
             let mut room = Room::new();
             // SAFETY: the caller's promise, as below.
-            let environment = unsafe { room.for_getter(Getter::Child, environment) };
+            let environment = unsafe { room.for_getter(Getter::Child, environment, (program, Search::$search)) };
             let next = $next.get();
             if next.is_null() {
                 return libc::ENOSYS;
@@ -108,6 +113,6 @@ macro_rules! spawns {
 }
 
 spawns! {
-    posix_spawn by SPAWN;
-    posix_spawnp by SPAWNP;
+    posix_spawn by SPAWN looks None;
+    posix_spawnp by SPAWNP looks Path;
 }

@@ -1,7 +1,7 @@
 //! The one list of settings: name in the file, environment variable, default, meaning, parser.
 
 use super::values::{address, at_least, count, duration, one_of, path, size, size_within, switch};
-use super::{Config, LogcatTarget, NativeMode, PythonMode};
+use super::{Children, Config, LogcatTarget, NativeMode, PythonMode};
 
 /// Names the TOML file; no setting itself.
 pub(super) const CONFIG: &str = "LEAKLINE_CONFIG";
@@ -10,7 +10,7 @@ pub(super) const CONFIG: &str = "LEAKLINE_CONFIG";
 pub(super) const NOT_SETTINGS: &[&str] = &[
     CONFIG,
     "LEAKLINE_PID",
-    "LEAKLINE_CHILDREN",
+    "LEAKLINE_APPLICATION",
     "LEAKLINE_LIBRARY",
     "LEAKLINE_DIST",
     "LEAKLINE_LIB_DIR",
@@ -151,6 +151,10 @@ keys! {
     "watcher" "LEAKLINE_WATCHER" "on"
         "a preloaded agent works in a process beside the program, which has no thread and no descriptor of leakline's then; off: in the program itself"
         => |config, text| config.watcher = one_of(text, &[("on", true), ("off", false), ("true", true), ("false", false)])?;
+    "children" "LEAKLINE_CHILDREN" "all"
+        "which children of the program are watched, each in a session of its own once it has lived for a second; all: forked ones, and programs that it starts; exec: only those; none"
+        => |config, text| config.children = one_of(text, &[
+            ("all", Children::All), ("exec", Children::Exec), ("none", Children::None), ("1", Children::All)])?;
 }
 
 /// The name nearest to `written`, when it is near enough to be what was meant.

@@ -42,6 +42,29 @@ pub enum NativeMode {
     Off,
 }
 
+/// Which children of a watched program are watched, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Children {
+    /// Forked ones, and programs that it starts.
+    All,
+    /// Programs that it starts.
+    Exec,
+    /// None.
+    None,
+}
+
+impl Children {
+    /// Whether processes are that the program forks and that stay the same program.
+    pub fn are_forked_ones_watched(self) -> bool {
+        self == Self::All
+    }
+
+    /// Whether programs are that the program starts.
+    pub fn are_programs_watched(self) -> bool {
+        self != Self::None
+    }
+}
+
 /// The agent's settings. Start from [`Config::load`] (file and environment) or [`Config::default`], then set fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -116,6 +139,8 @@ pub struct Config {
     pub settle: Duration,
     /// Whether a preloaded agent works in a process of its own beside the host, where it can.
     pub watcher: bool,
+    /// Which children of a host are watched, each in a session of its own.
+    pub children: Children,
 }
 
 impl Default for Config {
@@ -154,6 +179,7 @@ impl Default for Config {
             final_wait: Duration::from_secs(1),
             settle: Duration::from_millis(250),
             watcher: true,
+            children: Children::All,
         }
     }
 }
@@ -455,7 +481,7 @@ mod tests {
 
     #[test]
     fn variables_that_are_not_settings_are_left_alone() {
-        check("", "LEAKLINE_PID=1 LEAKLINE_CHILDREN=1 LEAKLINE_LIBRARY=/x", interval, "300s");
+        check("", "LEAKLINE_PID=1 LEAKLINE_APPLICATION=x LEAKLINE_LIBRARY=/x", interval, "300s");
     }
 
     #[test]

@@ -49,6 +49,11 @@ pub(super) fn host_has_threads() {
     HOST_HAS_THREADS.store(true, Ordering::Relaxed);
 }
 
+/// In a forked child, which has one.
+pub(super) fn host_has_no_threads() {
+    HOST_HAS_THREADS.store(false, Ordering::Relaxed);
+}
+
 impl Away {
     /// Starts the lane's thread.
     pub(super) fn start(&'static self, mailbox: &'static Mailbox, worker: Worker) -> std::io::Result<()> {

@@ -5,10 +5,12 @@
 //! in children of `vfork`, so nothing here allocates, takes a lock, or believes that this is the process it began in.
 //! A host that dies by a signal is not held up: its watcher sees it go.
 
+use std::sync::atomic::Ordering;
+
 use leakline_probing::shared::is_first_process;
 
 use super::line::Want;
-use super::{WATCHED, confined};
+use super::{WATCHED, Watched, confined};
 use crate::preload;
 
 /// How the host is about to end.
@@ -26,7 +28,7 @@ pub fn ends(way: Way) {
         return;
     }
     match WATCHED.get() {
-        Some(watched) if !is_host(watched.host) => {}
+        Some(watched) if !is_host(watched) => {}
         Some(watched) if !watched.line.is_stopped() => {
             if way == Way::Exit {
                 // Of malloc's numbers the last snapshot is to have those of the end, which nobody else can ask for.
@@ -46,7 +48,7 @@ pub(crate) fn runtime_is_closing(host_ends_with_it: bool) {
     if confined::is_confined() {
         return;
     }
-    let Some(watched) = WATCHED.get().filter(|watched| is_host(watched.host)) else { return };
+    let Some(watched) = WATCHED.get().filter(|watched| is_host(watched)) else { return };
     if host_ends_with_it {
         watched.line.ask(Want::Last, watched.final_wait);
     } else {
@@ -56,6 +58,6 @@ pub(crate) fn runtime_is_closing(host_ends_with_it: bool) {
 }
 
 /// Whether this is the host itself: no forked child, and none of `vfork`, whose memory is the host's.
-fn is_host(host: u32) -> bool {
-    is_first_process() && std::process::id() == host
+fn is_host(watched: &Watched) -> bool {
+    is_first_process() && std::process::id() == watched.host.load(Ordering::Acquire)
 }

@@ -7,8 +7,7 @@
 use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use leakline_core::{Clock as _, Probe};
 use leakline_probing::java::bridges::LIBRARIES;
@@ -38,40 +37,77 @@ struct Host {
     generation: AtomicU64,
     /// No lane starts any more.
     ended: AtomicBool,
+    /// In a forked child: its parent's interpreter is there.
+    python_runs: AtomicBool,
     away: Away,
 }
 
-static HOST: OnceLock<Host> = OnceLock::new();
+/// Null, or what was leaked: a forked child that is watched on its own has another.
+static HOST: AtomicPtr<Host> = AtomicPtr::new(std::ptr::null_mut());
+
+fn host() -> Option<&'static Host> {
+    // SAFETY: null, or one that was leaked.
+    unsafe { HOST.load(Ordering::Acquire).as_ref() }
+}
 
 /// From now on lanes may be started. To be called in the host before `main`, once.
 pub(crate) fn prepare(lanes: &'static Lanes, config: &Config) {
-    let host = Host {
-        lanes,
-        config: config.clone(),
-        started: Default::default(),
-        looked: AtomicU64::new(0),
-        generation: AtomicU64::new(u64::MAX),
-        ended: AtomicBool::new(false),
-        away: Away::default(),
-    };
-    // A second call changes nothing.
-    HOST.set(host).ok();
+    if host().is_none() {
+        HOST.store(Box::into_raw(Box::new(Host::new(lanes, config.clone()))), Ordering::Release);
+    }
     leakline_python::early::on_start(|| {
+        leakline_python::soon::prepare();
         start(Lane::Python);
         // The lane may have been started before, when the interpreter was not there yet.
         leakline_python::forks::has_started();
     });
 }
 
+/// In a forked child that is watched on its own: it has no lane yet. The parent's state stays where it is; locks in it may be
+/// held by threads that this process does not have.
+pub(super) fn begin_in_child() {
+    let Some(parent) = host() else { return };
+    let child = Host::new(parent.lanes, parent.config.clone());
+    // A JVM does not survive a fork, so none is asked; neither is what lies between it and Python.
+    for lane in [Lane::Jvm, Lane::Bridge] {
+        child.started(lane).store(parent.has_started(lane), Ordering::Relaxed);
+    }
+    // Of CPython it is known by now that it is there.
+    child.python_runs.store(
+        parent.has_started(Lane::Python) || parent.python_runs.load(Ordering::Relaxed),
+        Ordering::Relaxed,
+    );
+    away::host_has_no_threads();
+    HOST.store(Box::into_raw(Box::new(child)), Ordering::Release);
+}
+
+/// Starts the lane of an interpreter that was there before the fork, as soon as that runs Python code: this thread is in the
+/// middle of whatever.
+pub(super) fn start_soon() {
+    unsafe extern "C" fn start_python(_: *mut c_void) -> std::ffi::c_int {
+        // A panic must not reach the host.
+        catch_unwind(|| {
+            start(Lane::Python);
+            leakline_python::forks::has_started();
+        })
+        .ok();
+        0
+    }
+    if host().is_some_and(|host| host.python_runs.load(Ordering::Relaxed)) {
+        // Where too much waits to be called, this child's Python is not read.
+        leakline_python::soon::call(start_python);
+    }
+}
+
 /// Whether a call of [`start`] would do anything: some loads.
 #[inline]
 pub(crate) fn may_start(lane: Lane) -> bool {
-    HOST.get().is_some_and(|host| !host.has_started(lane)) && is_first_process() && !is_confined()
+    host().is_some_and(|host| !host.has_started(lane)) && is_first_process() && !is_confined()
 }
 
 /// Starts the lane of a runtime that is there, unless it was started, or is not wanted.
 pub(crate) fn start(lane: Lane) {
-    let Some(host) = HOST.get() else { return };
+    let Some(host) = host() else { return };
     if !is_first_process() || is_confined() || host.ended.load(Ordering::Acquire) {
         return;
     }
@@ -88,7 +124,7 @@ pub(crate) fn start(lane: Lane) {
 
 /// Looks for runtimes that have come since, and starts their lanes. Called on a lane.
 pub(crate) fn look() {
-    let Some(host) = HOST.get() else { return };
+    let Some(host) = host() else { return };
     let now = SystemClock.now().boot_nanos;
     if now.saturating_sub(host.looked.swap(now, Ordering::AcqRel)) < BETWEEN_LOOKS {
         return;
@@ -115,7 +151,7 @@ pub(crate) fn look() {
 
 /// The host has opened a reader for probes of its own: some lane must serve them. Called on a thread of the host's.
 pub(crate) fn readers_opened() {
-    let Some(host) = HOST.get() else { return };
+    let Some(host) = host() else { return };
     let any = LANE_NAMES.into_iter().any(|(lane, _)| host.has_started(lane));
     if !any {
         start(if leakline_python::is_present() { Lane::Python } else { Lane::Custom });
@@ -124,7 +160,7 @@ pub(crate) fn readers_opened() {
 
 /// No lane starts any more, and those that run end when they are done with what they do. Waits for none.
 pub(crate) fn stop() {
-    let Some(host) = HOST.get() else { return };
+    let Some(host) = host() else { return };
     host.ended.store(true, Ordering::Release);
     for (lane, _) in LANE_NAMES {
         host.lanes.of(lane).stop();
@@ -133,10 +169,23 @@ pub(crate) fn stop() {
 
 /// The lane of Python may be away for a fork.
 pub(super) fn python() -> Option<(&'static Mailbox, &'static Away)> {
-    HOST.get().map(|host| (host.lanes.of(Lane::Python), &host.away))
+    host().map(|host| (host.lanes.of(Lane::Python), &host.away))
 }
 
 impl Host {
+    fn new(lanes: &'static Lanes, config: Config) -> Self {
+        Self {
+            lanes,
+            config,
+            started: Default::default(),
+            looked: AtomicU64::new(0),
+            generation: AtomicU64::new(u64::MAX),
+            ended: AtomicBool::new(false),
+            python_runs: AtomicBool::new(false),
+            away: Away::default(),
+        }
+    }
+
     fn started(&self, lane: Lane) -> &AtomicBool {
         let [python, jvm, bridge, custom] = &self.started;
         match lane {

@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use leakline_probing::shared::{Sharing, futex, map};
+use leakline_probing::shared::{Sharing, anew, futex, map};
 
 /// A wait is cut into pieces of this, so that a watcher that was killed holds nobody up.
 const PIECE: Duration = Duration::from_millis(25);
@@ -90,6 +90,7 @@ impl Line {
     /// Maps one, for good. To be called before the watcher is made.
     pub(super) fn map() -> Option<&'static Self> {
         let memory: NonNull<Self> = map(size_of::<Self>(), Sharing::WithWatcher)?.cast();
+        anew::is_renewed(memory.as_ptr() as usize, size_of::<Self>());
         // SAFETY: that many zeroes, aligned to a page, mapped for good; zeroes are a valid value of every field.
         Some(unsafe { memory.as_ref() })
     }

@@ -13,6 +13,7 @@ mod codec;
 pub(crate) mod commands;
 pub(crate) mod confined;
 mod ending;
+mod family;
 mod inside;
 mod lane;
 pub(crate) mod lanes;
@@ -25,13 +26,15 @@ mod watcher;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use leakline_core::SessionId;
 use leakline_probing::shared::{self, Lanes, Sharing};
 
 use self::line::Line;
 use crate::config::Config;
-use crate::{compose, running};
+use crate::{compose, preload, running};
 
 pub(crate) use ending::runtime_is_closing;
 pub use ending::{Way, ends};
@@ -46,7 +49,8 @@ const COMES_UP_WITHIN: Duration = Duration::from_millis(250);
 pub(crate) struct Watched {
     line: &'static Line,
     pub(crate) lanes: &'static Lanes,
-    host: u32,
+    /// The process: another one in a forked child that has a watcher of its own.
+    host: AtomicU32,
     final_wait: Duration,
 }
 
@@ -73,7 +77,7 @@ pub(crate) fn stop() {
 }
 
 /// Makes the watcher. Called before `main`. What it says when there can be none is for the log.
-pub(crate) fn start(config: &Config) -> Result<(), String> {
+pub(crate) fn start(config: &Config, application: SessionId, is_child: bool) -> Result<(), String> {
     if !config.watcher {
         return Err("it is switched off (setting `watcher`)".to_owned());
     }
@@ -91,7 +95,9 @@ pub(crate) fn start(config: &Config) -> Result<(), String> {
     }
     let host = std::process::id();
     let predecessor = predecessor(host);
-    let order = watcher::Watch { config: absolute(config), line, lanes, host, predecessor };
+    let desk = if config.children.are_forked_ones_watched() { family::Desk::map() } else { None };
+    let family = watcher::Family { application, parent: is_child.then(parent), desk };
+    let order = watcher::Watch { config: absolute(config), line, lanes, host, predecessor, family };
     let watcher = spawn::spawn(move || {
         predecessor.into_iter().for_each(watcher::hurry);
         watcher::watch(order);
@@ -101,11 +107,33 @@ pub(crate) fn start(config: &Config) -> Result<(), String> {
         spawn::kill(watcher);
         return Err("threads run before main, and one of them holds what a fork needs".to_owned());
     }
-    let _ = WATCHED.set(Watched { line, lanes, host, final_wait: config.final_wait });
+    let _ = WATCHED.set(Watched { line, lanes, host: host.into(), final_wait: config.final_wait });
     running::has_a_watcher();
     lanes::prepare(lanes, &absolute(config));
     name_for_successor(host, watcher);
+    if let Some(desk) = desk {
+        family::prepare(desk, config);
+    }
     Ok(())
+}
+
+/// A forked child has a watcher of its own from now on. Called on one of its threads, in the middle of an allocation.
+fn begin_in_child() {
+    let Some(watched) = WATCHED.get() else { return };
+    let process = std::process::id();
+    watched.host.store(process, Ordering::Release);
+    preload::is_loaded_in(process);
+    running::has_a_watcher();
+    lanes::begin_in_child();
+    // From here on this process is one that is watched, for every part of leakline in it.
+    shared::tell_forks_apart();
+    leakline_native::begin_in_child();
+    lanes::start_soon();
+}
+
+fn parent() -> u32 {
+    // SAFETY: takes nothing.
+    unsafe { libc::getppid() }.cast_unsigned()
 }
 
 /// The watcher's folder is another than the host's.

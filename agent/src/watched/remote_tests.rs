@@ -239,6 +239,7 @@ fn two_lanes_are_read_close_together() {
         interval: Duration::from_secs(3600),
         host: leakline_core::Host::default(),
         agent_version: String::new(),
+        origin: None,
     };
     let options = SchedulerOptions {
         interval: Duration::from_secs(3600),

@@ -99,6 +99,16 @@ fn fork_function() -> Option<Fork> {
     Some(unsafe { std::mem::transmute::<*mut c_void, Fork>(found.as_ptr()) })
 }
 
+/// Forks a watcher, without the handlers of `pthread_atfork`: 0 in the new process, otherwise its number.
+///
+/// # Safety
+/// This process has one thread.
+pub(super) unsafe fn fork() -> Option<u32> {
+    // SAFETY: the caller's promise.
+    let forked = unsafe { fork_function()?() };
+    u32::try_from(forked).ok()
+}
+
 /// The intermediate process. It shares the host's memory and must change nothing but the order.
 extern "C" fn intermediate<F: FnOnce()>(order: *mut c_void) -> c_int {
     // SAFETY: `spawn` gave it, and waits.

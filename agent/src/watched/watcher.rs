@@ -12,15 +12,16 @@ use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use leakline_core::{SchedulerHandle, Session};
+use leakline_core::{Origin, SchedulerHandle, Session, SessionId};
 use leakline_probing::shared::{Lane, Lanes};
 
+use super::family::{Desk, Spare};
 use super::line::{Line, Want};
 use super::remote::Remote;
 use super::sight::{Seen, Sight};
 use super::{Inside, commands, spawn};
-use crate::compose;
 use crate::config::{Config, LogcatTarget};
+use crate::{compose, recordings};
 
 /// While the host settles it is looked at as often: a shell that becomes the program that matters is left at once.
 const SETTLE_LOOK: Duration = Duration::from_millis(10);
@@ -40,6 +41,18 @@ pub(super) struct Watch {
     pub(super) host: u32,
     /// The watcher of the program that was in this process before `exec`.
     pub(super) predecessor: Option<u32>,
+    pub(super) family: Family,
+}
+
+/// What the host is to other hosts.
+#[derive(Clone, Copy)]
+pub(super) struct Family {
+    /// The session of the process that the application began with: the host's own, unless it has a parent in there.
+    pub(super) application: SessionId,
+    /// The parent's process.
+    pub(super) parent: Option<u32>,
+    /// Where the host's forked children ask for watchers; `None`: nowhere, or at that of the host's own parent.
+    pub(super) desk: Option<&'static Desk>,
 }
 
 /// How the host ended.
@@ -83,19 +96,28 @@ pub(super) struct Watcher {
     sight: Sight,
     session: Mutex<Option<Session>>,
     predecessor: Option<u32>,
+    family: Family,
     stage: Mutex<Stage>,
 }
 
 /// Runs until the host has ended.
 pub(super) fn watch(order: Watch) {
-    let Watch { config, line, lanes, host, predecessor } = order;
+    let Watch { config, line, lanes, host, predecessor, family } = order;
     if !logs_to_stderr(&config) {
         spawn::leave_stderr();
     }
-    let sight = Sight::of(host);
     line.come_up();
     // Read now: a host that is gone has no name any more.
-    let session = crate::host::session_of(host, config.interval);
+    let mut session = crate::host::session_of(host, config.interval);
+    match family.parent {
+        None => session.id = family.application,
+        Some(parent) => session.origin = Some(Origin { application: family.application, parent }),
+    }
+    if let Some(desk) = family.desk {
+        let config = config.clone();
+        Spare { desk, config, line, lanes, host, application: family.application }.make();
+    }
+    let sight = Sight::of(host);
     let watcher = Arc::new(Watcher {
         config,
         line,
@@ -104,6 +126,7 @@ pub(super) fn watch(order: Watch) {
         sight,
         session: Mutex::new(Some(session)),
         predecessor,
+        family,
         stage: Mutex::new(Stage::Settling),
     });
     let for_ends = Arc::clone(&watcher);
@@ -129,14 +152,25 @@ fn logs_to_stderr(config: &Config) -> bool {
 }
 
 impl Watcher {
+    /// Ends this process. The spare may go, too, unless there are children.
+    fn leave(&self) -> ! {
+        if let Some(desk) = self.family.desk {
+            desk.host_is_over();
+        }
+        spawn::leave()
+    }
+
     /// Waits for `settle`, or until a runtime has shown up. A host that becomes another program meanwhile is left, with
     /// nothing written.
     fn settle(&self) {
         let begun = Instant::now();
-        while begun.elapsed() < self.config.settle && self.is_settling() && !self.has_runtime() {
+        while begun.elapsed() < self.config.settle
+            && self.is_settling()
+            && (self.is_child() || !self.has_runtime())
+        {
             match self.sight.wait(SETTLE_LOOK.min(self.config.settle)) {
                 Seen::Same => {}
-                Seen::Other => spawn::leave(),
+                Seen::Other => self.leave(),
                 Seen::Gone => return,
             }
         }
@@ -165,7 +199,12 @@ impl Watcher {
         }
         self.await_predecessor();
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        match compose::start_in_watcher(&self.config, session, &self.inside, self.sight.process()) {
+        let mut config = self.config.clone();
+        if self.is_child() {
+            // One file cannot hold two sessions at once.
+            config.file = config.file.map(|file| recordings::of_child(&file, session.host.pid));
+        }
+        match compose::start_in_watcher(&config, session, &self.inside, self.sight.process()) {
             Ok(handle) => {
                 let handle = Arc::new(handle);
                 *stage = Stage::Running(Arc::clone(&handle));
@@ -178,6 +217,15 @@ impl Watcher {
                 None
             }
         }
+    }
+
+    /// A program that ends before it has settled has one snapshot, unless it is a child: of those there are too many.
+    fn begin_for_end(&self) -> Option<Arc<SchedulerHandle>> {
+        if self.is_child() && self.is_settling() { None } else { self.begin() }
+    }
+
+    fn is_child(&self) -> bool {
+        self.family.parent.is_some()
     }
 
     /// The running scheduler, for the host's commands.
@@ -204,7 +252,7 @@ impl Watcher {
         loop {
             match self.line.next_want(Duration::from_secs(3600)) {
                 Some(Want::Last) => {
-                    if let Some(handle) = self.begin() {
+                    if let Some(handle) = self.begin_for_end() {
                         handle.final_snapshot(self.config.final_wait / 2);
                         handle.flush(self.config.final_wait / 4);
                     }
@@ -215,7 +263,7 @@ impl Watcher {
                     // Before the host goes on: whoever reads its standard error sees the end of it with the host.
                     spawn::leave_stderr();
                     self.line.done(Want::End);
-                    spawn::leave();
+                    self.leave();
                 }
                 None => {}
             }
@@ -237,13 +285,13 @@ impl Watcher {
                         self.leave_lanes();
                     }
                     if self.line.is_stopped() {
-                        spawn::leave();
+                        self.leave();
                     }
                 }
                 Seen::Other => {
                     self.lanes.host_is_gone();
                     self.end(End::Exec, LONGEST_END);
-                    spawn::leave();
+                    self.leave();
                 }
                 Seen::Gone => {
                     self.lanes.host_is_gone();
@@ -253,7 +301,7 @@ impl Watcher {
                         (false, false) => End::Gone,
                     };
                     self.end(end, LONGEST_END);
-                    spawn::leave();
+                    self.leave();
                 }
             }
         }
@@ -280,7 +328,7 @@ impl Watcher {
     /// everything written. Takes at most `longest`.
     fn end(&self, end: End, longest: Duration) {
         let begun = Instant::now();
-        let Some(handle) = self.begin() else { return };
+        let Some(handle) = self.begin_for_end() else { return };
         let mut stage = self.lock();
         if matches!(*stage, Stage::Over) {
             return;

@@ -80,6 +80,7 @@ fn started(next_entry: u64) -> CollectorEvent {
         interval: Duration::from_secs(300),
         host,
         agent_version: "0.1.0".to_owned(),
+        origin: None,
     };
     CollectorEvent::SessionStarted { session, peer: None, path: "x.leak".into(), next_entry }
 }

@@ -42,6 +42,7 @@ fn session() -> Session {
             limit: Some((512 << 20, "the cgroup".to_owned())),
         },
         agent_version: "0.1.0".to_owned(),
+        origin: None,
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::program::{self, NotRunnable, Obstacle};
-use super::{NativeMode, Options, PythonMode, Watcher, locate, signal};
+use super::{Children, NativeMode, Options, PythonMode, Watcher, locate, signal};
 use crate::style::warn;
 
 /// As shells answer.
@@ -80,7 +80,14 @@ fn settings(options: &Options, environment: &Environment) -> Result<Vec<(&'stati
     // Room for the watcher to leave its number in: see `WATCHED_BY`.
     wanted.push(("LEAKLINE_WATCHED_BY", WATCHED_BY.into()));
     let mut set = |name, value: Option<OsString>| wanted.extend(value.map(|value| (name, value)));
-    set("LEAKLINE_CHILDREN", options.children.then(|| "1".into()));
+    set(
+        "LEAKLINE_CHILDREN",
+        options.children.map(|children| match children {
+            Children::All => "all".into(),
+            Children::Exec => "exec".into(),
+            Children::None => "none".into(),
+        }),
+    );
     set("LEAKLINE_INTERVAL", options.interval.as_ref().map(|interval| interval.text.clone().into()));
     set("LEAKLINE_COLLECTOR", options.collector.clone().map(OsString::from));
     set("LEAKLINE_FILE", options.output.as_deref().map(absolute).transpose()?);
@@ -301,9 +308,9 @@ mod tests {
     fn every_option_becomes_its_variable() {
         check(
             "--interval 30s --collector h:1 -o /tmp/x.leak --frames 5 --python gauges --python-sample 4KiB --native gauges \
-             --native-sample 1MiB --watcher off --children --quiet --config /etc/l.toml -- true",
+             --native-sample 1MiB --watcher off --children=exec --quiet --config /etc/l.toml -- true",
             "",
-            "CHILDREN=1 INTERVAL=30s COLLECTOR=h:1 FILE=/tmp/x.leak PYTHON_FRAMES=5 PYTHON_SAMPLE_BYTES=4KiB NATIVE_SAMPLE_BYTES=1MiB \
+            "CHILDREN=exec INTERVAL=30s COLLECTOR=h:1 FILE=/tmp/x.leak PYTHON_FRAMES=5 PYTHON_SAMPLE_BYTES=4KiB NATIVE_SAMPLE_BYTES=1MiB \
              CONFIG=/etc/l.toml PYTHON_MODE=gauges NATIVE_MODE=gauges WATCHER=off LOGCAT_TARGET=off",
         );
     }

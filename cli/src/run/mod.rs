@@ -70,6 +70,17 @@ pub(crate) enum NativeMode {
     Off,
 }
 
+/// Which children of the program are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Children {
+    /// Processes that it forks, and programs that it starts
+    All,
+    /// Programs that it starts
+    Exec,
+    /// None
+    None,
+}
+
 /// Where leakline works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Watcher {
@@ -120,9 +131,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SIZE", value_parser = jvm_sample)]
     pub(crate) jvm_sample: Option<String>,
 
-    /// Watch the programs that the command starts, too: each is a session of its own
-    #[arg(long)]
-    pub(crate) children: bool,
+    /// Which children of the program are watched, too, each in a session of its own [default: all]
+    #[arg(long, value_name = "WHICH", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    pub(crate) children: Option<Children>,
 
     /// Whether leakline works in a process beside the program [default: on]
     #[arg(long, value_name = "MODE", value_enum)]

@@ -29,6 +29,7 @@ pub fn sample_session() -> Session {
             limit: Some((512 << 20, "the app's memory class".to_owned())),
         },
         agent_version: "0.1.0".to_owned(),
+        origin: None,
     }
 }
 

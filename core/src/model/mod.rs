@@ -16,7 +16,7 @@ pub use fingerprint::Fingerprint;
 pub use gauge::{Gauge, GaugeKind, Unit, names};
 pub(crate) use profile::together;
 pub use profile::{Amount, Cycle, Holder, Profile, ProfileSource, SURVIVAL_TICKS, SiteStat};
-pub use session::{Host, Mark, RuntimeInfo, Session, SessionId};
+pub use session::{Host, Mark, Origin, RuntimeInfo, Session, SessionId};
 pub use site::{Frame, NativePlace, Site, SiteHolder, SiteId};
 pub use snapshot::{
     Cause, Layer, Loss, OwnCost, ReadCost, Reading, ReadingStatus, SkewNanos, Snapshot, Tick,

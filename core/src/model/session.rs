@@ -47,6 +47,15 @@ pub struct RuntimeInfo {
     pub source_roots: Vec<String>,
 }
 
+/// Where a process comes from that is watched because its parent was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The session of the process that the application began with.
+    pub application: SessionId,
+    /// Process id of the parent, as it was when the session began.
+    pub parent: u32,
+}
+
 /// One run of one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
@@ -60,6 +69,9 @@ pub struct Session {
     pub host: Host,
     /// leakline's version in the host.
     pub agent_version: String,
+    /// `None`: the application began with this process.
+    #[serde(default)]
+    pub origin: Option<Origin>,
 }
 
 /// A named event of the host (a reconnect, the app going to the background).

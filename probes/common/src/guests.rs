@@ -4,12 +4,13 @@
 //! theirs from a small range of addresses that is reserved once, and blocks of the host's that they free are freed by the
 //! next thread of the host's that allocates. Any thread may free a guest's block: it is put on a list, without a lock.
 //!
-//! A block has glibc's own header of a mapped chunk, so `malloc_usable_size` is right about it. In a forked child, which has
-//! no guests, a guest's block that is freed stays where it is.
+//! A block has glibc's own header of a mapped chunk, so `malloc_usable_size` is right about it. In a forked child that
+//! has no guests, a guest's block that is freed stays where it is.
 //!
 //! Never here: the host's malloc itself; see the native probe's hook.
 
 use std::ptr::null_mut;
+use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 
 use dlmalloc::{Allocator, Dlmalloc};
@@ -29,7 +30,7 @@ const IS_MAPPED: usize = 2;
 /// Where the range begins; 0: there is none.
 static START: AtomicUsize = AtomicUsize::new(0);
 static USED: AtomicUsize = AtomicUsize::new(0);
-/// Taken by guests only, which no fork leaves behind.
+/// Taken by guests only; see [`survive_forks`].
 static HEAP: Lock<Dlmalloc<Range>> = Lock::new(Dlmalloc::new_with_allocator(Range));
 /// Guests' blocks that others have freed, each with the next one in its first word.
 static RETURNED: AtomicPtr<u8> = AtomicPtr::new(null_mut());
@@ -85,6 +86,22 @@ pub fn become_one() -> bool {
     }
     place::set();
     true
+}
+
+/// Keeps the range usable in forked children, for those that have guests of their own. To be called once, before `main`;
+/// later calls do nothing.
+pub fn survive_forks() {
+    extern "C" fn before() {
+        HEAP.before_fork();
+    }
+    extern "C" fn after() {
+        HEAP.after_fork();
+    }
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handlers only take and give back a lock under which nothing but the kernel is called.
+        let _ = unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) };
+    });
 }
 
 /// Whether the calling thread is a guest.

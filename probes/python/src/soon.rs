@@ -12,20 +12,25 @@ pub type Call = unsafe extern "C" fn(*mut c_void) -> c_int;
 type AddPendingCall = unsafe extern "C" fn(Call, *mut c_void) -> c_int;
 
 static ADD: OnceLock<Option<AddPendingCall>> = OnceLock::new();
+static WARNS: OnceLock<bool> = OnceLock::new();
 
-/// Whether this CPython warns at `os.fork` where a process has threads, and [`call`] works. To be asked once before a fork:
-/// what is looked up is remembered.
-pub fn warns_of_threads() -> bool {
+/// Looks up what [`call`] needs, unless it is known. False: this CPython does not have it.
+pub fn prepare() -> bool {
     let find = || {
-        let python = CPython::find().filter(CPython::warns_of_threads)?;
-        let add = python.symbol(c"Py_AddPendingCall")?;
+        let add = CPython::find()?.symbol(c"Py_AddPendingCall")?;
         // SAFETY: this name has had this signature in every CPython.
         Some(unsafe { std::mem::transmute::<NonNull<c_void>, AddPendingCall>(add) })
     };
     ADD.get_or_init(find).is_some()
 }
 
-/// Has `call` called soon. False: too much waits to be called, or [`warns_of_threads`] was not asked, or said no.
+/// Whether this CPython warns at `os.fork` where a process has threads, and [`call`] works. To be asked once before a fork:
+/// what is looked up is remembered.
+pub fn warns_of_threads() -> bool {
+    prepare() && *WARNS.get_or_init(|| CPython::find().as_ref().is_some_and(CPython::warns_of_threads))
+}
+
+/// Has `call` called soon. False: too much waits to be called, or [`prepare`] was not called, or found nothing.
 pub fn call(call: Call) -> bool {
     let Some(Some(add)) = ADD.get() else { return false };
     // SAFETY: it may be called on any thread, with and without the GIL.

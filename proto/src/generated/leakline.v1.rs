@@ -267,6 +267,19 @@ pub struct Session {
     pub host: ::core::option::Option<Host>,
     #[prost(string, tag = "5")]
     pub agent_version: ::prost::alloc::string::String,
+    /// absent: the application began with this process
+    #[prost(message, optional, tag = "6")]
+    pub origin: ::core::option::Option<Origin>,
+}
+/// Where a process comes from that is watched because its parent was.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Origin {
+    /// 16 bytes: the session of the process that the application began with
+    #[prost(bytes = "vec", tag = "1")]
+    pub application: ::prost::alloc::vec::Vec<u8>,
+    /// process id
+    #[prost(uint32, tag = "2")]
+    pub parent: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Host {

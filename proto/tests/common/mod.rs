@@ -34,6 +34,7 @@ pub(crate) fn session() -> Session {
             limit: Some((512 << 20, "ActivityManager".to_owned())),
         },
         agent_version: "0.1.0".to_owned(),
+        origin: None,
     }
 }
 

@@ -159,14 +159,7 @@ fn foreign(path: &Path) -> SinkError {
 /// Takes the record lock on `file`. It belongs to the process: children do not inherit it, and it ends with the process
 /// and with a change of its program. File systems without locks are used without.
 fn lock(file: &File, path: &Path) -> Result<(), SinkError> {
-    // All of the file, which is what zeros say.
-    let whole = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
+    let whole = whole(libc::F_WRLCK);
     // SAFETY: the descriptor is open as long as `file` lives, and fcntl only reads the flock that it is given for F_SETLK.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const whole) };
     let error = io::Error::last_os_error();
@@ -176,6 +169,27 @@ fn lock(file: &File, path: &Path) -> Result<(), SinkError> {
             reason: format!("give each process its own path: {}", path.display()),
         }),
         _ => Ok(()),
+    }
+}
+
+/// Whether another process writes the recording at `path` right now. Not to be asked in a process that writes one: it would
+/// lose its own lock.
+pub fn is_written(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    let mut lock = whole(libc::F_RDLCK);
+    // SAFETY: the descriptor is open, and fcntl writes one flock into ours.
+    let asked = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &raw mut lock) };
+    asked == 0 && libc::c_int::from(lock.l_type) != libc::F_UNLCK
+}
+
+/// All of a file, which is what zeros say.
+fn whole(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: kind as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
     }
 }
 

@@ -21,4 +21,5 @@ mod held;
 mod now;
 mod sink;
 
+pub use files::is_written;
 pub use sink::{FileOptions, FileSink};

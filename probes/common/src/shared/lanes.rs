@@ -4,7 +4,7 @@
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Mailbox, Sharing, map};
+use super::{Mailbox, Sharing, anew, map};
 
 /// A probe that runs in the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +38,9 @@ impl Lanes {
     /// Maps them, for good. To be called before the watcher is made.
     pub fn map(sharing: Sharing) -> Option<&'static Self> {
         let memory: NonNull<Self> = map(size_of::<Self>(), sharing)?.cast();
+        if sharing == Sharing::WithWatcher {
+            anew::is_renewed(memory.as_ptr() as usize, size_of::<Self>());
+        }
         // SAFETY: that many zeroes, aligned to a page, mapped for good; zeroes are a valid value of every field.
         Some(unsafe { memory.as_ref() })
     }

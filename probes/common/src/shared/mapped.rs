@@ -42,6 +42,14 @@ pub fn forget(start: usize) {
     }
 }
 
+/// In a watcher that is to watch `other`, a child of `process`: what that one had mapped, the child has, too.
+pub fn belongs_to(process: u32, other: u32) {
+    for place in &PLACES {
+        // Where it is somebody else's, it stays so.
+        place.process.compare_exchange(process, other, Acquire, Relaxed).ok();
+    }
+}
+
 /// Where the process `pid` has memory of leakline's, from and to.
 pub fn of(pid: u32) -> impl Iterator<Item = (u64, u64)> {
     PLACES.iter().filter(move |place| place.process.load(Acquire) == pid).map(|place| {
@@ -63,6 +71,9 @@ mod tests {
         assert!(!of(own + 1).any(|range| range == (7 << 12, 9 << 12)));
         forget(8 << 12);
         assert!(is_known());
+        belongs_to(own, own + 1);
+        assert!(!is_known() && of(own + 1).any(|range| range == (7 << 12, 9 << 12)));
+        belongs_to(own + 1, own);
         forget(7 << 12);
         assert!(!is_known());
     }

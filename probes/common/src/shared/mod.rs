@@ -6,6 +6,7 @@
 //!
 //! Never here: a descriptor, a pointer that is read from shared memory, the host's malloc.
 
+pub mod anew;
 pub mod futex;
 mod lanes;
 mod mailbox;

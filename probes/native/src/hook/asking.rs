@@ -84,6 +84,7 @@ pub(crate) struct Answer {
 pub(super) fn share_page() {
     SOURCE.get_or_init(|| Source::find().ok());
     if !IS_SHARED.load(Relaxed) && replace_page(Sharing::WithWatcher) {
+        shared::anew::is_renewed(std::ptr::from_ref(&GATE) as usize, PAGE);
         IS_SHARED.store(true, Relaxed);
     }
 }

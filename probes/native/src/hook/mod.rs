@@ -12,6 +12,7 @@
 //! a futex and, where a stack is not known yet, `rt_sigprocmask`.
 
 mod asking;
+mod child;
 #[cfg(all(target_os = "linux", target_env = "gnu", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod guests;
 mod maps;
@@ -27,7 +28,7 @@ mod table;
 use std::sync::atomic::{
     AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst,
 };
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use leakline_probing::sampler::lock::Lock;
 use leakline_probing::shared::{self, Sharing};
@@ -38,6 +39,7 @@ use table::write::Tables;
 
 pub use asking::answer_now;
 pub(crate) use asking::{ask, host_is_asked_by_page, ready};
+pub use child::{begin_in_child, on_call_in_child};
 #[cfg(all(
     target_os = "linux",
     target_env = "gnu",
@@ -97,6 +99,9 @@ static OBJECTS_EPOCH: AtomicU64 = AtomicU64::new(0);
 /// Something went wrong inside; the hook never wakes again.
 static FAILED: AtomicBool = AtomicBool::new(false);
 
+/// How it samples beside a watcher; for children that get one of their own.
+static BESIDE_WATCHER: OnceLock<Sampling> = OnceLock::new();
+
 /// What is sampled, and what it may hold.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Sampling {
@@ -123,6 +128,7 @@ pub(crate) fn sample(sampling: Sampling) -> Result<Patched, String> {
     rest();
     if sampling.sharing == Sharing::WithWatcher {
         asking::share_page();
+        BESIDE_WATCHER.set(sampling).ok();
     }
     FRAMES.store(sampling.frames.clamp(1, record::MAX_FRAMES as u16), SeqCst);
     let room = Room { samples: sampling.max_live, paths: sampling.max_paths };
@@ -205,6 +211,15 @@ fn unloaded() {
 #[inline]
 fn rests() -> bool {
     GATE.simple_below.load(Relaxed) == 0 || !shared::is_first_process()
+}
+
+/// As [`rests`], for an allocation on a thread of the host's: a child that allocates may be one that is to be watched.
+#[inline]
+fn rests_here() -> bool {
+    rests() && {
+        child::looks();
+        true
+    }
 }
 
 /// From any thread, in any state.

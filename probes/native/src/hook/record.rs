@@ -260,6 +260,16 @@ pub(super) fn guarded<T>(otherwise: T, work: impl FnOnce() -> T) -> T {
     })
 }
 
+/// Runs `work`, and leaves errno as it was.
+pub(super) fn with_errno(work: impl FnOnce()) {
+    let errno = errno();
+    // SAFETY: it is this thread's own number.
+    let before = unsafe { *errno };
+    work();
+    // SAFETY: as above.
+    unsafe { *errno = before };
+}
+
 fn errno() -> *mut libc::c_int {
     #[cfg(target_os = "android")]
     // SAFETY: it has no preconditions.

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use leakline_probing::sampler::thread::Thread;
 
 use super::table::write::may_be_sample;
-use super::{GATE, HOT, asking, maps, record, rests};
+use super::{GATE, HOT, asking, maps, record, rests, rests_here};
 use crate::unwind::Registers;
 
 /// Whether an allocation needs no more than this: it was counted, and is no sample.
@@ -65,7 +65,7 @@ macro_rules! allocators {
         #[cold]
         #[inline(never)]
         unsafe extern "C" fn $due($($argument: $type),*) -> *mut c_void {
-            if rests() {
+            if rests_here() {
                 // SAFETY: the host's call, passed on.
                 return unsafe { HOT.next.$name.get()($($argument),*) };
             }
@@ -114,7 +114,7 @@ unsafe extern "C" fn posix_memalign_due(into: *mut *mut c_void, alignment: usize
         // SAFETY: where it succeeded, the block was written there.
         if outcome == 0 { unsafe { *into } } else { std::ptr::null_mut() }
     };
-    if rests() {
+    if rests_here() {
         let mut call = call;
         call();
     } else {
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void
 unsafe extern "C" fn realloc_due(block: *mut c_void, size: usize) -> *mut c_void {
     // SAFETY: the host's call, passed on.
     let call = || unsafe { HOT.next.realloc.get()(block, size) };
-    if rests() { call() } else { reallocate(block, size, Registers::here(), call) }
+    if rests_here() { call() } else { reallocate(block, size, Registers::here(), call) }
 }
 
 /// `reallocarray`, hooked.
@@ -165,7 +165,7 @@ unsafe extern "C" fn reallocarray_due(block: *mut c_void, count: usize, each: us
     // SAFETY: the host's call, passed on.
     let call = || unsafe { HOT.next.reallocarray.get()(block, count, each) };
     let size = count.saturating_mul(each);
-    if rests() { call() } else { reallocate(block, size, Registers::here(), call) }
+    if rests_here() { call() } else { reallocate(block, size, Registers::here(), call) }
 }
 
 /// A block that moves, or grows where it is. One that is not marked was counted on the way here.
@@ -232,7 +232,7 @@ pub unsafe extern "C" fn mmap(
 ) -> *mut c_void {
     // SAFETY: the host's call, passed on.
     let call = || unsafe { HOT.next.mmap.get()(address, length, access, flags, file, offset) };
-    if rests() {
+    if rests_here() {
         return call();
     }
     maps::map(maps::Request { address: address as usize, length, access, flags }, Registers::here(), call)

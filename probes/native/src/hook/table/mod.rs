@@ -259,6 +259,9 @@ impl Table {
         let room = room.bounded();
         let bytes = Self::cut(room, None, 0, sharing).1;
         let base = shared::map(bytes, sharing)?;
+        if sharing == Sharing::WithWatcher {
+            shared::anew::is_renewed(base.as_ptr() as usize, bytes);
+        }
         Self::cut(room, Some(base), bytes, sharing).0
     }
 
