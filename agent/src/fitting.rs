@@ -273,11 +273,8 @@ mod tests {
         let path = CString::new(format!("PATH={path}")).unwrap();
         let environment = [c"A=1".as_ptr(), path.as_ptr(), std::ptr::null()];
         // SAFETY: the name is a text, and the list ends with null.
-        assert_eq!(
-            unsafe { fits(name.as_ptr(), search, environment.as_ptr()) },
-            expected,
-            "{name:?} {path:?}"
-        );
+        let found = unsafe { fits(name.as_ptr(), search, environment.as_ptr()) };
+        assert_eq!(found, expected, "{name:?} {path:?}");
     }
 
     #[test]

@@ -313,7 +313,7 @@ pub(crate) fn recordings_in(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The session that the recording's first whole entries tell; `None` where nothing was recorded yet.
-pub(crate) fn session_of(path: &Path) -> Result<Option<Session>, CollectorError> {
+pub fn session_of(path: &Path) -> Result<Option<Session>, CollectorError> {
     let mut file = FileEntries::open(path)?;
     loop {
         match file.next_item() {

@@ -34,6 +34,10 @@ pub fn ends(way: Way) {
                 // Of malloc's numbers the last snapshot is to have those of the end, which nobody else can ask for.
                 leakline_native::answer_now();
             }
+            if way == Way::AtOnce && leakline_python::soon::holds_gil() {
+                // The lane would wait for it until the time is up.
+                watched.line.holds_gil();
+            }
             watched.line.ask(Want::End, watched.final_wait);
         }
         // An agent inside takes locks and allocates: not for a signal handler.

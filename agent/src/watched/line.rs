@@ -43,6 +43,8 @@ pub(super) struct Line {
     done: AtomicU32,
     /// 1: an agent's command has stopped the watcher.
     stopped: AtomicU32,
+    /// 1: the thread that ends the host holds Python's lock meanwhile.
+    holds_gil: AtomicU32,
 }
 
 /// A robust mutex that a watcher locks and never unlocks. When its owner ends, however that comes, the kernel says so in the
@@ -161,6 +163,16 @@ impl Line {
         // Nobody waits for one that has stopped.
         self.done(Want::Last);
         self.done(Want::End);
+    }
+
+    /// The host is about to ask for its end on a thread that holds the GIL, and keeps it.
+    pub(super) fn holds_gil(&self) {
+        self.holds_gil.store(1, Ordering::Release);
+    }
+
+    /// Whether the interpreter cannot be asked any more.
+    pub(super) fn is_gil_held(&self) -> bool {
+        self.holds_gil.load(Ordering::Acquire) != 0
     }
 
     /// Whether the watcher was up and has ended.

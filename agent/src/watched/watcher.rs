@@ -171,6 +171,8 @@ impl Watcher {
             match self.sight.wait(SETTLE_LOOK.min(self.config.settle)) {
                 Seen::Same => {}
                 Seen::Other => self.leave(),
+                // Of children there are too many for a recording each.
+                Seen::Gone if self.is_child() => self.leave(),
                 Seen::Gone => return,
             }
         }
@@ -259,6 +261,12 @@ impl Watcher {
                     self.line.done(Want::Last);
                 }
                 Some(Want::End) => {
+                    if self.line.is_gil_held() {
+                        // Growth of Python ends at the last tick, then, and the reading says so.
+                        [Lane::Python, Lane::Custom]
+                            .into_iter()
+                            .for_each(|lane| self.lanes.of(lane).give_up());
+                    }
                     self.end(End::Orderly, self.config.final_wait);
                     // Before the host goes on: whoever reads its standard error sees the end of it with the host.
                     spawn::leave_stderr();

@@ -1,6 +1,7 @@
 //! `leakline report`: reads a recording and prints what it says.
 //! Judges nothing by itself: verdicts, ledger and growth are core's.
 
+mod application;
 mod bridge;
 mod build;
 mod collections;
@@ -21,6 +22,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use self::application::Application;
 pub(crate) use self::build::Range;
 pub(crate) use self::json::site_object;
 pub(crate) use self::model::{Report, Row};
@@ -150,21 +152,67 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         return Ok(ExitCode::from(crate::USAGE));
     }
     let path = open::find(&folder, what)?;
-    let mut report = open::report(&path, Range { from: options.from, to: options.to })?;
-    symbols::resolve(&mut report, options.shown.top(), &options.shown.symbols);
+    let range = Range { from: options.from, to: options.to };
+    let report = open::report(&path, range)?;
+    // A part of one process's time is asked for: of that one.
+    let is_whole = options.from.is_none() && options.to.is_none();
+    let found = if is_whole { Application::find(&path, report) } else { Err(Box::new(report)) };
     let mut out = anstream::stdout().lock();
-    if options.shown.json {
-        serde_json::to_writer_pretty(&mut out, &json::show(&report, options.shown.top()))
-            .map_err(std::io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        out.write_all(
-            text::show(&report, Bounds { top: options.shown.top, frames: options.frames.max(1) }).as_bytes(),
-        )?;
-    }
+    let verdicts = match found {
+        Ok(mut application) => {
+            let verdicts = application.verdicts();
+            print_application(&mut application, options, &mut out)?;
+            verdicts
+        }
+        Err(mut report) => {
+            print(&mut report, None, options, &mut out)?;
+            report.verdicts
+        }
+    };
     out.flush()?;
     if options.fail_on.is_some() || options.max_rate.is_some() {
-        return Ok(ExitCode::from(gate::status(&report.verdicts, options.max_rate)));
+        return Ok(ExitCode::from(gate::status(&verdicts, options.max_rate)));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The processes, and then the report of the one that leaks most; as JSON, of the first one.
+fn print_application(
+    application: &mut Application,
+    options: &Options,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
+    let (processes, mut index) = (application.object(), 0);
+    if !options.shown.json {
+        out.write_all(application.show().as_bytes())?;
+        index = application.worst();
+        let path = application.processes.get(index).map(|process| process.path.display().to_string());
+        writeln!(
+            out,
+            "\nReport of {}; of another process: leakline report FILE.PID\n",
+            path.unwrap_or_default()
+        )?;
+    }
+    let Some(process) = application.processes.get_mut(index) else { return Ok(()) };
+    print(&mut process.report, Some(processes), options, out)
+}
+
+fn print(
+    report: &mut Report,
+    processes: Option<serde_json::Value>,
+    options: &Options,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
+    symbols::resolve(report, options.shown.top(), &options.shown.symbols);
+    if options.shown.json {
+        let mut object = json::show(report, options.shown.top());
+        if let (Some(processes), Some(object)) = (processes, object.as_object_mut()) {
+            object.insert("processes".to_owned(), processes);
+        }
+        serde_json::to_writer_pretty(&mut *out, &object).map_err(std::io::Error::from)?;
+        writeln!(out)
+    } else {
+        let bounds = Bounds { top: options.shown.top, frames: options.frames.max(1) };
+        out.write_all(text::show(report, bounds).as_bytes())
+    }
 }

@@ -14,8 +14,23 @@ type AddPendingCall = unsafe extern "C" fn(Call, *mut c_void) -> c_int;
 static ADD: OnceLock<Option<AddPendingCall>> = OnceLock::new();
 static WARNS: OnceLock<bool> = OnceLock::new();
 
-/// Looks up what [`call`] needs, unless it is known. False: this CPython does not have it.
+static HAS_GIL: OnceLock<Option<unsafe extern "C" fn() -> c_int>> = OnceLock::new();
+
+/// Whether this thread holds the GIL, as far as CPython tells: with several interpreters it may say so of any thread. False
+/// until [`prepare`] was called. Takes no lock.
+pub fn holds_gil() -> bool {
+    // SAFETY: it may be called on any thread, and only looks.
+    HAS_GIL.get().copied().flatten().is_some_and(|has| unsafe { has() } != 0)
+}
+
+/// Looks up what [`call`] and [`holds_gil`] need, unless it is known. False: this CPython does not have it.
 pub fn prepare() -> bool {
+    let has_gil = || {
+        let has = CPython::find()?.symbol(c"PyGILState_Check")?;
+        // SAFETY: this name has had this signature in every CPython.
+        Some(unsafe { std::mem::transmute::<NonNull<c_void>, unsafe extern "C" fn() -> c_int>(has) })
+    };
+    HAS_GIL.get_or_init(has_gil);
     let find = || {
         let add = CPython::find()?.symbol(c"Py_AddPendingCall")?;
         // SAFETY: this name has had this signature in every CPython.
