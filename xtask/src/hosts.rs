@@ -30,6 +30,7 @@ const C_PROGRAMS: &[(&str, &str, &[&str])] = &[
     ("twice/rights.c", "rights", &["-fno-builtin"]),
     ("twice/paths.c", "paths", &["-fno-builtin", "-fno-optimize-sibling-calls"]),
     ("twice/statics.cpp", "statics", &["-Wl,--no-as-needed", "-lstdc++"]),
+    ("families/tree.c", "tree", &["-pthread"]),
     ("relay/codec.c", "libcodec.so", &["-shared", "-fPIC"]),
     ("jni/bridge.c", "libbridge.so", &["-shared", "-fPIC"]),
     ("android/python.c", "libpython_host.so", &["-shared", "-fPIC"]),

@@ -9,6 +9,7 @@ mod bridge_cycles;
 mod collecting;
 mod comparing;
 mod explained;
+mod families;
 mod invisible;
 mod java_classes;
 mod java_holders;
