@@ -18,6 +18,7 @@ use leakline_probing::shared::is_first_process;
 use crate::fitting::{self, Search};
 use crate::preload::{APPLICATION, own_file_name};
 use crate::watched::confined;
+use crate::watched::family::may_watch_program;
 
 /// More variables are passed on as they are.
 const MOST: usize = 512;
@@ -223,7 +224,7 @@ impl Room {
             // SAFETY: the caller's promise; a call looks in the `PATH` of its own process.
             let fits = || unsafe { fitting::fits(name, search, libc_environment().cast_const().cast()) };
             match &taken.application {
-                Some(application) if !confined::is_confined() && fits() => {
+                Some(application) if !confined::is_confined() && fits() && may_watch_program() => {
                     Added::ForChild(taken, application)
                 }
                 _ => Added::Nothing,

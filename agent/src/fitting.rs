@@ -297,7 +297,7 @@ mod tests {
         check("a", Search::Path, &path, true);
         check(&script("b", &format!("#!{}/a\n", folder.path().display())), Search::None, &path, true);
         check("b", Search::Path, &path, true);
-        check(&script("c", "#!/usr/bin/env -S sh\n"), Search::Path, &path, false);
+        check(&script("c", "#!/usr/bin/env -S sh\n"), Search::Path, &path, true);
         check(&script("d", "#!/usr/bin/env sh\n"), Search::None, &path, true);
         check(&script("e", "#!/nowhere/sh\n"), Search::None, &path, false);
         check(&script("f", "#!\n"), Search::None, &path, false);

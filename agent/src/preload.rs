@@ -29,9 +29,6 @@ pub use leakline_native::{pass_over, shims};
 /// The session of the process that an application began with, for what it starts.
 pub(crate) const APPLICATION: &str = "LEAKLINE_APPLICATION";
 
-/// A child that ends before is left alone: what programs start for a moment is legion.
-pub(crate) const CHILD_SETTLE: Duration = Duration::from_secs(1);
-
 /// How often a settling agent looks whether a runtime has shown up.
 const SETTLE_POLL: Duration = Duration::from_millis(5);
 
@@ -101,7 +98,7 @@ fn watch(mut config: Config, child: Option<SessionId>) {
     LOADED_IN.store(std::process::id(), Ordering::Release);
     let application = child.unwrap_or_else(host::random_id);
     if child.is_some() {
-        config.settle = config.settle.max(CHILD_SETTLE);
+        config.settle = config.children_settle;
     }
     log_to_stderr();
     let started = watched::start(&config, application, child.is_some());

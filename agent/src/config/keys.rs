@@ -152,9 +152,12 @@ keys! {
         "a preloaded agent works in a process beside the program, which has no thread and no descriptor of leakline's then; off: in the program itself"
         => |config, text| config.watcher = one_of(text, &[("on", true), ("off", false), ("true", true), ("false", false)])?;
     "children" "LEAKLINE_CHILDREN" "all"
-        "which children of the program are watched, each in a session of its own once it has lived for a second; all: forked ones, and programs that it starts; exec: only those; none"
+        "which children of the program are watched, each in a session of its own; all: forked ones, and programs that it starts; exec: only those; none"
         => |config, text| config.children = one_of(text, &[
             ("all", Children::All), ("exec", Children::Exec), ("none", Children::None), ("1", Children::All)])?;
+    "children.settle" "LEAKLINE_CHILDREN_SETTLE" "1s"
+        "a child that ends before is left alone: what programs start for a moment is legion"
+        => |config, text| config.children_settle = duration(text, "0s", "1h")?;
 }
 
 /// The name nearest to `written`, when it is near enough to be what was meant.

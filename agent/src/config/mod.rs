@@ -141,6 +141,8 @@ pub struct Config {
     pub watcher: bool,
     /// Which children of a host are watched, each in a session of its own.
     pub children: Children,
+    /// A child that ends before is left alone: what programs start for a moment is legion.
+    pub children_settle: Duration,
 }
 
 impl Default for Config {
@@ -180,6 +182,7 @@ impl Default for Config {
             settle: Duration::from_millis(250),
             watcher: true,
             children: Children::All,
+            children_settle: Duration::from_secs(1),
         }
     }
 }

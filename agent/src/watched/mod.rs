@@ -13,7 +13,7 @@ mod codec;
 pub(crate) mod commands;
 pub(crate) mod confined;
 mod ending;
-mod family;
+pub(crate) mod family;
 mod inside;
 mod lane;
 pub(crate) mod lanes;
@@ -33,7 +33,7 @@ use leakline_core::SessionId;
 use leakline_probing::shared::{self, Lanes, Sharing};
 
 use self::line::Line;
-use crate::config::Config;
+use crate::config::{Children, Config};
 use crate::{compose, preload, running};
 
 pub(crate) use ending::runtime_is_closing;
@@ -95,7 +95,7 @@ pub(crate) fn start(config: &Config, application: SessionId, is_child: bool) -> 
     }
     let host = std::process::id();
     let predecessor = predecessor(host);
-    let desk = if config.children.are_forked_ones_watched() { family::Desk::map() } else { None };
+    let desk = if config.children == Children::None { None } else { family::Desk::map() };
     let family = watcher::Family { application, parent: is_child.then(parent), desk };
     let order = watcher::Watch { config: absolute(config), line, lanes, host, predecessor, family };
     let watcher = spawn::spawn(move || {
@@ -112,7 +112,10 @@ pub(crate) fn start(config: &Config, application: SessionId, is_child: bool) -> 
     lanes::prepare(lanes, &absolute(config));
     name_for_successor(host, watcher);
     if let Some(desk) = desk {
-        family::prepare(desk, config);
+        family::count_programs(desk);
+        if config.children.are_forked_ones_watched() {
+            family::prepare(config);
+        }
     }
     Ok(())
 }

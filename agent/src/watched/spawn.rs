@@ -174,10 +174,7 @@ fn become_a_watcher() {
 
 /// Of the host's descriptors only the standard error is kept, for the log.
 fn leave_descriptors() {
-    // SAFETY: closes what this process has inherited and nothing of ours: there is nothing of ours yet.
-    if unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) } != 0 {
-        close_one_by_one();
-    }
+    leave_files();
     // SAFETY: the path ends with a NUL.
     let null = unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) };
     for standard in [0, 1] {
@@ -198,6 +195,14 @@ fn leave_descriptors() {
     if null > 2 {
         // SAFETY: it was opened above.
         unsafe { libc::close(null) };
+    }
+}
+
+/// Closes all but the standard ones: what this process has inherited and nothing of its own.
+pub(super) fn leave_files() {
+    // SAFETY: closes what nobody in this process uses.
+    if unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) } != 0 {
+        close_one_by_one();
     }
 }
 

@@ -113,7 +113,10 @@ pub(super) fn watch(order: Watch) {
         None => session.id = family.application,
         Some(parent) => session.origin = Some(Origin { application: family.application, parent }),
     }
-    if let Some(desk) = family.desk {
+    if family.parent.is_some() {
+        settle_child(line, host, config.settle);
+    }
+    if let Some(desk) = family.desk.filter(|_| config.children.are_forked_ones_watched()) {
         let config = config.clone();
         Spare { desk, config, line, lanes, host, application: family.application }.make();
     }
@@ -138,9 +141,26 @@ pub(super) fn watch(order: Watch) {
     let for_commands = Arc::clone(&watcher);
     // Without it the program's own calls are answered with an error.
     let _ = start_thread("leakline-asked", move || commands::serve(&for_commands, lanes));
-    watcher.settle();
+    if family.parent.is_none() {
+        watcher.settle();
+    }
     watcher.begin();
     watcher.look_on();
+}
+
+/// Waits until a child has lived for as long as one does that is worth a session. Most do not: then this process ends, which
+/// had no thread, and nothing is written.
+fn settle_child(line: &Line, host: u32, settle: Duration) {
+    let (sight, begun) = (Sight::of(host), Instant::now());
+    while let Some(left) = settle.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+        let want = line.next_want(left.min(SETTLE_LOOK));
+        if let Some(want) = want {
+            line.done(want);
+        }
+        if want == Some(Want::End) || sight.wait(Duration::ZERO) != Seen::Same {
+            spawn::leave();
+        }
+    }
 }
 
 fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
@@ -164,15 +184,10 @@ impl Watcher {
     /// nothing written.
     fn settle(&self) {
         let begun = Instant::now();
-        while begun.elapsed() < self.config.settle
-            && self.is_settling()
-            && (self.is_child() || !self.has_runtime())
-        {
+        while begun.elapsed() < self.config.settle && self.is_settling() && !self.has_runtime() {
             match self.sight.wait(SETTLE_LOOK.min(self.config.settle)) {
                 Seen::Same => {}
                 Seen::Other => self.leave(),
-                // Of children there are too many for a recording each.
-                Seen::Gone if self.is_child() => self.leave(),
                 Seen::Gone => return,
             }
         }
@@ -202,7 +217,7 @@ impl Watcher {
         self.await_predecessor();
         let session = self.session.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let mut config = self.config.clone();
-        if self.is_child() {
+        if self.family.parent.is_some() {
             // One file cannot hold two sessions at once.
             config.file = config.file.map(|file| recordings::of_child(&file, session.host.pid));
         }
@@ -219,15 +234,6 @@ impl Watcher {
                 None
             }
         }
-    }
-
-    /// A program that ends before it has settled has one snapshot, unless it is a child: of those there are too many.
-    fn begin_for_end(&self) -> Option<Arc<SchedulerHandle>> {
-        if self.is_child() && self.is_settling() { None } else { self.begin() }
-    }
-
-    fn is_child(&self) -> bool {
-        self.family.parent.is_some()
     }
 
     /// The running scheduler, for the host's commands.
@@ -254,7 +260,7 @@ impl Watcher {
         loop {
             match self.line.next_want(Duration::from_secs(3600)) {
                 Some(Want::Last) => {
-                    if let Some(handle) = self.begin_for_end() {
+                    if let Some(handle) = self.begin() {
                         handle.final_snapshot(self.config.final_wait / 2);
                         handle.flush(self.config.final_wait / 4);
                     }
@@ -336,7 +342,7 @@ impl Watcher {
     /// everything written. Takes at most `longest`.
     fn end(&self, end: End, longest: Duration) {
         let begun = Instant::now();
-        let Some(handle) = self.begin_for_end() else { return };
+        let Some(handle) = self.begin() else { return };
         let mut stage = self.lock();
         if matches!(*stage, Stage::Over) {
             return;
@@ -347,6 +353,12 @@ impl Watcher {
         }
         if let Some(mark) = end.mark() {
             handle.mark(mark);
+        }
+        let unwatched = self.family.desk.map_or(0, Desk::unwatched_programs);
+        if unwatched > 0 {
+            handle.mark(&format!(
+                "leakline: {unwatched} programs were not watched that this one started within moments"
+            ));
         }
         handle.stop(longest.saturating_sub(begun.elapsed()).max(longest / 4));
         *stage = Stage::Over;

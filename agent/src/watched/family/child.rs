@@ -15,7 +15,6 @@ use leakline_probing::{guests, heap};
 use super::desk::{Desk, Wish};
 use crate::clock::SystemClock;
 use crate::config::Config;
-use crate::preload::CHILD_SETTLE;
 use crate::threads;
 use crate::watched::confined::is_confined;
 
@@ -37,15 +36,25 @@ static SETTLED_AT: AtomicU64 = AtomicU64::new(0);
 static SETTLE: AtomicU64 = AtomicU64::new(0);
 static DESK: AtomicPtr<Desk> = AtomicPtr::new(std::ptr::null_mut());
 
-/// From now on forked children are watched. To be called in the host, once, while there is one thread.
-pub(in crate::watched) fn prepare(desk: &'static Desk, config: &Config) {
-    SETTLE.store(nanos(config.settle.max(CHILD_SETTLE)), Ordering::Relaxed);
-    DESK.store(std::ptr::from_ref(desk).cast_mut(), Ordering::Release);
+/// From now on forked children are watched. To be called in the host, once, while there is one thread, after
+/// [`count_programs`].
+pub(in crate::watched) fn prepare(config: &Config) {
+    SETTLE.store(nanos(config.children_settle), Ordering::Relaxed);
     heap::OwnHeap::survive_forks();
     guests::survive_forks();
     leakline_native::on_call_in_child(look);
     // SAFETY: a function of a library that is never unloaded.
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+}
+
+/// From now on it is known where programs are counted. To be called in the host, once.
+pub(in crate::watched) fn count_programs(desk: &'static Desk) {
+    DESK.store(std::ptr::from_ref(desk).cast_mut(), Ordering::Release);
+}
+
+/// Whether a program that this process, or a child of it by `fork` or `vfork`, becomes or starts is to be watched.
+pub(crate) fn may_watch_program() -> bool {
+    desk().is_some_and(|desk| desk.may_watch_program(SystemClock.now().boot_nanos))
 }
 
 fn nanos(time: Duration) -> u64 {

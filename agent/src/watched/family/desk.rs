@@ -22,6 +22,11 @@ const FORKS: usize = 2048;
 /// Once it was taken up, a request is answered within the time that a fork takes.
 const TAKEN_LONGEST: Duration = Duration::from_millis(250);
 
+/// Programs that are watched start so long after each other, on average, in nanoseconds.
+const BETWEEN_PROGRAMS: u64 = 100_000_000;
+/// Those of a pool start all at once.
+const PROGRAMS_AT_ONCE: u64 = 32;
+
 const IDLE: u32 = 0;
 const ASKED: u32 = 1;
 const TAKEN: u32 = 2;
@@ -37,6 +42,10 @@ pub(in crate::watched) struct Desk {
     asked: AtomicU32,
     /// 1 once the first watcher has ended, with its host or before.
     host_over: AtomicU32,
+    /// When the next program could be started that is watched, if they came evenly: by boot time.
+    next_program: AtomicU64,
+    /// Programs that were started and are not watched.
+    unwatched: AtomicU32,
     /// Counts forks; each child writes its number at the next place.
     forks: AtomicU32,
     forked: [AtomicU32; FORKS],
@@ -51,7 +60,6 @@ struct Request {
     /// A futex of the child.
     state: AtomicU32,
     file: AtomicI32,
-    spare: AtomicU32,
     device: AtomicU64,
     inode: AtomicU64,
 }
@@ -76,6 +84,25 @@ impl Desk {
         let memory: NonNull<Self> = map(size_of::<Self>(), Sharing::WithWatcher)?.cast();
         // SAFETY: that many zeroes, aligned to a page, mapped for good; zeroes are a valid value of every field.
         Some(unsafe { memory.as_ref() })
+    }
+
+    /// Whether a program that is started at `now` (boot time) is to be watched: each costs some milliseconds, so of many in a
+    /// short time most are not. Allocates nothing and takes no lock.
+    pub(in crate::watched) fn may_watch_program(&self, now: u64) -> bool {
+        let may = |next: u64| {
+            let next = next.max(now) + BETWEEN_PROGRAMS;
+            (next <= now + BETWEEN_PROGRAMS * PROGRAMS_AT_ONCE).then_some(next)
+        };
+        let is_one = self.next_program.fetch_update(AcqRel, Acquire, may).is_ok();
+        if !is_one {
+            self.unwatched.fetch_add(1, Relaxed);
+        }
+        is_one
+    }
+
+    /// How many were not.
+    pub(in crate::watched) fn unwatched_programs(&self) -> u32 {
+        self.unwatched.load(Relaxed)
     }
 
     /// A child was forked: `process`, which calls this.
@@ -251,6 +278,21 @@ mod tests {
         desk.clean(|_| false);
         let request = desk.requests.first().unwrap();
         assert_eq!((request.owner.load(Relaxed), request.state.load(Relaxed)), (0, IDLE));
+    }
+
+    #[test]
+    fn of_many_programs_at_once_most_are_not_watched() {
+        let desk = Desk::map().unwrap();
+        let second = 1_000_000_000;
+        let watched =
+            |times: &mut dyn Iterator<Item = u64>| times.filter(|now| desk.may_watch_program(*now)).count();
+        assert_eq!(watched(&mut (0..1000).map(|_| 5 * second)), PROGRAMS_AT_ONCE as usize);
+        // Eight in a second, for ten minutes.
+        assert_eq!(watched(&mut (0..4800).map(|each| 20 * second + each * second / 8)), 4800);
+        // A thousand in each of ten seconds.
+        let many = watched(&mut (0..10_000).map(|each| 1000 * second + each * second / 1000));
+        assert!((100..=100 + 2 * PROGRAMS_AT_ONCE as usize).contains(&many), "{many}");
+        assert_eq!(desk.unwatched.load(Relaxed), 1000 - 32 + 10_000 - many as u32);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod child;
 mod desk;
 mod spare;
 
-pub(super) use child::prepare;
+pub(crate) use child::may_watch_program;
+pub(super) use child::{count_programs, prepare};
 pub(super) use desk::Desk;
 pub(super) use spare::Spare;

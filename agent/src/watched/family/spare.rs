@@ -57,6 +57,7 @@ impl Spare {
         unsafe { libc::prctl(libc::PR_SET_NAME, NAME.as_ptr()) };
         // Whoever reads the host's must see its end.
         spawn::leave_stderr();
+        spawn::leave_files();
         let mut watchers: Vec<u32> = Vec::new();
         let mut members = Members::new(self.desk);
         let mut seen = 0;
@@ -89,6 +90,7 @@ impl Spare {
         // Where the child has another /proc than this process, its number is somebody else's.
         let file = file.ok().filter(|file| anew::identity_of(file.as_raw_fd()) == Some(wish.identity))?;
         let mut config = self.config.clone();
+        // It has settled by now.
         config.settle = Duration::ZERO;
         // SAFETY: this process has one thread.
         match unsafe { spawn::fork() }? {
