@@ -6,6 +6,7 @@
 //! A host that dies by a signal is not held up: its watcher sees it go.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use leakline_probing::shared::is_first_process;
 
@@ -38,7 +39,7 @@ pub fn ends(way: Way) {
                 // The lane would wait for it until the time is up.
                 watched.line.holds_gil();
             }
-            watched.line.ask(Want::End, watched.final_wait);
+            watched.line.ask(Want::End, watched.waits_for_end());
         }
         // An agent inside takes locks and allocates: not for a signal handler.
         _ if way == Way::Exit => preload::ends_inside(),
@@ -54,10 +55,17 @@ pub(crate) fn runtime_is_closing(host_ends_with_it: bool) {
     }
     let Some(watched) = WATCHED.get().filter(|watched| is_host(watched)) else { return };
     if host_ends_with_it {
-        watched.line.ask(Want::Last, watched.final_wait);
+        watched.line.ask(Want::Last, watched.waits_for_end());
     } else {
         // Whether it comes in time or not, the runtime goes.
         let _ = super::commands::snapshot(watched.final_wait);
+    }
+}
+
+impl Watched {
+    /// How long the host waits for its last snapshot.
+    fn waits_for_end(&self) -> Duration {
+        if self.is_child && !self.line.is_settled() { Duration::ZERO } else { self.final_wait }
     }
 }
 

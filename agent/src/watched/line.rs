@@ -45,6 +45,8 @@ pub(super) struct Line {
     stopped: AtomicU32,
     /// 1: the thread that ends the host holds Python's lock meanwhile.
     holds_gil: AtomicU32,
+    /// 1: the host has lived for long enough to be worth a session.
+    is_settled: AtomicU32,
 }
 
 /// A robust mutex that a watcher locks and never unlocks. When its owner ends, however that comes, the kernel says so in the
@@ -163,6 +165,16 @@ impl Line {
         // Nobody waits for one that has stopped.
         self.done(Want::Last);
         self.done(Want::End);
+    }
+
+    /// The watcher's side: there is a session to be ended from now on.
+    pub(super) fn settles(&self) {
+        self.is_settled.store(1, Ordering::Release);
+    }
+
+    /// Whether there is anything that would be lost if the host ended now.
+    pub(super) fn is_settled(&self) -> bool {
+        self.is_settled.load(Ordering::Acquire) != 0
     }
 
     /// The host is about to ask for its end on a thread that holds the GIL, and keeps it.

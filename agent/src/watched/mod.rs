@@ -52,6 +52,8 @@ pub(crate) struct Watched {
     /// The process: another one in a forked child that has a watcher of its own.
     host: AtomicU32,
     final_wait: Duration,
+    /// A program that another one has started: one that ends before it has settled leaves nothing.
+    is_child: bool,
 }
 
 static WATCHED: OnceLock<Watched> = OnceLock::new();
@@ -107,7 +109,7 @@ pub(crate) fn start(config: &Config, application: SessionId, is_child: bool) -> 
         spawn::kill(watcher);
         return Err("threads run before main, and one of them holds what a fork needs".to_owned());
     }
-    let _ = WATCHED.set(Watched { line, lanes, host: host.into(), final_wait: config.final_wait });
+    let _ = WATCHED.set(Watched { line, lanes, host: host.into(), final_wait: config.final_wait, is_child });
     running::has_a_watcher();
     lanes::prepare(lanes, &absolute(config));
     name_for_successor(host, watcher);

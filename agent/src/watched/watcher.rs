@@ -116,6 +116,7 @@ pub(super) fn watch(order: Watch) {
     if family.parent.is_some() {
         settle_child(line, host, config.settle);
     }
+    line.settles();
     if let Some(desk) = family.desk.filter(|_| config.children.are_forked_ones_watched()) {
         let config = config.clone();
         Spare { desk, config, line, lanes, host, application: family.application }.make();

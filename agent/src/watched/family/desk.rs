@@ -25,7 +25,7 @@ const TAKEN_LONGEST: Duration = Duration::from_millis(250);
 /// Programs that are watched start so long after each other, on average, in nanoseconds.
 const BETWEEN_PROGRAMS: u64 = 100_000_000;
 /// Those of a pool start all at once.
-const PROGRAMS_AT_ONCE: u64 = 32;
+const PROGRAMS_AT_ONCE: u64 = 20;
 
 const IDLE: u32 = 0;
 const ASKED: u32 = 1;
@@ -292,7 +292,7 @@ mod tests {
         // A thousand in each of ten seconds.
         let many = watched(&mut (0..10_000).map(|each| 1000 * second + each * second / 1000));
         assert!((100..=100 + 2 * PROGRAMS_AT_ONCE as usize).contains(&many), "{many}");
-        assert_eq!(desk.unwatched.load(Relaxed), 1000 - 32 + 10_000 - many as u32);
+        assert_eq!(desk.unwatched.load(Relaxed), 1000 - PROGRAMS_AT_ONCE as u32 + 10_000 - many as u32);
     }
 
     #[test]
