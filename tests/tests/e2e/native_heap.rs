@@ -381,3 +381,22 @@ fn an_agent_that_is_loaded_late_writes_relocations_and_sees_later_libraries() {
     });
     assert!(found, "{:?}", events.last());
 }
+
+#[test]
+fn a_program_that_rarely_allocates_has_mallocs_numbers_at_each_tick() {
+    let script = "import time\nkept = []\nfor _ in range(40):\n    time.sleep(0.1)\n    kept.append(bytearray(50_000))\n";
+    for python in pythons() {
+        let command = [python.path.clone().into_os_string(), "-c".into(), script.into()];
+        let outcome = Host::new(command).options(["--interval", "250ms"]).run().succeeded();
+        let live: Vec<bool> = readings(&outcome)
+            .iter()
+            .filter_map(|snapshot| snapshot.reading("native"))
+            .map(|reading| {
+                reading.gauges.iter().any(|gauge| *gauge.name == *leakline_core::names::MALLOC_LIVE)
+            })
+            .collect();
+        let known = live.iter().filter(|known| **known).count();
+        // One or the other may come too late on a busy machine.
+        assert!(known * 4 >= live.len() * 3 && live.len() >= 8, "{}: {live:?}", python.path.display());
+    }
+}

@@ -135,7 +135,7 @@ pub(crate) fn ask() {
     }
 }
 
-/// In the host, when it begins and before it ends: answers now, unless malloc was slow to answer before. The thread that
+/// In the host, when it begins and before it ends, and on a lane's thread: answers now, unless malloc was slow to answer before. The thread that
 /// ends then waits for the watcher, so that the answer holds.
 pub fn answer_now() {
     /// With a million free blocks an answer takes some 200 ms.
@@ -145,6 +145,8 @@ pub fn answer_now() {
     if !is_slow && !super::rests() && IS_SHARED.load(Relaxed) {
         ask();
         if page.state.load(SeqCst) == WANTED {
+            // A lane's thread is inside for good, and has nothing to do with malloc right now.
+            let _inside = Thread::current().enter();
             answer(page, Registers::here());
         }
     }
@@ -178,7 +180,11 @@ pub(super) fn is_wanted() -> bool {
 pub(super) fn noticed(from: Registers) {
     let page = &GATE.asking;
     match page.state.load(Acquire) {
-        WANTED => answer(page, from),
+        WANTED => {
+            if let Some(_inside) = Thread::current().enter() {
+                answer(page, from);
+            }
+        }
         ANSWERING => page.is_stale.store(1, Relaxed),
         HOLDS => {
             let _ = page.state.compare_exchange(HOLDS, IDLE, SeqCst, SeqCst);
@@ -198,7 +204,6 @@ fn answer(page: &Page, from: Registers) {
         // The next call, then.
         return;
     }
-    let Some(_inside) = Thread::current().enter() else { return };
     if page.state.compare_exchange(WANTED, ANSWERING, SeqCst, SeqCst).is_err() {
         return;
     }
