@@ -22,7 +22,7 @@ pub(super) fn show(before: &Report, after: &Report, compared: &Comparison, top: 
         let mut object = change(&site.change);
         object["layer"] = json!(site.layer.name());
         object["source"] = json!(site.source);
-        object["site"] = site_object(&site.site, after);
+        object["site"] = site_object(&site.site, &after.roots);
         object
     };
     json!({

@@ -11,14 +11,17 @@ use leakline_core::{Layer, SessionId, Subject, Verdict, text};
 use serde_json::{Value, json};
 
 use super::build::Range;
+use super::lives::Leak;
 use super::model::Report;
 use super::open;
 use crate::gate;
-use crate::style::{FAINT, STRONG, paint};
+use crate::style::{BAD, FAINT, STRONG, paint};
 use crate::words::{clean, painted, plural};
 
 /// Processes that are shown each on a line of its own.
 const MOST_LINES: usize = 12;
+/// Call paths of a role.
+const MOST_LEAKS: usize = 3;
 
 /// One process of an application.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct Process {
 pub(crate) struct Application {
     /// The one that was asked for, which is the first of the application, and then the others, the oldest first.
     pub(crate) processes: Vec<Process>,
+    /// By role: what its processes grow by, each to its end.
+    lives: BTreeMap<String, Vec<Leak>>,
 }
 
 impl Application {
@@ -56,7 +61,10 @@ impl Application {
         });
         let mut processes = vec![first];
         processes.extend(others);
-        Ok(Self { processes })
+        let mut application = Self { processes, lives: BTreeMap::new() };
+        application.lives =
+            application.roles().into_iter().map(|(role, processes)| (role, Leak::find(&processes))).collect();
+        Ok(application)
     }
 
     /// The process that leaks most; the first where none does.
@@ -68,6 +76,11 @@ impl Application {
     /// What the exit status rests on: the verdicts of all.
     pub(crate) fn verdicts(&self) -> Vec<Verdict> {
         self.processes.iter().flat_map(|process| process.report.verdicts.iter().cloned()).collect()
+    }
+
+    /// How fast the fastest call path of a role leaks, bytes per second; 0: none does.
+    pub(crate) fn rate_of_lives(&self) -> f64 {
+        self.lives.values().flatten().map(Leak::rate).fold(0.0, f64::max)
     }
 
     /// The processes as a person reads them.
@@ -85,6 +98,11 @@ impl Application {
                 let _ = write!(out, ": {} processes, {ended} ended", processes.len());
             }
             out.push('\n');
+            for leak in self.lives.get(&role).into_iter().flatten().take(MOST_LEAKS) {
+                let words = clean(&leak.words());
+                let (tag, rest) = words.split_once(' ').unwrap_or((&words, ""));
+                let _ = writeln!(out, "    {} {rest}", paint(BAD, tag));
+            }
             let mut worst = processes;
             worst.sort_by(|one, other| leaks(&other.report).total_cmp(&leaks(&one.report)));
             for process in worst.iter().take(MOST_LINES) {
@@ -104,8 +122,8 @@ impl Application {
         out
     }
 
-    /// The same for programs.
-    pub(crate) fn object(&self) -> Value {
+    /// The same for programs: fields of the report's object.
+    pub(crate) fn objects(&self) -> Vec<(&'static str, Value)> {
         let object = |process: &Process| {
             let (session, report) = (&process.report.session, &process.report);
             json!({
@@ -121,7 +139,9 @@ impl Application {
                 "leak_bytes_per_second": leaks(report),
             })
         };
-        self.processes.iter().map(object).collect()
+        let role = |(role, leaks): (&String, &Vec<Leak>)| json!({ "role": role, "leaks": leaks.iter().map(Leak::object).collect::<Vec<_>>() });
+        let processes = self.processes.iter().map(object).collect();
+        vec![("processes", processes), ("roles", self.lives.iter().map(role).collect())]
     }
 
     /// By role, in the order in which they came up.

@@ -105,7 +105,7 @@ fn verdict_object(verdict: &Verdict, report: &Report) -> Value {
     };
     json!({
         "layer": layer.name(),
-        "site": site.map(|site| site_object(site, report)),
+        "site": site.map(|site| site_object(site, &report.roots)),
         "kind": verdict.kind,
         "leaks": verdict.kind.leaks(),
         "words": verdict_line(verdict, &report.roots).trim(),
@@ -149,7 +149,7 @@ fn explanation_object(found: &Explanation, report: &Report) -> Value {
         "by": by,
         "part": part,
         "other_layer": other.map(|layer| layer.name()),
-        "at": at.map(|frame| frame_object(frame, report)),
+        "at": at.map(|frame| frame_object(frame, &report.roots)),
         "share": found.share.share,
         "share_low": found.share.low,
         "share_high": found.share.high,
@@ -157,11 +157,11 @@ fn explanation_object(found: &Explanation, report: &Report) -> Value {
     })
 }
 
-fn frame_object(frame: &Frame, report: &Report) -> Value {
+fn frame_object(frame: &Frame, roots: &[String]) -> Value {
     json!({
         "function": frame.function,
         "file": frame.file,
-        "short_file": leakline_core::text::short_path(&frame.file, &report.roots),
+        "short_file": leakline_core::text::short_path(&frame.file, roots),
         "line": frame.line,
         "native": frame.native.as_ref().map(|place| json!({
             "build_id": place.build_id,
@@ -171,13 +171,13 @@ fn frame_object(frame: &Frame, report: &Report) -> Value {
 }
 
 /// A site as docs/report-json.md describes it.
-pub(crate) fn site_object(site: &Site, report: &Report) -> Value {
+pub(crate) fn site_object(site: &Site, roots: &[String]) -> Value {
     let id = format!("{:?}", site.id());
     match site.holder() {
         SiteHolder::Class(name) => json!({ "id": id, "class": name }),
         SiteHolder::CallPath { frames, truncated } => json!({
             "id": id,
-            "frames": frames.iter().map(|frame| frame_object(frame, report)).collect::<Vec<_>>(),
+            "frames": frames.iter().map(|frame| frame_object(frame, roots)).collect::<Vec<_>>(),
             "truncated": truncated,
         }),
     }
@@ -232,7 +232,7 @@ fn growth_object(growth: &ProbeGrowth, report: &Report, top: usize) -> Value {
         "sites_grown": growth.growth.grown().count(),
         "sites_shrunk": sites.iter().filter(|site| site.bytes < 0).count(),
         "sites": growth.growth.grown().take(top).map(|site| json!({
-            "site": site_object(&site.site, report),
+            "site": site_object(&site.site, &report.roots),
             "grown_bytes": site.bytes,
             "grown_blocks": site.blocks,
             "grown_standard_error_bytes": site.standard_error_bytes,

@@ -6,6 +6,7 @@ mod bridge;
 mod build;
 mod collections;
 mod json;
+mod lives;
 mod model;
 mod numbers;
 mod open;
@@ -158,20 +159,22 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     let is_whole = options.from.is_none() && options.to.is_none();
     let found = if is_whole { Application::find(&path, report) } else { Err(Box::new(report)) };
     let mut out = anstream::stdout().lock();
-    let verdicts = match found {
+    let (verdicts, of_lives) = match found {
         Ok(mut application) => {
-            let verdicts = application.verdicts();
+            let (verdicts, rate) = (application.verdicts(), application.rate_of_lives());
             print_application(&mut application, options, &mut out)?;
-            verdicts
+            (verdicts, rate)
         }
         Err(mut report) => {
-            print(&mut report, None, options, &mut out)?;
-            report.verdicts
+            print(&mut report, Vec::new(), options, &mut out)?;
+            (report.verdicts, 0.0)
         }
     };
     out.flush()?;
     if options.fail_on.is_some() || options.max_rate.is_some() {
-        return Ok(ExitCode::from(gate::status(&verdicts, options.max_rate)));
+        let is_too_fast = of_lives > options.max_rate.map_or(0.0, |MaxRate(most)| most);
+        let status = if is_too_fast { gate::LEAKS } else { gate::status(&verdicts, options.max_rate) };
+        return Ok(ExitCode::from(status));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -182,7 +185,7 @@ fn print_application(
     options: &Options,
     out: &mut impl Write,
 ) -> std::io::Result<()> {
-    let (processes, mut index) = (application.object(), 0);
+    let (objects, mut index) = (application.objects(), 0);
     if !options.shown.json {
         out.write_all(application.show().as_bytes())?;
         index = application.worst();
@@ -194,20 +197,20 @@ fn print_application(
         )?;
     }
     let Some(process) = application.processes.get_mut(index) else { return Ok(()) };
-    print(&mut process.report, Some(processes), options, out)
+    print(&mut process.report, objects, options, out)
 }
 
 fn print(
     report: &mut Report,
-    processes: Option<serde_json::Value>,
+    more: Vec<(&str, serde_json::Value)>,
     options: &Options,
     out: &mut impl Write,
 ) -> std::io::Result<()> {
     symbols::resolve(report, options.shown.top(), &options.shown.symbols);
     if options.shown.json {
         let mut object = json::show(report, options.shown.top());
-        if let (Some(processes), Some(object)) = (processes, object.as_object_mut()) {
-            object.insert("processes".to_owned(), processes);
+        if let Some(object) = object.as_object_mut() {
+            object.extend(more.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
         serde_json::to_writer_pretty(&mut *out, &object).map_err(std::io::Error::from)?;
         writeln!(out)
