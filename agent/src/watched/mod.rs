@@ -22,6 +22,7 @@ pub mod moments;
 mod remote;
 mod sight;
 mod spawn;
+mod unwatched;
 mod watcher;
 
 use std::ffi::{CStr, c_char, c_int};

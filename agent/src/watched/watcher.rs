@@ -19,6 +19,7 @@ use super::family::{Desk, Spare};
 use super::line::{Line, Want};
 use super::remote::Remote;
 use super::sight::{Seen, Sight};
+use super::unwatched::Unwatched;
 use super::{Inside, commands, spawn};
 use crate::config::{Config, LogcatTarget};
 use crate::{compose, recordings};
@@ -93,6 +94,7 @@ pub(super) struct Watcher {
     line: &'static Line,
     lanes: &'static Lanes,
     inside: Inside,
+    host: u32,
     sight: Sight,
     session: Mutex<Option<Session>>,
     predecessor: Option<u32>,
@@ -127,6 +129,7 @@ pub(super) fn watch(order: Watch) {
         line,
         lanes,
         inside: Inside { remote: Remote::new(lanes) },
+        host,
         sight,
         session: Mutex::new(Some(session)),
         predecessor,
@@ -288,6 +291,7 @@ impl Watcher {
     /// Looks at the host until it is gone or another.
     fn look_on(&self) {
         let mut keeps_stderr = logs_to_stderr(&self.config);
+        let mut unwatched = Unwatched::of(self.host);
         loop {
             match self.sight.wait(LOOK) {
                 Seen::Same => {
@@ -296,6 +300,7 @@ impl Watcher {
                         keeps_stderr = false;
                     }
                     self.take_readers();
+                    self.tell(unwatched.look());
                     if self.sight.has_only_our_threads() {
                         self.leave_lanes();
                     }
@@ -319,6 +324,12 @@ impl Watcher {
                     self.leave();
                 }
             }
+        }
+    }
+
+    fn tell(&self, marks: Vec<String>) {
+        if let Stage::Running(handle) = &*self.lock() {
+            marks.iter().for_each(|mark| handle.mark(mark));
         }
     }
 

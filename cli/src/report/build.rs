@@ -294,6 +294,7 @@ impl Builder {
                 .incomplete
                 .iter()
                 .flat_map(|(probe, lines)| lines.iter().map(move |line| format!("{probe}: {line}")))
+                .chain(unwatched_children(&marks))
                 .collect(),
             rows: self.rows,
             verdicts: self.verdicts,
@@ -314,6 +315,20 @@ impl Builder {
         report.explanations.extend(bridge::java_holds(&report));
         Ok(report)
     }
+}
+
+/// Children that grew and are in no recording; of each the last that was said.
+fn unwatched_children(marks: &[Mark]) -> Vec<String> {
+    let mut last = BTreeMap::new();
+    for mark in marks {
+        if let Some(said) = mark.name.strip_prefix("leakline: ")
+            && let Some(process) = said.strip_prefix("child ").and_then(|rest| rest.split_whitespace().next())
+            && said.contains("is not watched")
+        {
+            last.insert(process.to_owned(), said.to_owned());
+        }
+    }
+    last.into_values().collect()
 }
 
 /// Why a reading's figures are incomplete.

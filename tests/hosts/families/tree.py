@@ -2,7 +2,8 @@
 
 `fork` the second of two children of `os.fork`; `threads` one that is forked beside four busy threads; `daemon` a child of a
 child, whose parents end at once; `grandchild` a child of a child whose parents wait; `multiprocessing.START` one of
-multiprocessing's two workers; `subprocess` a program that is started. The others do as much, and keep nothing.
+multiprocessing's two workers; `subprocess` a program that is started; `recycle.WHAT` ten workers, two at a time, that all
+do WHAT. The others do as much, and keep nothing.
 """
 
 import multiprocessing
@@ -99,6 +100,12 @@ def by_multiprocessing(start, seconds, kilobytes):
     return [worker.exitcode for worker in workers]
 
 
+def by_recycle(what, seconds, kilobytes):
+    what = globals()[what]
+    pairs = [waited_for(*[forked(work, seconds, kilobytes, what) for _ in range(2)]) for _ in range(5)]
+    return [status for pair in pairs for status in pair]
+
+
 def by_subprocess(seconds, kilobytes):
     return [subprocess.call([sys.executable, __file__, "alone", str(seconds), str(kilobytes)])]
 
@@ -109,8 +116,8 @@ def main():
     name, _, start = way.partition(".")
     if name == "alone":
         work(seconds, kilobytes, forgetful)
-    elif name == "multiprocessing":
-        print(by_multiprocessing(start, seconds, kilobytes))
+    elif start:
+        print(globals()["by_" + name](start, seconds, kilobytes))
     else:
         print(globals()["by_" + name](seconds, kilobytes))
 

@@ -187,3 +187,50 @@ fn no_process_is_left_behind() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// Ten workers, two at a time, each forked by the first process and gone after five seconds.
+fn recycled(what: &str) -> Value {
+    let words = [
+        venv_python().into_os_string(),
+        tree().into(),
+        format!("recycle.{what}").into(),
+        "5".into(),
+        "100".into(),
+    ];
+    let outcome = Host::new(words).options(["--interval", "500ms"]).run().succeeded();
+    let report = report(&outcome.recording());
+    assert!(processes(&report).len() >= 10, "{:#}", report["processes"]);
+    report
+}
+
+#[test]
+fn workers_that_live_shortly_and_leak_are_a_leak_of_their_role() {
+    let report = recycled("forgetful");
+    let roles = report["roles"].as_array().cloned().unwrap_or_default();
+    let leaks: Vec<Value> =
+        roles.iter().flat_map(|role| role["leaks"].as_array().cloned().unwrap_or_default()).collect();
+    let python = leaks.iter().find(|leak| leak["site"]["frames"][0]["function"] == "forgetful");
+    let rate = python.and_then(|leak| leak["bytes_per_second"].as_f64()).unwrap_or_default();
+    assert!((RATE * 0.05..RATE * 0.2).contains(&rate), "{rate} bytes a second: {roles:#?}");
+}
+
+#[test]
+fn workers_that_live_shortly_and_do_not_leak_are_none() {
+    let report = recycled("tidy");
+    let roles = report["roles"].as_array().cloned().unwrap_or_default();
+    assert!(roles.iter().all(|role| role["leaks"].as_array().is_some_and(Vec::is_empty)), "{roles:#?}");
+}
+
+#[test]
+fn a_child_that_is_not_watched_and_grows_is_told() {
+    // `system` starts it inside the C library.
+    let script = "import os, sys\nos.system(f'{sys.executable} ' + sys.argv[1] + ' alone 14 4000')";
+    let words = [venv_python().into_os_string(), "-c".into(), script.into(), tree().into_os_string()];
+    let outcome = Host::new(words).options(["--interval", "1s"]).run().succeeded();
+    let output =
+        Command::new(dist().leakline).arg("report").arg(outcome.recording()).output().expect("leakline runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| line.starts_with("incomplete:") && line.contains("is not watched"));
+    let line = line.unwrap_or_else(|| panic!("nothing is told of the child:\n{text}"));
+    assert!(line.contains("grew by") && line.contains("MiB"), "{line}");
+}
