@@ -109,6 +109,8 @@ impl Live {
             "platform": host.platform,
             "interval_seconds": session.interval.as_secs_f64(),
             "agent_version": session.agent_version,
+            "application": session.origin.map(|origin| origin.application.to_string()),
+            "parent_pid": session.origin.map(|origin| origin.parent),
         });
         self.line(session.id, now, &words, object)
     }

@@ -149,7 +149,7 @@ fn for_a_machine_each_line_is_an_object() {
         ],
         &expect![[r#"
             {"address":"127.0.0.1:7474","event":"listening","folder":"/data/leakline/sessions"}
-            {"agent_version":"0.1.0","at":{"unix_seconds":1795425400.0,"utc":"2026-11-23T09:16:40.000Z"},"event":"started","host":"python3 app.py\u001b[2J","interval_seconds":300.0,"pid":4711,"platform":"Debian GNU/Linux 12, x86_64","resumed":false,"session":"4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f"}
+            {"agent_version":"0.1.0","application":null,"at":{"unix_seconds":1795425400.0,"utc":"2026-11-23T09:16:40.000Z"},"event":"started","host":"python3 app.py\u001b[2J","interval_seconds":300.0,"parent_pid":null,"pid":4711,"platform":"Debian GNU/Linux 12, x86_64","resumed":false,"session":"4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f"}
             {"at":{"unix_seconds":1795424700.0,"utc":"2026-11-23T09:05:00.000Z"},"event":"snapshot","layers":{"python_bytes":32667978.0,"rss_bytes":222298112.0},"leaking":["python"],"missed_ticks":0,"number":1,"session":"4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f","skew_seconds":0.00012}
             {"at":{"unix_seconds":1795424700.0,"utc":"2026-11-23T09:05:00.000Z"},"bytes_per_second":24117.0,"event":"leak","layer":"python","session":"4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f","words":"LEAK  python   +1.38 MiB/min (95 %: 1.32 to 1.43)"}
             {"at":{"unix_seconds":1795425400.0,"utc":"2026-11-23T09:16:40.000Z"},"event":"ended","session":"4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f4f"}

@@ -27,6 +27,8 @@ pub(crate) fn show(report: &Report, top: usize) -> Value {
             "ended": report.ended.map(|at| instant(at.unix_nanos)),
             "cut": report.cut,
             "agent_version": report.session.agent_version,
+            "application": report.session.origin.map(|origin| origin.application.to_string()),
+            "parent_pid": report.session.origin.map(|origin| origin.parent),
             "host": {
                 "name": host.name,
                 "pid": host.pid,

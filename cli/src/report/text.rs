@@ -11,7 +11,7 @@ use super::{Bounds, bridge, collections, numbers, path, types};
 use crate::duration::words as time_words;
 use crate::style::{CAUTION, FAINT, STRONG, paint};
 use crate::when::{self, Detail};
-use crate::words::{clean, painted, plural};
+use crate::words::{clean, painted, plural, short_id};
 
 /// Two clocks that are read one after the other, or that a time server steers, differ by less than this.
 const CLOCK_DRIFT_NANOS: u64 = 100_000_000;
@@ -66,6 +66,14 @@ fn header(report: &Report) -> String {
         let _ = write!(out, "  {}", clean(word));
     }
     out.push('\n');
+    if let Some(origin) = report.session.origin {
+        let application = short_id(origin.application);
+        let _ = writeln!(
+            out,
+            "started by pid {}, part of the application that began with session {application}",
+            origin.parent
+        );
+    }
     out += &coverage(report);
     for line in &report.problems {
         let _ = writeln!(out, "{} {}", paint(CAUTION, "unreadable:"), clean(line));

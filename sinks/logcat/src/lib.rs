@@ -16,7 +16,7 @@
 //!
 //! | line | when | level |
 //! |---|---|---|
-//! | `Session: id=… host=NAME pid=… interval=5m limit=512.0MB (SOURCE) platform=… leakline=0.1.0` | at start; `limit=-` without one | I |
+//! | `Session: id=… host=NAME pid=… interval=5m limit=512.0MB (SOURCE) platform=… leakline=0.1.0` | at start; `limit=-` without one; of a child that is watched because its parent is, `application=` the id of the first process's session and `parent=` a process id at the end | I |
 //! | `Memory: JVM=45.1MB/512MB Native=120.3MB Python=30.2MB RSS=212.4MB` | each snapshot | I |
 //! | `Sites: python sampled every 64 KiB` | where a probe's sites come from, at first and when it changes | I |
 //! | `#1: +1.2 MiB (+340 blocks) at RNS/Destination.py:230 < reticulum_wrapper.py:450` | each snapshot, for the sites that grew most since the baseline, of all layers together, innermost frame first; after the bytes ` ± 0.2 MiB`, half the width of the 95 % interval, where they are estimated from samples | I |

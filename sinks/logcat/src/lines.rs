@@ -83,9 +83,12 @@ impl Teller {
         let limit = host.limit.as_ref().map_or("-".to_owned(), |(bytes, source)| {
             format!("{} ({source})", megabytes(Some(*bytes as f64)))
         });
+        let origin = session.origin.map_or(String::new(), |origin| {
+            format!(" application={} parent={}", origin.application, origin.parent)
+        });
         self.tick = instant(session.started);
         vec![self.info(format!(
-            "Session: id={} host={} pid={} interval={} limit={limit} platform={} leakline={}",
+            "Session: id={} host={} pid={} interval={} limit={limit} platform={} leakline={}{origin}",
             session.id,
             host.name,
             host.pid,
