@@ -183,7 +183,8 @@ impl<'a> Added<'a> {
     fn passes(self, name: &[u8]) -> bool {
         match self {
             Self::Nothing => false,
-            Self::ForSame(_) => name != b"LEAKLINE_APPLICATION=",
+            // What it is a part of, too, where it was told.
+            Self::ForSame(_) => true,
             // Another's number says that it is a child.
             Self::ForChild(..) => !matches!(name, b"LEAKLINE_APPLICATION=" | b"LEAKLINE_WATCHED_BY="),
         }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use leakline_collector::sessions;
-use leakline_core::{Layer, SessionId, Subject, Verdict, text};
+use leakline_core::{Layer, SessionId, Subject, Verdict, names, text};
 use serde_json::{Value, json};
 
 use super::build::Range;
@@ -135,6 +135,7 @@ impl Application {
                 "role": self.role(report),
                 "ended": report.ended.is_some(),
                 "resident_bytes": last_resident(report),
+                "proportional_bytes": last_share(report),
                 "leaks": leaks(report) > 0.0,
                 "leak_bytes_per_second": leaks(report),
             })
@@ -209,8 +210,13 @@ fn last_resident(report: &Report) -> Option<f64> {
     report.rows.iter().rev().find_map(|row| row.ledger.as_ref().map(|ledger| ledger.resident))
 }
 
+/// Its part of what processes share, where the kernel tells: those of all add up to what they hold together.
+fn last_share(report: &Report) -> Option<f64> {
+    report.rows.iter().rev().find_map(|row| row.gauge(names::PROPORTIONAL))
+}
+
 fn running(report: &Report) -> Option<f64> {
-    last_resident(report).filter(|_| report.ended.is_none())
+    last_share(report).or_else(|| last_resident(report)).filter(|_| report.ended.is_none())
 }
 
 /// A process on one line: its number, what it holds, and the worst that is said of it.
@@ -227,5 +233,7 @@ fn line(report: &Report) -> String {
         }
         None => "not enough data".to_owned(),
     };
-    format!("pid {:<8}{end}{resident:>10}  {said}", report.session.host.pid)
+    let share =
+        last_share(report).map_or(String::new(), |share| format!(" (its share {})", text::bytes(share)));
+    format!("pid {:<8}{end}{resident:>10}{share:<22}  {said}", report.session.host.pid)
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use leakline_tests::{Host, Outcome, built_host, dist, pythons, venv_python, workspace};
+use leakline_tests::{Host, Outcome, built_host, dist, jdks, pythons, venv_python, workspace};
 use serde_json::Value;
 
 /// What a test's program leaks: a tenth of a megabyte ten times a second.
@@ -185,6 +185,20 @@ fn no_process_is_left_behind() {
     while !left_behind(pid).is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(20), "left behind: {:?}", left_behind(pid));
         std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_a_jvm_starts_is_watched_through_shells_and_forks() {
+    let python = venv_python();
+    let worker = format!("env {} {} fork 9", python.display(), tree().display());
+    for java in jdks() {
+        let source = workspace().join("tests/hosts/families/Starts.java");
+        let host = Host::new([java.into_os_string(), source.into(), worker.clone().into()]);
+        let outcome = host.options(["--interval", "500ms"]).run().succeeded();
+        let report = leaking(&outcome);
+        check_rate(&report, "python");
+        assert_eq!(grown_most(&report, "python").first().map(String::as_str), Some("forgetful"));
     }
 }
 

@@ -14,6 +14,8 @@ use super::SYS_MMAP;
 
 /// Leakline has four: the words of a watcher, the mailboxes, malloc's tables, and the gate of malloc's hook.
 const MOST: usize = 8;
+/// As in linux/memfd.h.
+const MFD_NOEXEC_SEAL: libc::c_uint = 8;
 
 struct Place {
     /// 0: free.
@@ -80,9 +82,8 @@ pub fn renew() -> io::Result<Memory> {
         return Err(io::ErrorKind::NotFound.into());
     }
     may_be_as_large(bytes)?;
-    // SAFETY: the name ends with a NUL.
-    let file = unsafe { libc::syscall(libc::SYS_memfd_create, c"leakline".as_ptr(), libc::MFD_CLOEXEC) };
-    let file = RawFd::try_from(file).ok().filter(|file| *file >= 0).ok_or_else(io::Error::last_os_error)?;
+    // Never to be executed: a system may allow no others. Before Linux 6.3 it cannot be said.
+    let file = unnamed(libc::MFD_CLOEXEC | MFD_NOEXEC_SEAL).or_else(|_| unnamed(libc::MFD_CLOEXEC))?;
     let Some(identity) = identity_of(file) else {
         let error = io::Error::last_os_error();
         // SAFETY: it was opened just now.
@@ -96,6 +97,12 @@ pub fn renew() -> io::Result<Memory> {
     }
     map_all(file)?;
     Ok(memory)
+}
+
+fn unnamed(flags: libc::c_uint) -> io::Result<RawFd> {
+    // SAFETY: the name ends with a NUL.
+    let file = unsafe { libc::syscall(libc::SYS_memfd_create, c"leakline".as_ptr(), flags) };
+    RawFd::try_from(file).ok().filter(|file| *file >= 0).ok_or_else(io::Error::last_os_error)
 }
 
 /// In a watcher that is to watch another process: maps that one's memory in place of what is there.
