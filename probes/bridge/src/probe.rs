@@ -13,6 +13,7 @@ use leakline_core::{
 };
 use leakline_probing::java::bridges::LIBRARIES;
 use leakline_probing::java::ready::{Readiness, thread_names};
+use leakline_probing::java::structs;
 use leakline_probing::java::vm::{Vm, VmSource};
 use leakline_probing::loader::{self, Watch};
 
@@ -63,8 +64,9 @@ impl BridgeProbe {
             self.search.restart();
             return Err("no JVM has been started, or it has ended");
         };
-        let names = thread_names();
-        let ready = self.readiness.ready(names.iter().map(String::as_str), self.clock.now().boot_nanos);
+        let (version, names) = (structs::version(), thread_names());
+        let names = names.iter().map(String::as_str);
+        let ready = self.readiness.ready(version, names, self.clock.now().boot_nanos);
         if ready { Ok(vm) } else { Err("the JVM is starting") }
     }
 }

@@ -1,14 +1,12 @@
 //! Where HotSpot has its heap and its compiled code: it describes its own fields to debuggers, in tables that it exports.
 //! Never follows anything that the tables do not name, reads through the kernel, and takes a missing table for an answer.
 
-use leakline_probing::loader;
-use leakline_probing::memory::{text, words};
+use leakline_probing::java::structs;
+use leakline_probing::memory::words;
 use leakline_probing::regions::{self, Region, kinds};
 
 /// Under this name the ranges are published.
 const SOURCE: &str = "jvm";
-/// More fields than HotSpot describes.
-const MOST_FIELDS: u64 = 10_000;
 /// No JVM has a larger heap.
 const LARGEST: u64 = 1 << 46;
 
@@ -53,38 +51,19 @@ struct Fields {
 
 impl Fields {
     fn read() -> Option<Self> {
-        let library = loader::loaded_object(&["libjvm.so"])?;
-        let exported = |name| words::<1>(library.symbol(name)?.as_ptr() as u64).map(|[value]| value);
-        let table = exported(c"gHotSpotVMStructs")?;
-        let stride = exported(c"gHotSpotVMStructEntryArrayStride")?;
-        let type_name = exported(c"gHotSpotVMStructEntryTypeNameOffset")?;
-        let field_name = exported(c"gHotSpotVMStructEntryFieldNameOffset")?;
-        let offset = exported(c"gHotSpotVMStructEntryOffsetOffset")?;
-        let address = exported(c"gHotSpotVMStructEntryAddressOffset")?;
         let mut fields = Self::default();
-        for number in 0..MOST_FIELDS {
-            let entry = table.checked_add(number.checked_mul(stride)?)?;
-            let value = |at: u64| words::<1>(entry.checked_add(at)?).map(|[value]| value);
-            let owner = value(type_name)?;
-            if owner == 0 {
-                break;
-            }
-            let Some(owner) = text(owner) else { continue };
-            if ![&b"Universe"[..], b"CollectedHeap", b"MemRegion", b"CodeCache"].contains(&owner.as_slice()) {
-                continue;
-            }
-            let Some(name) = value(field_name).and_then(text) else { continue };
-            let (slot, place) = match (owner.as_slice(), name.as_slice()) {
-                (b"Universe", b"_collectedHeap") => (&mut fields.collected_heap, address),
-                (b"CollectedHeap", b"_reserved") => (&mut fields.reserved, offset),
-                (b"MemRegion", b"_start") => (&mut fields.start, offset),
-                (b"MemRegion", b"_word_size") => (&mut fields.word_size, offset),
-                (b"CodeCache", b"_low_bound") => (&mut fields.code_low, address),
-                (b"CodeCache", b"_high_bound") => (&mut fields.code_high, address),
-                _ => continue,
+        structs::fields(&[b"Universe", b"CollectedHeap", b"MemRegion", b"CodeCache"], |field| {
+            let (slot, place) = match (field.owner, field.name) {
+                (b"Universe", b"_collectedHeap") => (&mut fields.collected_heap, field.address),
+                (b"CollectedHeap", b"_reserved") => (&mut fields.reserved, field.offset),
+                (b"MemRegion", b"_start") => (&mut fields.start, field.offset),
+                (b"MemRegion", b"_word_size") => (&mut fields.word_size, field.offset),
+                (b"CodeCache", b"_low_bound") => (&mut fields.code_low, field.address),
+                (b"CodeCache", b"_high_bound") => (&mut fields.code_high, field.address),
+                _ => return,
             };
-            *slot = value(place);
-        }
+            *slot = Some(place);
+        })?;
         Some(fields)
     }
 

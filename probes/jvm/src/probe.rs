@@ -11,6 +11,7 @@ use leakline_core::{
     Asked, Attachment, Clock, Details, Gauge, GaugeReading, Layer, Probe, ProbeError, ProbeRequest,
     RuntimeInfo, Tick, Timestamp,
 };
+use leakline_probing::java::structs;
 use leakline_probing::loader::Watch;
 
 use crate::android::Android;
@@ -192,8 +193,9 @@ impl JvmProbe {
         if matches!(source, VmSource::Given(_)) {
             return Ok(vm);
         }
-        let names = thread_names();
-        let ready = self.readiness.ready(names.iter().map(String::as_str), self.clock.now().boot_nanos);
+        let (version, names) = (structs::version(), thread_names());
+        let names = names.iter().map(String::as_str);
+        let ready = self.readiness.ready(version, names, self.clock.now().boot_nanos);
         if ready { Ok(vm) } else { Err("the JVM is starting") }
     }
 

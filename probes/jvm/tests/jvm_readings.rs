@@ -67,6 +67,18 @@ fn the_heap_after_a_collection_has_what_is_kept_though_only_young_collections_ra
 }
 
 #[test]
+fn the_version_is_known_without_entering_the_jvm() {
+    for home in jvms::jvms() {
+        let release = std::fs::read_to_string(home.join("release")).unwrap_or_default();
+        let told = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION=\"")).unwrap();
+        let major: String = told.chars().take_while(char::is_ascii_digit).collect();
+        let output = Host::new(&home, &[], &["gauges"]).run();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(&format!("HOST VERSION {major}\n")), "{}: {told}\n{text}", home.display());
+    }
+}
+
+#[test]
 fn the_jvms_own_checks_find_nothing_to_say() {
     for home in jvms::jvms() {
         let output = Host::new(&home, &["-Xcheck:jni"], &["gauges"]).run();

@@ -6,6 +6,7 @@
 pub mod bridges;
 pub mod jvmti;
 pub mod ready;
+pub mod structs;
 pub mod tools;
 pub mod vm;
 

@@ -1,8 +1,9 @@
 //! Decides whether a JVM that has announced itself may be entered.
-//! Pure: is given what threads there are and what time it is, and looks at nothing itself.
+//! Pure: is given what threads there are, which version it is and what time it is, and looks at nothing itself.
 //!
 //! HotSpot's `JNI_GetCreatedJavaVMs` used to name the JVM from the moment its creation began, and
-//! `AttachCurrentThread` does not wait for the end of it (JDK-8308341, mended in 21 and in later updates of 17). There
+//! `AttachCurrentThread` does not wait for the end of it (JDK-8308341, mended in 22, and in later updates of 17 and 21). Where
+//! the version says that it is mended, a JVM that is named is one that has been created. Otherwise there
 //! is no exported flag. What can be seen from outside are its threads: it starts `Notification Thread` right after its
 //! live phase began (JDK 14 and later). Older ones have a `Service Thread` from the middle of the start on, which is a
 //! fraction of a second before its end.
@@ -18,6 +19,9 @@ const AFTER_ANYTHING: Duration = Duration::from_secs(30);
 const NOTIFICATION_THREAD: [&str; 2] = ["Notification Th", "Notific..Thread"];
 const SERVICE_THREAD: &str = "Service Thread";
 
+/// From this version on the JVM is not named before its creation has ended.
+const NAMED_WHEN_CREATED: u32 = 22;
+
 /// Watches one JVM start.
 #[derive(Debug, Default)]
 pub struct Readiness {
@@ -26,8 +30,17 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Whether it may be entered, given the names of the process's threads.
-    pub fn ready<'a>(&mut self, threads: impl Iterator<Item = &'a str>, boot_nanos: u64) -> bool {
+    /// Whether a JVM that is named may be entered, given its version, as far as it is known, and the names of the process's
+    /// threads.
+    pub fn ready<'a>(
+        &mut self,
+        version: Option<u32>,
+        threads: impl Iterator<Item = &'a str>,
+        boot_nanos: u64,
+    ) -> bool {
+        if version.is_some_and(|version| version >= NAMED_WHEN_CREATED) {
+            return true;
+        }
         let seen = *self.seen.get_or_insert(boot_nanos);
         for name in threads {
             match name {
@@ -62,7 +75,7 @@ mod tests {
         let mut readiness = Readiness::default();
         let mut last = false;
         for (second, names) in seconds.iter().enumerate() {
-            last = readiness.ready(names.split(','), second as u64 * 1_000_000_000);
+            last = readiness.ready(Some(17), names.split(','), second as u64 * 1_000_000_000);
         }
         assert_eq!(last, ready, "{seconds:?}");
     }
@@ -73,6 +86,13 @@ mod tests {
         check(&["java,VM Thread,Service Thread"], false);
         check(&["java,VM Thread,Service Thread,Notification Th"], true);
         check(&["java,VM Thread,Service Thread,Notific..Thread"], true);
+    }
+
+    #[test]
+    fn a_jvm_of_today_is_ready_as_soon_as_it_is_named() {
+        for (version, ready) in [(None, false), (Some(21), false), (Some(22), true), (Some(27), true)] {
+            assert_eq!(Readiness::default().ready(version, ["java"].into_iter(), 0), ready, "{version:?}");
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(crate) fn run() {
     // SAFETY: the arguments are what JNI asks for, and this process has no other JVM.
     unsafe { run_java(&libjvm, &options, &arguments) };
     write_line("HOST END");
+    let version = leakline_probing::java::structs::version().unwrap_or_default();
+    write_line(&format!("HOST VERSION {version}"));
     std::process::exit(0);
 }
 
