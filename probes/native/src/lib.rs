@@ -28,7 +28,10 @@ mod unwind;
 
 #[doc(hidden)]
 pub use hook::shims;
-pub use hook::{Paused, answer_now, become_guest, begin_in_child, go_on, on_call_in_child, pass_over, pause};
+pub use hook::{
+    Paused, answer_now, become_guest, begin_in_child, go_on, guests_survive_forks, on_call_in_child,
+    pass_over, pause,
+};
 pub use hooked::{begin_early, is_this_process};
 pub use limit::{limit, limit_of};
 pub use malloc::{NativeMode, NativeOptions, NativeProbe, Tell, Watching};

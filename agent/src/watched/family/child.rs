@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use leakline_core::Clock as _;
+use leakline_probing::heap;
 use leakline_probing::shared::anew;
-use leakline_probing::{guests, heap};
 
 use super::desk::{Desk, Wish};
 use crate::clock::SystemClock;
@@ -41,7 +41,7 @@ static DESK: AtomicPtr<Desk> = AtomicPtr::new(std::ptr::null_mut());
 pub(in crate::watched) fn prepare(config: &Config) {
     SETTLE.store(nanos(config.children_settle), Ordering::Relaxed);
     heap::OwnHeap::survive_forks();
-    guests::survive_forks();
+    leakline_native::guests_survive_forks();
     leakline_native::on_call_in_child(look);
     // SAFETY: a function of a library that is never unloaded.
     unsafe { libc::pthread_atfork(None, None, Some(in_child)) };

@@ -32,6 +32,11 @@ pub fn become_guest() {
     guests::become_one();
 }
 
+/// Has what leakline's threads allocate stay usable in forked children, for those that get such threads of their own.
+pub fn guests_survive_forks() {
+    guests::survive_forks();
+}
+
 macro_rules! behind {
     ($($name:ident $constant:ident $type:ty = $ours:ident;)*) => {
         $(

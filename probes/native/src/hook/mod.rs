@@ -45,7 +45,7 @@ pub use child::{begin_in_child, on_call_in_child};
     target_env = "gnu",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
-pub use guests::become_guest;
+pub use guests::{become_guest, guests_survive_forks};
 pub use names::pass_over;
 pub(crate) use next::behind;
 pub(crate) use patch::{Patched, come_in_front, is_unfinished, needs_looks, sees_mappings};
@@ -89,6 +89,14 @@ const ASKED: usize = 1;
 pub fn become_guest() {
     leakline_probing::sampler::thread::Thread::current().leave_out();
 }
+
+/// There are none.
+#[cfg(not(all(
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+pub fn guests_survive_forks() {}
 
 /// Mean bytes between two samples, as the table has it.
 static MEAN: AtomicU64 = AtomicU64::new(0);
