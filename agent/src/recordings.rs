@@ -17,6 +17,11 @@ pub(crate) fn of_child(first: &Path, process: u32) -> PathBuf {
     std::iter::once(name.clone()).chain(others).find(|name| !name.exists()).unwrap_or(name)
 }
 
+/// As many children as have recordings take four times what the first process may, and as much again for rotated ones.
+pub(crate) fn most_bytes_of_child(first: u64) -> u64 {
+    (first / 16).max(1 << 20)
+}
+
 fn with(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

@@ -224,6 +224,7 @@ impl Watcher {
         if self.family.parent.is_some() {
             // One file cannot hold two sessions at once.
             config.file = config.file.map(|file| recordings::of_child(&file, session.host.pid));
+            config.file_max_bytes = recordings::most_bytes_of_child(config.file_max_bytes);
         }
         match compose::start_in_watcher(&config, session, &self.inside, self.sight.process()) {
             Ok(handle) => {
