@@ -2,6 +2,7 @@
 //! Reads `/proc` and `/etc/os-release` once, at start; what cannot be read is left out.
 
 use std::fs;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use leakline_core::{Clock, Host, Session, SessionId};
@@ -10,9 +11,21 @@ use crate::clock::SystemClock;
 
 const MAX_NAME_CHARS: usize = 120;
 
+/// What the next session of this process is to be called.
+static NEXT: Mutex<Option<SessionId>> = Mutex::new(None);
+
+/// The next session of this process is the first of an application, whose other processes know it by `id`.
+pub(crate) fn next_session_is(id: SessionId) {
+    *NEXT.lock().unwrap_or_else(PoisonError::into_inner) = Some(id);
+}
+
 /// A new session of this process.
 pub(crate) fn new_session(interval: Duration) -> Session {
-    session_of(std::process::id(), interval)
+    let mut session = session_of(std::process::id(), interval);
+    if let Some(id) = NEXT.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        session.id = id;
+    }
+    session
 }
 
 /// A new session of the process `pid`. Its name is what its command line says now: ask before it may change that.
@@ -156,7 +169,8 @@ mod tests {
         });
         child.kill().unwrap();
         child.wait().unwrap();
-        let (host, own) = (session.unwrap().host, new_session(Duration::from_secs(1)).host);
+        let own = session_of(std::process::id(), Duration::from_secs(1)).host;
+        let host = session.unwrap().host;
         assert_eq!((host.pid, &host.platform, &host.limit), (child.id(), &own.platform, &own.limit));
         assert!(host.started_boot_nanos >= own.started_boot_nanos);
         let gone = session_of(child.id(), Duration::from_secs(1)).host;
@@ -164,8 +178,10 @@ mod tests {
     }
 
     #[test]
-    fn two_sessions_differ() {
-        let interval = Duration::from_secs(300);
+    fn sessions_differ_and_one_may_be_told_its_name() {
+        let (id, interval) = (SessionId([7; 16]), Duration::from_secs(300));
+        next_session_is(id);
+        assert_eq!(new_session(interval).id, id);
         assert_ne!(new_session(interval).id, new_session(interval).id);
     }
 }

@@ -13,7 +13,7 @@ use leakline_probing::shared::Sharing;
 use leakline_probing::{heap::OwnHeap, loader};
 
 use crate::config::Config;
-use crate::{compose, environment, host, recordings, running, threads, watched};
+use crate::{compose, environment, host, running, threads, watched};
 
 #[doc(hidden)]
 pub use crate::environment::{Getter, Room};
@@ -103,20 +103,23 @@ fn watch(mut config: Config, child: Option<SessionId>) {
     log_to_stderr();
     let started = watched::start(&config, application, child.is_some());
     // While there is one thread, and when the name of the watcher is in it.
-    let for_children = config.children.are_programs_watched() && started.is_ok();
+    let for_children = config.children.are_programs_watched() && config.watcher;
     environment::put_away(for_children.then_some(application));
     match started {
         Ok(()) => compose::before_runtimes_end(&config),
+        // Threads of ours are too much for what is started for a moment.
+        Err(_) if child.is_some() => return,
         Err(why) => {
+            if for_children {
+                // Process 1 of a container has no watcher, but what it starts may have one.
+                watched::count_programs();
+            }
             *INSIDE.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
             OwnHeap::survive_forks();
             if let Some(options) = compose::native_options(&config) {
                 leakline_native::begin_early(&options, Sharing::Private);
             }
-            if child.is_some() {
-                // One file cannot hold two sessions at once.
-                config.file = config.file.map(|file| recordings::of_child(&file, std::process::id()));
-            }
+            host::next_session_is(application);
             start_inside(config);
             return;
         }

@@ -1,4 +1,5 @@
-//! The recordings of an application's children beside that of its first process: `FILE.PID` each, and so many at most.
+//! The recordings of an application's children beside that of its first process: `FILE.PID` each, with five digits at least
+//! (what is rotated has fewer), and so many at most.
 //! Never takes one away that a process still writes.
 
 use std::fs;
@@ -12,8 +13,8 @@ const MOST: usize = 64;
 /// gone: then with a turn behind it.
 pub(crate) fn of_child(first: &Path, process: u32) -> PathBuf {
     make_room(first);
-    let name = with(first, &format!(".{process}"));
-    let others = (2..1000).map(|turn| with(first, &format!(".{process}-{turn}")));
+    let name = with(first, &format!(".{process:05}"));
+    let others = (2..1000).map(|turn| with(first, &format!(".{process:05}-{turn}")));
     std::iter::once(name.clone()).chain(others).find(|name| !name.exists()).unwrap_or(name)
 }
 
@@ -51,9 +52,8 @@ fn children(first: &Path) -> Vec<(SystemTime, PathBuf)> {
         let file = path.file_name().and_then(|file| file.to_str())?;
         let suffix = file.strip_prefix(name)?.strip_prefix('.')?;
         let (process, turn) = suffix.split_once('-').unwrap_or((suffix, "2"));
-        // Small numbers are the first process's own rotated recordings.
-        let process: u32 = process.parse().ok()?;
-        turn.parse::<u32>().ok().filter(|_| process >= 100)
+        process.parse::<u32>().ok().filter(|_| process.len() >= 5)?;
+        turn.parse::<u32>().ok()
     };
     let entries = entries.flatten().map(|entry| entry.path()).filter(|path| is_child(path).is_some());
     entries.filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path))).collect()
@@ -81,11 +81,11 @@ mod tests {
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         left.sort();
-        let children: Vec<String> = (1036..1100).map(|process| format!("app.leak.{process}")).collect();
+        let children: Vec<String> = (1036..1100).map(|process| format!("app.leak.0{process}")).collect();
         let others = ["app.leak", "app.leak.1", "app.leak.notes", "other.leak.4000"].map(str::to_owned);
         let mut expected: Vec<String> = children.into_iter().chain(others).collect();
         expected.sort();
         assert_eq!(left, expected);
-        assert_eq!(of_child(&first, 1099), folder.path().join("app.leak.1099-2"));
+        assert_eq!(of_child(&first, 1099), folder.path().join("app.leak.01099-2"));
     }
 }

@@ -99,7 +99,8 @@ pub(crate) fn start(config: &Config, application: SessionId, is_child: bool) -> 
     let host = std::process::id();
     let predecessor = predecessor(host);
     let desk = if config.children == Children::None { None } else { family::Desk::map() };
-    let family = watcher::Family { application, parent: is_child.then(parent), desk };
+    let family =
+        watcher::Family { application, parent: is_child.then(std::os::unix::process::parent_id), desk };
     let order = watcher::Watch { config: absolute(config), line, lanes, host, predecessor, family };
     let watcher = spawn::spawn(move || {
         predecessor.into_iter().for_each(watcher::hurry);
@@ -123,6 +124,13 @@ pub(crate) fn start(config: &Config, application: SessionId, is_child: bool) -> 
     Ok(())
 }
 
+/// Programs that this process starts are watched, though it has no watcher itself. To be called before `main`.
+pub(crate) fn count_programs() {
+    if let Some(desk) = family::Desk::map() {
+        family::count_programs(desk);
+    }
+}
+
 /// A forked child has a watcher of its own from now on. Called on one of its threads, in the middle of an allocation.
 fn begin_in_child() {
     let Some(watched) = WATCHED.get() else { return };
@@ -135,11 +143,6 @@ fn begin_in_child() {
     shared::tell_forks_apart();
     leakline_native::begin_in_child();
     lanes::start_soon();
-}
-
-fn parent() -> u32 {
-    // SAFETY: takes nothing.
-    unsafe { libc::getppid() }.cast_unsigned()
 }
 
 /// The watcher's folder is another than the host's.

@@ -26,6 +26,8 @@ use crate::{compose, recordings};
 
 /// While the host settles it is looked at as often: a shell that becomes the program that matters is left at once.
 const SETTLE_LOOK: Duration = Duration::from_millis(10);
+/// The same of a child: its end is heard of at once, unless it is killed.
+const CHILD_LOOK: Duration = Duration::from_millis(50);
 /// How often it is looked at whether the host is still the program that it was.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a watcher of the program that was here before `exec` may take to write its last.
@@ -157,7 +159,7 @@ pub(super) fn watch(order: Watch) {
 fn settle_child(line: &Line, host: u32, settle: Duration) {
     let (sight, begun) = (Sight::of(host), Instant::now());
     while let Some(left) = settle.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
-        let want = line.next_want(left.min(SETTLE_LOOK));
+        let want = line.next_want(left.min(CHILD_LOOK));
         if let Some(want) = want {
             line.done(want);
         }

@@ -180,7 +180,9 @@ fn others(path: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let is_child = |file: &str| {
         let suffix = file.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-        suffix.is_some_and(|suffix| suffix.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-'))
+        suffix.is_some_and(|suffix| {
+            suffix.len() >= 5 && suffix.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+        })
     };
     let named = entries.flatten().map(|entry| entry.path()).filter(|other| {
         let file = other.file_name().and_then(|file| file.to_str());

@@ -290,6 +290,21 @@ fn process_1_is_watched_from_the_inside_and_says_so() {
         .status()
         .expect("it runs");
     assert_eq!(outcome.code(), Some(3));
+    // It cannot have a watcher, but what it starts can: that belongs to its application.
+    let started = folder.path().join("starts.leak");
+    let outcome = Command::new(command[0])
+        .args(&command[1..])
+        .arg(leakline_tests::dist().leakline)
+        .args(["run", "-q", "--interval", "200ms", "-o"])
+        .arg(&started)
+        .args(["--", "sh", "-c", "python3 -c 'import time; time.sleep(3)'; exit 4"])
+        .status()
+        .expect("it runs");
+    assert_eq!(outcome.code(), Some(4));
+    let report =
+        Command::new(leakline_tests::dist().leakline).arg("report").arg(&started).output().expect("it runs");
+    let report = String::from_utf8_lossy(&report.stdout);
+    assert!(report.starts_with("Application of 2 processes"), "{report}");
     let said = leakline_tests::read_recording(&recording).into_iter().any(|event| match event {
         Event::Mark(mark) => mark.name.contains("inside the program") && mark.name.contains("process 1"),
         _ => false,
