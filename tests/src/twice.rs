@@ -178,6 +178,7 @@ impl Twice {
             .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command.current_dir(folder).process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        as_from_a_shell(&mut command);
         let child = command.spawn().expect("sh runs");
         watch(child, &self.stdin, self.signal, folder)
     }
@@ -195,6 +196,18 @@ impl Same {
         let output = report.arg("report").args(options).arg(&self.recording).output().expect("leakline runs");
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
     }
+}
+
+/// Whoever runs the tests may ignore SIGHUP (`nohup`), and programs keep that.
+fn as_from_a_shell(command: &mut Command) {
+    use std::os::unix::process::CommandExt as _;
+    let default = || {
+        // SAFETY: sets no handler.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes one system call.
+    unsafe { command.pre_exec(default) };
 }
 
 /// What one run showed.

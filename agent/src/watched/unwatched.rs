@@ -147,7 +147,7 @@ mod tests {
         };
         grows(1);
         let own = std::process::id();
-        let process = *descendants(own).first().expect("a child");
+        let process = child.id();
         let mut unwatched = Unwatched::of(own);
         assert_eq!(unwatched.look_at(&[process]), Vec::<String>::new());
         grows(40);
