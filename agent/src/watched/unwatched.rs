@@ -139,6 +139,7 @@ mod tests {
         let child =
             Command::new("python3").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = child.expect("python3 runs");
+        let process = child.id();
         let mut grows = |mebibytes: u64| {
             use std::io::Write as _;
             writeln!(child.stdin.as_mut().unwrap(), "{}", mebibytes << 20).unwrap();
@@ -147,7 +148,6 @@ mod tests {
         };
         grows(1);
         let own = std::process::id();
-        let process = child.id();
         let mut unwatched = Unwatched::of(own);
         assert_eq!(unwatched.look_at(&[process]), Vec::<String>::new());
         grows(40);
