@@ -209,7 +209,7 @@ fn recycled(what: &str) -> Value {
         tree().into(),
         format!("recycle.{what}").into(),
         "5".into(),
-        "100".into(),
+        "400".into(),
     ];
     let outcome = Host::new(words).options(["--interval", "500ms"]).run().succeeded();
     let report = report(&outcome.recording());
