@@ -43,9 +43,8 @@ pub(crate) struct Leak {
 
 /// The second half of one life.
 struct Half {
-    seconds: f64,
     whole_seconds: f64,
-    /// By probe and call path: bytes that it grew by, and their standard error.
+    /// By probe and call path: bytes per second that it grew by, and their standard error.
     grown: BTreeMap<(String, SiteId), (Arc<Site>, f64, f64)>,
     roots: Vec<String>,
 }
@@ -67,13 +66,13 @@ impl Leak {
 
     fn at(key: &(String, SiteId), site: &Arc<Site>, halves: &[Half]) -> Option<Self> {
         let count = halves.len() as f64;
-        let told = |half: &Half| half.grown.get(key).map_or((0.0, 0.0), |(_, bytes, error)| (*bytes, *error));
-        let rates: Vec<f64> = halves.iter().map(|half| told(half).0 / half.seconds).collect();
+        let told = |half: &Half| half.grown.get(key).map_or((0.0, 0.0), |(_, rate, error)| (*rate, *error));
+        let rates: Vec<f64> = halves.iter().map(|half| told(half).0).collect();
         let rate = rates.iter().sum::<f64>() / count;
         let squares: f64 = rates.iter().map(|each| (each - rate).powi(2)).sum();
         let between = (squares / (count - 1.0) / count).sqrt();
         // As of two independent estimates, so the truth is better: half of it is a floor for lives that happen to agree.
-        let errors: f64 = halves.iter().map(|half| (told(half).1 / half.seconds).powi(2)).sum();
+        let errors: f64 = halves.iter().map(|half| told(half).1.powi(2)).sum();
         let error = between.max(errors.sqrt() / count / 2.0);
         let grew = rates.iter().filter(|rate| **rate > 0.0).count() as f64;
         if rate < SURE * error || grew < MOST_LIVES * count || rate <= 0.0 {
@@ -129,24 +128,31 @@ impl Half {
         let middle = rows.get(rows.len() / 2).filter(|_| rows.len() >= FEWEST_SNAPSHOTS)?;
         let report = open::report(&process.path, Range { from: Some(middle.number), to: None }).ok()?;
         let begun = process.report.session.host.started_boot_nanos as f64 / 1e9;
-        let seconds = span(&report).filter(|seconds| *seconds > 0.0)?;
         let whole_seconds = rows.last()?.seconds() - begun;
         let mut grown = BTreeMap::new();
         for growth in
             report.growths.iter().filter(|growth| !growth.source.is_types() && growth.from != growth.to)
         {
+            // The last reading of a probe may be of an earlier snapshot than the last.
+            let Some(seconds) = between(&report, growth.from, growth.to) else { continue };
             for site in &growth.growth.sites {
                 let key = (format!("{} {}", growth.probe, growth.source.name), site.site.id());
-                let told = (Arc::clone(&site.site), site.bytes as f64, site.standard_error_bytes as f64);
+                let told = (
+                    Arc::clone(&site.site),
+                    site.bytes as f64 / seconds,
+                    site.standard_error_bytes as f64 / seconds,
+                );
                 grown.insert(key, told);
             }
         }
-        Some(Self { seconds, whole_seconds, grown, roots: report.roots })
+        Some(Self { whole_seconds, grown, roots: report.roots })
     }
 }
 
-fn span(report: &Report) -> Option<f64> {
-    Some(report.rows.last().map(Row::seconds)? - report.rows.first().map(Row::seconds)?)
+/// Seconds between two snapshots.
+fn between(report: &Report, from: u64, to: u64) -> Option<f64> {
+    let at = |number: u64| report.rows.iter().find(|row| row.number == number).map(Row::seconds);
+    Some(at(to)? - at(from)?).filter(|seconds| *seconds > 0.0)
 }
 
 #[cfg(test)]
@@ -163,14 +169,9 @@ mod tests {
     fn half(grown: &[(&str, f64)]) -> Half {
         let entry = |(name, kib): &(&str, f64)| {
             let site = site(name);
-            (("python sampled".to_owned(), site.id()), (site, kib * 1024.0, 60_000.0))
+            (("python sampled".to_owned(), site.id()), (site, kib * 1024.0 / 15.0, 4000.0))
         };
-        Half {
-            seconds: 15.0,
-            whole_seconds: 30.0,
-            grown: grown.iter().map(entry).collect(),
-            roots: vec!["/srv".to_owned()],
-        }
+        Half { whole_seconds: 30.0, grown: grown.iter().map(entry).collect(), roots: vec!["/srv".to_owned()] }
     }
 
     fn check(halves: &[Half], expected: &str) {
