@@ -4,7 +4,7 @@
 //! Of each process only the second half of its life counts. What grows there at one call path is compared from life to life: a
 //! mean that is five standard errors from nothing, in four lives of five and five lives at least.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use leakline_core::{Site, SiteId, text};
@@ -44,6 +44,8 @@ pub(crate) struct Leak {
 /// The second half of one life.
 struct Half {
     whole_seconds: f64,
+    /// Probes whose growth is known.
+    measured: BTreeSet<String>,
     /// By probe and call path: bytes per second that it grew by, and their standard error.
     grown: BTreeMap<(String, SiteId), (Arc<Site>, f64, f64)>,
     roots: Vec<String>,
@@ -65,8 +67,13 @@ impl Leak {
     }
 
     fn at(key: &(String, SiteId), site: &Arc<Site>, halves: &[Half]) -> Option<Self> {
+        // A life whose second half was not read says nothing.
+        let halves: Vec<&Half> = halves.iter().filter(|half| half.measured.contains(&key.0)).collect();
+        if halves.len() < FEWEST {
+            return None;
+        }
         let count = halves.len() as f64;
-        let told = |half: &Half| half.grown.get(key).map_or((0.0, 0.0), |(_, rate, error)| (*rate, *error));
+        let told = |half: &&Half| half.grown.get(key).map_or((0.0, 0.0), |(_, rate, error)| (*rate, *error));
         let rates: Vec<f64> = halves.iter().map(|half| told(half).0).collect();
         let rate = rates.iter().sum::<f64>() / count;
         let squares: f64 = rates.iter().map(|each| (each - rate).powi(2)).sum();
@@ -129,12 +136,13 @@ impl Half {
         let report = open::report(&process.path, Range { from: Some(middle.number), to: None }).ok()?;
         let begun = process.report.session.host.started_boot_nanos as f64 / 1e9;
         let whole_seconds = rows.last()?.seconds() - begun;
-        let mut grown = BTreeMap::new();
+        let (mut grown, mut measured) = (BTreeMap::new(), BTreeSet::new());
         for growth in
             report.growths.iter().filter(|growth| !growth.source.is_types() && growth.from != growth.to)
         {
             // The last reading of a probe may be of an earlier snapshot than the last.
             let Some(seconds) = between(&report, growth.from, growth.to) else { continue };
+            measured.insert(format!("{} {}", growth.probe, growth.source.name));
             for site in &growth.growth.sites {
                 let key = (format!("{} {}", growth.probe, growth.source.name), site.site.id());
                 let told = (
@@ -145,7 +153,7 @@ impl Half {
                 grown.insert(key, told);
             }
         }
-        Some(Self { whole_seconds, grown, roots: report.roots })
+        Some(Self { whole_seconds, measured, grown, roots: report.roots })
     }
 }
 
@@ -171,7 +179,12 @@ mod tests {
             let site = site(name);
             (("python sampled".to_owned(), site.id()), (site, kib * 1024.0 / 15.0, 4000.0))
         };
-        Half { whole_seconds: 30.0, grown: grown.iter().map(entry).collect(), roots: vec!["/srv".to_owned()] }
+        Half {
+            whole_seconds: 30.0,
+            measured: BTreeSet::from(["python sampled".to_owned()]),
+            grown: grown.iter().map(entry).collect(),
+            roots: vec!["/srv".to_owned()],
+        }
     }
 
     fn check(halves: &[Half], expected: &str) {

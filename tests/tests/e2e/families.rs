@@ -225,7 +225,7 @@ fn workers_that_live_shortly_and_leak_are_a_leak_of_their_role() {
         roles.iter().flat_map(|role| role["leaks"].as_array().cloned().unwrap_or_default()).collect();
     let python = leaks.iter().find(|leak| leak["site"]["frames"][0]["function"] == "forgetful");
     let rate = python.and_then(|leak| leak["bytes_per_second"].as_f64()).unwrap_or_default();
-    assert!((RATE * 0.25..RATE * 0.6).contains(&rate), "{rate} bytes a second: {roles:#?}");
+    assert!((RATE * 0.15..RATE * 0.6).contains(&rate), "{rate} bytes a second: {roles:#?}");
 }
 
 #[test]
